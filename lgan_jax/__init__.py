@@ -1,0 +1,1 @@
+"""L-GAN: amplify a data set by sampling a latent space (the second experiment)."""

@@ -1,0 +1,31 @@
+"""Packaging: `pip install -e .`, or `.[test]`, `.[cuda]`, `.[tpu]`, `.[bench]`."""
+
+import setuptools
+
+setuptools.setup(
+    name="veegan-jax",
+    version="0.1.0",
+    description="Does this GAN drop modes? VEEGAN, its rivals and L-GAN in JAX.",
+    packages=setuptools.find_packages(include=["veegan_jax*", "lgan_jax*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "absl-py>=2.1",
+        "flax>=0.12",
+        "jax>=0.8",
+        "matplotlib>=3.9",
+        "numpy>=2.0",
+        "optax>=0.2.5",
+        "orbax-checkpoint>=0.11.20",
+        "pillow>=10.0",
+        "scipy>=1.13",
+        "tensorboardX>=2.6.2",
+        "tensorflow-datasets>=4.9.9",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "test": ["pytest>=8.0", "ruff>=0.12"],
+        "bench": ["torch>=2.4"],
+        "cuda": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
+    },
+)

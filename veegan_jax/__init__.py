@@ -1,0 +1,1 @@
+"""VEEGAN, its rivals and the measures of mode collapse, in JAX."""

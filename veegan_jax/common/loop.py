@@ -1,0 +1,141 @@
+"""The training loop: one short function around compiled intervals of many steps."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+
+from veegan_jax.common import checkpoint
+
+Report = Callable[[int, Any, dict[str, np.ndarray]], str]
+
+
+class Interrupted(Exception):
+    """A signal asked to stop; the run is saved and the same command goes on."""
+
+
+class NonFinite(Exception):
+    """Every seed has diverged; the last good states are saved."""
+
+
+def train(
+    state: Any,
+    done: int,
+    compile_steps: Callable[[int], Callable[[Any], tuple[Any, Any]]],
+    *,
+    steps: int,
+    interval: int,
+    save_every: float,
+    checkpoints: checkpoint.Checkpoints,
+    report: Report,
+    name: str,
+) -> tuple[Any, dict[int, str]]:
+    """Trains from step `done` to `steps`.
+
+    Args:
+      state: leaves [seeds, ...], with a field `step` [seeds].
+      done: steps taken so far; a seed whose count differs has failed before.
+      compile_steps: number of steps -> a compiled function of the state, as
+        `parallel.run_steps` makes it.
+      steps: the whole run's.
+      interval: steps between reports; checkpoints fall on its multiples only, so an
+        interrupted run and a whole one compute the same programs.
+      save_every: seconds between checkpoints.
+      checkpoints: where they go.
+      report: called with (step, state, metrics [seeds, interval]) after every
+        interval; returns a few words for the progress bar.
+      name: shown before the progress bar.
+
+    Returns:
+      The state, and for each diverged seed's index the words that say when.
+
+    Raises:
+      Interrupted: after SIGTERM or SIGINT, once saved.
+      NonFinite: when the last seed that was finite diverges, once saved.
+    """
+    failures = _failures(np.asarray(state.step), done)
+    compiled: dict[int, Callable[[Any], tuple[Any, Any]]] = {}
+    stop = _StopFlag()
+    saved_time = time.perf_counter()
+    bar = tqdm.tqdm(
+        total=steps, initial=done, desc=name, unit=" steps", dynamic_ncols=True
+    )
+    with stop, bar:
+        while done < steps:
+            num = min(interval, steps - done)
+            if num not in compiled:
+                compiled[num] = compile_steps(num)
+            state, metrics = compiled[num](state)
+            metrics = jax.tree.map(np.asarray, metrics)
+            done += num
+            for seed, words in _new_failures(state, metrics, failures, done, num):
+                failures[seed] = words
+                logging.warning("seed %d %s; the other seeds go on", seed, words)
+            if len(failures) == len(np.asarray(state.step)):
+                checkpoints.save(done, state)
+                raise NonFinite("; ".join(f"seed {s} {w}" for s, w in failures.items()))
+            bar.set_postfix_str(report(done, state, metrics), refresh=False)
+            bar.update(num)
+            late = time.perf_counter() - saved_time > save_every
+            if late or done == steps or stop.requested:
+                checkpoints.save(done, state)
+                saved_time = time.perf_counter()
+            if stop.requested and done < steps:
+                raise Interrupted(
+                    f"stopped by {stop.requested} at step {done} of {steps}, saved; "
+                    "give the same command to go on"
+                )
+    return state, failures
+
+
+def _failures(step_S: np.ndarray, done: int) -> dict[int, str]:
+    return {
+        seed: f"became non-finite after step {step}"
+        for seed, step in enumerate(step_S.tolist())
+        if step != done
+    }
+
+
+def _new_failures(state, metrics, failures, done, num):
+    """Seeds that were rolled back in this interval, and the step they failed at."""
+    for seed in _failures(np.asarray(state.step), done):
+        if seed in failures:
+            continue
+        finite_T = np.ones(num, bool)
+        for values_ST in metrics.values():
+            finite_T &= np.isfinite(values_ST[seed])
+        at = f", first at step {done - num + np.argmin(finite_T) + 1}"
+        where = "" if finite_T.all() else at
+        yield (
+            seed,
+            f"became non-finite in steps {done - num + 1} to {done}{where}; its state "
+            f"stays that of step {done - num}",
+        )
+
+
+class _StopFlag:
+    """While entered, the first SIGTERM or SIGINT only raises a flag."""
+
+    def __init__(self) -> None:
+        self.requested = ""
+        self._old: dict[int, Any] = {}
+
+    def _handle(self, number: int, frame: Any) -> None:
+        del frame
+        self.requested = signal.Signals(number).name
+        for signum, handler in self._old.items():
+            signal.signal(signum, handler)  # a second signal acts as usual
+
+    def __enter__(self) -> "_StopFlag":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._old[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)

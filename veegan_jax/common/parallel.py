@@ -1,0 +1,135 @@
+"""One training step on one device or many: seeds over devices, or a batch over them.
+
+A step here is `step(state, axis_name) -> (state, metrics)`; it knows no GAN.
+
+Dimension key: S seeds, T steps.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+BATCH_AXIS = "batch"
+SEED_AXIS = "seeds"
+MODES = ("none", "jit", "pmap")
+
+Step = Callable[[Any, str | None], tuple[Any, Any]]
+
+
+def mean(tree: Any, axis_name: str | None) -> Any:
+    """Averages a tree over a mapped axis; without one, returns it as it is."""
+    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+
+def check(mode: str, batch_size: int, num_devices: int) -> None:
+    """Refuses a mode that does not exist and a batch that cannot be split.
+
+    Raises:
+      ValueError: naming the flag, its value and what to give instead.
+    """
+    if mode not in MODES:
+        raise ValueError(f"--parallel={mode!r} must be one of {', '.join(MODES)}")
+    if mode != "none" and batch_size % num_devices:
+        raise ValueError(
+            f"--batch_size={batch_size} does not divide over {num_devices} devices; "
+            f"give a multiple of {num_devices}, or --parallel=none"
+        )
+
+
+def run_steps(
+    step: Step, num_steps: int, *, mode: str, devices: Sequence[jax.Device]
+) -> Callable[[Any], tuple[Any, Any]]:
+    """Compiles `num_steps` steps of all seeds into one program.
+
+    Args:
+      step: a pure step. Its state is a dataclass with an integer field `step`.
+      num_steps: T, the steps per call.
+      mode: "none": each device runs whole batches of its share of the seeds;
+        "jit": every batch is split over the devices, by NamedSharding and the
+        compiler; "pmap": the same by jax.pmap, the step calling pmean itself.
+      devices: what to run on.
+
+    Returns:
+      A function of the state of all seeds, leaves [S, ...]. It returns the new state
+      and the metrics, leaves [S, T]. A seed whose metrics or parameters became
+      non-finite keeps the state it had, its step count telling so.
+    """
+
+    def one_seed(state, axis_name=None):
+        def body(carry, _):
+            return step(carry, axis_name)
+
+        new, metrics = jax.lax.scan(body, state, length=num_steps)
+        ok = _all_finite(metrics) & _all_finite(new)
+        return jax.tree.map(lambda a, b: jnp.where(ok, a, b), new, state), metrics
+
+    if mode == "pmap":
+        run = jax.vmap(functools.partial(one_seed, axis_name=BATCH_AXIS))
+        return jax.pmap(
+            run, BATCH_AXIS, in_axes=None, out_axes=None, devices=list(devices)
+        )
+    if mode == "jit":
+        mesh = jax.sharding.Mesh(np.asarray(devices), (BATCH_AXIS,))
+        everywhere = NamedSharding(mesh, P())
+        run = jax.jit(
+            jax.vmap(one_seed), in_shardings=everywhere, out_shardings=everywhere
+        )
+
+        def run_in_mesh(state):
+            with jax.set_mesh(mesh):
+                return run(jax.device_put(state, everywhere))
+
+        return run_in_mesh
+    return jax.jit(functools.partial(_over_devices, jax.vmap(one_seed), devices))
+
+
+def _over_devices(
+    run: Callable[[Any], Any], devices: Sequence[jax.Device], state: Any
+) -> Any:
+    """Gives each device an equal share of the seeds, repeating the last as padding."""
+    seeds = len(jax.tree.leaves(state)[0])
+    share = -(-seeds // len(devices))
+    devices = devices[: -(-seeds // share)]
+    if len(devices) == 1:
+        return run(state)
+    mesh = jax.sharding.Mesh(np.asarray(devices), (SEED_AXIS,))
+    padding = share * len(devices) - seeds
+    padded = jax.tree.map(lambda a: jnp.concatenate([a, a[seeds - padding :]]), state)
+    # check_vma=False: nothing crosses devices, and custom primitives need no rule.
+    run = jax.shard_map(
+        run, mesh=mesh, in_specs=P(SEED_AXIS), out_specs=P(SEED_AXIS), check_vma=False
+    )
+    return jax.tree.map(lambda a: a[:seeds], run(padded))
+
+
+def shard_rows(x: jax.Array) -> jax.Array:
+    """Splits the rows of x over the mesh of `jit` mode; elsewhere returns x."""
+    if BATCH_AXIS in jax.sharding.get_abstract_mesh().axis_names:
+        return jax.lax.with_sharding_constraint(x, P(BATCH_AXIS))
+    return x
+
+
+def _all_finite(tree: Any) -> jax.Array:
+    leaves = [a for a in jax.tree.leaves(tree) if jnp.issubdtype(a.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(a)) for a in leaves]))
+
+
+def use_cpu_cores(num: int) -> None:
+    """Makes each CPU core a device of its own, if no accelerator takes their place.
+
+    Small matrices do not split over cores (batch 500 x 128: no gain from the second);
+    whole seeds do. Call before the first JAX computation.
+
+    Args:
+      num: how many devices; seeds spread over them.
+    """
+    flag = "xla_force_host_platform_device_count"  # the older way to say the same
+    if flag not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", num)

@@ -1,0 +1,135 @@
+"""Figures. matplotlib is imported where it draws, never with the package."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def limits(points_NX: np.ndarray, margin: float = 0.3) -> list[tuple[float, float]]:
+    """Axis limits around 2-D points, with a margin relative to their extent."""
+    low, high = points_NX.min(axis=0), points_NX.max(axis=0)
+    space = margin * (high - low)
+    return list(zip((low - space).tolist(), (high + space).tolist(), strict=True))
+
+
+def samples_and_density(
+    panels: dict[str, np.ndarray],
+    truth_NX: np.ndarray,
+    path: pathlib.Path,
+    *,
+    axes: tuple[str, str] = ("x1", "x2"),
+    title: str = "",
+) -> None:
+    """One column per panel: its points over the truth's, and their density below.
+
+    Args:
+      panels: title -> points [N, 2].
+      truth_NX: true samples [N, 2]; they set the limits.
+      path: the PNG to write.
+      axes: names of the two coordinates.
+      title: above everything.
+    """
+    plt = _pyplot()
+    (x_limits, y_limits) = limits(truth_NX)
+    columns = len(panels)
+    figure, grid = plt.subplots(
+        2, columns, figsize=(2.6 * columns + 0.6, 5.6), squeeze=False, sharex=True
+    )
+    bins = [np.linspace(*x_limits, 121), np.linspace(*y_limits, 121)]
+    for column, (name, points_NX) in enumerate(panels.items()):
+        top, bottom = grid[:, column]
+        top.scatter(*truth_NX.T, s=3, color="0.75", linewidths=0, label="true")
+        top.scatter(*points_NX.T, s=3, color="C0", linewidths=0, label="generated")
+        top.set_title(name, fontsize=9)
+        bottom.imshow(
+            _density(points_NX, bins).T,
+            origin="lower",
+            extent=(*x_limits, *y_limits),
+            aspect="auto",
+            cmap="magma",
+        )
+        bottom.set_xlabel(axes[0])
+        for axis in (top, bottom):
+            axis.set_xlim(*x_limits)
+            axis.set_ylim(*y_limits)
+            if column:
+                axis.set_yticklabels([])
+    for axis in grid[:, 0]:
+        axis.set_ylabel(axes[1])
+    grid[0, 0].legend(loc="upper right", fontsize=7, markerscale=3)
+    figure.suptitle(title, fontsize=10)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _density(points_NX: np.ndarray, bins: list[np.ndarray]) -> np.ndarray:
+    """A smoothed histogram; its square root, so that faint bridges show."""
+    from scipy import ndimage
+
+    counts, _, _ = np.histogram2d(*points_NX.T, bins=bins)
+    return np.sqrt(ndimage.gaussian_filter(counts, 1.2))
+
+
+def curves(
+    log: list[dict[str, Any]], names: list[str], path: pathlib.Path, *, title: str = ""
+) -> None:
+    """Training curves, one panel per figure, one line per seed.
+
+    Args:
+      log: lines of metrics.jsonl: "step", and a list over seeds for each name.
+      names: what to draw; those missing from the log are left out.
+      path: the PNG to write.
+      title: above everything.
+    """
+    plt = _pyplot()
+    names = [n for n in names if n in log[0]]
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(3 * len(names), 2.6), squeeze=False
+    )
+    steps = [line["step"] for line in log]
+    for axis, name in zip(axes[0], names, strict=True):
+        values = np.array([line[name] for line in log], float)
+        axis.plot(steps, values, linewidth=1)
+        axis.set_title(name.replace("_", " "), fontsize=9)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=10)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def animation(
+    frames: list[tuple[str, np.ndarray]], truth_NX: np.ndarray, path: pathlib.Path
+) -> None:
+    """An animated GIF of points over the truth's: (title, points [N, 2]) a frame."""
+    plt = _pyplot()
+    from matplotlib import animation as mpl_animation
+
+    figure, axis = plt.subplots(figsize=(3.6, 3.8))
+    (x_limits, y_limits) = limits(truth_NX)
+    axis.scatter(*truth_NX.T, s=3, color="0.75", linewidths=0)
+    dots = axis.scatter(*frames[0][1].T, s=3, color="C0", linewidths=0)
+    axis.set_xlim(*x_limits)
+    axis.set_ylim(*y_limits)
+
+    def show(number: int):
+        title, points_NX = frames[number]
+        dots.set_offsets(points_NX)
+        axis.set_title(title, fontsize=9)
+        return (dots,)
+
+    movie = mpl_animation.FuncAnimation(figure, show, frames=len(frames))
+    movie.save(path, writer=mpl_animation.PillowWriter(fps=6), dpi=80)
+    plt.close(figure)

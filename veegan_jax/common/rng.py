@@ -1,0 +1,72 @@
+"""Noise that is a function of the key and of the example's global index.
+
+Dimension key: B rows (examples) on this device, Z columns.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.random import threefry2x32_p
+
+from veegan_jax.common import parallel
+
+
+def normal(
+    key: jax.Array, shape: tuple[int, int], *, axis_name: str | None = None
+) -> jax.Array:
+    """Draws standard normals whose row i depends only on the key and i's global index.
+
+    Under a mapped axis each device draws its own rows of one global array, so 1, 4
+    and 8 devices see the same noise. Both words of each threefry block are used
+    (`jax.random.normal` xors them into one), which makes this 1.6 times faster on
+    CPU, where normals are a tenth of a training step.
+
+    Args:
+      key: one typed threefry key (`jax.random.key`).
+      shape: (rows on this device, columns).
+      axis_name: the mapped batch axis, or None on a single device.
+
+    Returns:
+      float32 [rows, columns].
+
+    Source: threefry-2x32-20, Salmon et al. 2011; inverse-CDF normals as in JAX.
+    """
+    rows, columns = shape
+    half = -(-columns // 2)
+    first_row = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
+    count = jax.lax.iota(jnp.uint32, rows * half) + jnp.uint32(first_row * half)
+    key_0, key_1 = jax.random.key_data(key)
+    words = threefry2x32_p.bind(key_0, key_1, jnp.zeros_like(count), count)
+    bits = jnp.concatenate([word.reshape(rows, half) for word in words], axis=1)
+    return parallel.shard_rows(_bits_to_normal(bits[:, :columns]))
+
+
+def index(
+    key: jax.Array, rows: int, num_choices: int, *, axis_name: str | None = None
+) -> jax.Array:
+    """Draws uniform integers in [0, num_choices) by the same rule as `normal`.
+
+    Args:
+      key: one typed threefry key.
+      rows: examples on this device.
+      num_choices: the number of choices; the bias is below num_choices / 2**32.
+      axis_name: the mapped batch axis, or None.
+
+    Returns:
+      int32 [rows].
+    """
+    first_row = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
+    count = jax.lax.iota(jnp.uint32, rows) + jnp.uint32(first_row)
+    key_0, key_1 = jax.random.key_data(key)
+    word, _ = threefry2x32_p.bind(key_0, key_1, jnp.zeros_like(count), count)
+    choice = (word % jnp.uint32(num_choices)).astype(jnp.int32)
+    return parallel.shard_rows(choice)
+
+
+def _bits_to_normal(bits: jax.Array) -> jax.Array:
+    # 23 random mantissa bits give a float in [1, 2), hence a uniform in (-1, 1).
+    mantissa = (bits >> 9) | jnp.uint32(0x3F800000)
+    unit = jax.lax.bitcast_convert_type(mantissa, jnp.float32) - 1.0
+    low = np.nextafter(np.float32(-1), np.float32(0))
+    uniform = jnp.maximum(low, unit * (1 - low) + low)
+    return np.float32(np.sqrt(2)) * jax.lax.erf_inv(uniform)

@@ -1,0 +1,211 @@
+"""What a run computes, as one frozen dataclass, and the named presets.
+
+A `Config` is hashable (it is a static argument of jit) and holds everything that
+changes the numbers; where and how to run is no part of it.
+"""
+
+import dataclasses
+from typing import Any
+
+from veegan_jax.data import mixtures
+
+PRESETS = ("quick", "paper", "best")
+DATASETS = ("ring", "grid", "high_dim")
+
+
+def _field(default: Any, group: str, text: str) -> Any:
+    return dataclasses.field(default=default, metadata={"group": group, "help": text})
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Hyper-parameters. Each field is also a flag of the training scripts."""
+
+    method: str = _field("veegan", "main", "algorithm to train")
+    dataset: str = _field("ring", "main", "data to learn")
+    steps: int = _field(10_000, "main", "training steps")
+    batch_size: int = _field(500, "main", "examples per step, over all devices")
+    latent_size: int = _field(2, "main", "dimensions of z ~ N(0, I)")
+
+    data_size: int = _field(2, "networks", "dimensions of x; set by the dataset")
+    data_scale: float = _field(
+        1.0, "networks", "RMS of the data; only veegan_plus uses it"
+    )
+    generator_widths: tuple[int, ...] = _field(
+        (128, 128), "networks", "hidden layers of G"
+    )
+    generator_noise: int = _field(
+        0, "networks", "noise inputs of G beside z, never reconstructed"
+    )
+    generator_skip: bool = _field(
+        False, "networks", "add a linear map of G's inputs to its output"
+    )
+    reconstructor_widths: tuple[int, ...] = _field(
+        (128, 128), "networks", "hidden layers of R"
+    )
+    reconstructor_noise: int = _field(
+        0, "networks", "noise inputs of R beside x (ALI's stochastic encoder)"
+    )
+    reconstructor_std: float = _field(
+        0.0, "networks", "standard deviation of z around R(x), as D sees it"
+    )
+    discriminator_widths: tuple[int, ...] = _field(
+        (128, 128), "networks", "hidden layers of D"
+    )
+    activation: str = _field("relu", "networks", "relu, leaky_relu or tanh")
+    init: str = _field(
+        "xavier", "networks", "kernels: xavier, he, orthogonal or normal"
+    )
+    maxout: int = _field(0, "networks", "maxout pieces in D; 0: the activation")
+    batch_norm: bool = _field(False, "networks", "BatchNorm in G")
+    fourier_size: int = _field(
+        0, "networks", "random Fourier features of x in D and R; 0: none"
+    )
+    fourier_scale: float = _field(
+        1.0, "networks", "standard deviation of their frequencies"
+    )
+
+    reconstruction_weight: float = _field(
+        1.0, "objective", "weight of 1/2 sum (z - R(G(z)))^2"
+    )
+    adversarial_reconstructor: bool = _field(
+        False, "objective", "R also minimises -D(R(x), x)"
+    )
+    gamma: float = _field(0.0, "objective", "gradient penalty at the first step")
+    gamma_end: float = _field(0.0, "objective", "gradient penalty at the last step")
+    gamma_fraction: float = _field(
+        0.7, "objective", "share of the run over which it falls to gamma_end"
+    )
+    unrolled_steps: int = _field(5, "objective", "updates of D unrolled for G's loss")
+
+    learning_rate: float = _field(1e-3, "optimiser", "Adam step size of G and R")
+    learning_rate_d: float = _field(1e-3, "optimiser", "Adam step size of D")
+    beta1: float = _field(0.5, "optimiser", "Adam beta1")
+    beta2: float = _field(0.999, "optimiser", "Adam beta2")
+    schedule: str = _field("constant", "optimiser", "constant, or cosine down to 0")
+    ema: float = _field(0.0, "optimiser", "decay of G's average; 0: none")
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "latent_size", "data_size"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"--{name}={getattr(self, name)} must be at least 1")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"--{name}={getattr(self, name)!r} must be one of "
+                    f"{', '.join(choices)}"
+                )
+        if self.gamma and not 0 < self.gamma_end <= self.gamma:
+            raise ValueError(
+                f"--gamma_end={self.gamma_end} must be above 0 and at most "
+                f"--gamma={self.gamma}"
+            )
+
+
+_CHOICES = {
+    "activation": ("relu", "leaky_relu", "tanh"),
+    "init": ("xavier", "he", "orthogonal", "normal"),
+    "schedule": ("constant", "cosine"),
+}
+
+
+def preset(name: str, method: str, dataset: str, **changes: Any) -> Config:
+    """The named configuration of a method on a dataset.
+
+    Args:
+      name: one of PRESETS.
+      method: a registered method; the ones without a protocol of their own (yours)
+        get the plain GAN's networks.
+      dataset: one of DATASETS.
+      **changes: fields that differ from the preset.
+
+    Raises:
+      ValueError: for a name that does not exist; the message lists the valid ones.
+
+    Example:
+      >>> preset("paper", "veegan", "ring").latent_size
+      254
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}: one of {', '.join(PRESETS)}")
+    if dataset not in DATASETS:
+        raise ValueError(f"unknown dataset {dataset!r}: one of {', '.join(DATASETS)}")
+    values = {"quick": quick, "paper": paper, "best": best}[name](method, dataset)
+    values |= {
+        "method": method,
+        "dataset": dataset,
+        "data_size": mixtures.get(dataset).size,
+    }
+    return Config(**(values | changes))
+
+
+def paper(method: str, dataset: str) -> dict[str, Any]:
+    """The published protocol of each method, on every mixture.
+
+    VEEGAN: its authors' 2-D code. Unrolled GAN: Metz et al.'s 2-D code, and the GAN
+    is the same without unrolling. ALI: PacGAN's 2-D networks for it, 400k steps.
+    """
+    del dataset  # the published protocols do not depend on it
+    if method == "ali":
+        return dict(
+            steps=400_000,
+            batch_size=100,
+            latent_size=2,
+            generator_widths=(400, 400, 400, 400),
+            reconstructor_widths=(400, 400),
+            reconstructor_noise=2,
+            discriminator_widths=(200, 200, 200),
+            maxout=5,
+            batch_norm=True,
+            init="normal",
+            learning_rate=1e-4,
+            learning_rate_d=1e-4,
+            beta1=0.8,
+        )
+    if method.startswith("veegan"):
+        values = dict(
+            steps=100_000,
+            batch_size=500,
+            latent_size=254,
+            generator_noise=1,
+            reconstructor_std=1.0,
+            discriminator_widths=(128,),
+        )
+        return values | _variant(method, values["latent_size"])
+    return dict(
+        steps=25_000,
+        batch_size=512,
+        latent_size=256,
+        activation="tanh",
+        init="orthogonal",
+        learning_rate=1e-3,
+        learning_rate_d=1e-4,
+    )
+
+
+def _variant(method: str, latent_size: int) -> dict[str, Any]:
+    """What VEEGAN's named variants change: one thing each."""
+    return {
+        "veegan_adversarial": {"adversarial_reconstructor": True},
+        "veegan_mean": {"reconstruction_weight": 1 / latent_size},
+    }.get(method, {})
+
+
+def quick(method: str, dataset: str) -> dict[str, Any]:
+    """What a newcomer runs: small networks, the same for every method; minutes."""
+    del dataset
+    values = dict(
+        steps=8000,
+        batch_size=64,
+        latent_size=2,
+        beta1=0.0,
+        beta2=0.99,
+        schedule="cosine",
+        ema=0.999,
+    )
+    return values | _variant(method, 2)
+
+
+def best(method: str, dataset: str) -> dict[str, Any]:
+    del method
+    return quick("", dataset)

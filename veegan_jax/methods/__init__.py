@@ -1,0 +1,47 @@
+"""The registry: a method is one module with `init`, `train_step` and `sample`.
+
+ALI and the VEEGANs also have `reconstruct`. A new method is a new file and one line
+here, or one call of `register`.
+"""
+
+from types import ModuleType
+
+from veegan_jax.methods import ali, gan, unrolled, veegan, veegan_plus
+
+METHODS: dict[str, ModuleType] = {
+    "gan": gan,
+    "ali": ali,
+    "unrolled": unrolled,
+    "veegan": veegan,
+    "veegan_adversarial": veegan,
+    "veegan_mean": veegan,
+    "veegan_plus": veegan_plus,
+}
+
+
+def get(name: str) -> ModuleType:
+    """Returns the method's module.
+
+    Raises:
+      ValueError: if there is none; the message lists those that exist.
+    """
+    if name not in METHODS:
+        raise ValueError(f"unknown method {name!r}: one of {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def register(name: str, method: ModuleType) -> None:
+    """Adds a method from outside the package.
+
+    Args:
+      name: what `--method` calls it.
+      method: a module (or any object) with `init`, `train_step` and `sample`.
+
+    Raises:
+      ValueError: if the name is taken, or one of the three functions is missing.
+    """
+    missing = [f for f in ("init", "train_step", "sample") if not hasattr(method, f)]
+    if missing:
+        raise ValueError(f"method {name!r} lacks {', '.join(missing)}")
+    if METHODS.setdefault(name, method) is not method:
+        raise ValueError(f"method {name!r} exists already; choose another name")

@@ -1,0 +1,93 @@
+"""Unrolled GAN (Metz et al. 2017).
+
+D follows its own Adam for k updates on this step's fixed minibatch, G(z) held at its
+present value in each but differentiated through; G then minimises the saddle value
+that the k-times updated D reaches,
+
+    f(D, G) = E log sigmoid(D(x)) + E log(1 - sigmoid(D(G(z)))),   L_D = -f(D_0, G)
+    L_G = f(D_k(D_0, G), G)
+
+with the gradient taken through all k updates, moments included. The first of them is
+D's real update: both networks move simultaneously, as in the authors' code.
+
+Dimension key: B batch, Z latent (with G's noise inputs), X data dimensions.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from veegan_jax import networks
+from veegan_jax import state as states
+from veegan_jax.common import parallel, rng
+from veegan_jax.config import Config
+from veegan_jax.state import Metrics, State
+
+softplus = jax.nn.softplus
+
+
+def init(key: jax.Array, config: Config) -> State:
+    """Initialises G and D from a typed key."""
+    key_g, key_d, key_train = jax.random.split(key, 3)
+    z_BZ = jnp.zeros(networks.latent_shape(config, 1))
+    x_BX = jnp.zeros((1, config.data_size))
+    variables = {
+        "generator": networks.generator(config).init(key_g, z_BZ),
+        "discriminator": networks.discriminator(config).init(key_d, x_BX),
+    }
+    return states.create(key_train, config, variables)
+
+
+def train_step(
+    state: State, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
+) -> tuple[State, Metrics]:
+    """One simultaneous update of D and G on a batch of real examples."""
+    generator = networks.generator(config, axis_name)
+    discriminator = networks.discriminator(config)
+    optimiser = states.optimiser(config, "discriminator")
+    key_z = jax.random.fold_in(state.key, state.step)
+    shape = networks.latent_shape(config, x_BX.shape[0])
+    z_BZ = rng.normal(key_z, shape, axis_name=axis_name)
+
+    def loss_of_d(params_d, fake_BX):
+        real_logit = discriminator.apply({"params": params_d}, x_BX)
+        fake_logit = discriminator.apply({"params": params_d}, fake_BX)
+        return jnp.mean(softplus(-real_logit)) + jnp.mean(softplus(fake_logit))
+
+    def loss_of_g(params_g):
+        fake_BX, updates = generator.apply(
+            {"params": params_g, "batch_stats": state.batch_stats},
+            z_BZ,
+            train=True,
+            mutable=["batch_stats"],
+        )
+
+        def update_d(carry, _):
+            params_d, opt_state = carry
+            loss_d, grad = jax.value_and_grad(loss_of_d)(params_d, fake_BX)
+            grad, loss_d = parallel.mean((grad, loss_d), axis_name)
+            updates_d, opt_state = optimiser.update(grad, opt_state)
+            params_d = optax.apply_updates(params_d, updates_d)
+            return (params_d, opt_state), (grad, loss_d)
+
+        carry = state.params["discriminator"], state.opt_state["discriminator"]
+        carry, (grad_d, loss_d) = update_d(carry, None)
+        if config.unrolled_steps > 1:
+            carry, _ = jax.lax.scan(
+                update_d, carry, length=config.unrolled_steps - 1, unroll=True
+            )
+        loss_g = -loss_of_d(carry[0], fake_BX)
+        return loss_g, (grad_d, loss_d, updates.get("batch_stats", {}))
+
+    (loss_g, (grad_d, loss_d, batch_stats)), grad_g = jax.value_and_grad(
+        loss_of_g, has_aux=True
+    )(state.params["generator"])
+    grad_g, batch_stats, loss_g = parallel.mean(
+        (grad_g, batch_stats, loss_g), axis_name
+    )
+    grads = {"discriminator": grad_d, "generator": grad_g}
+    metrics = {"loss_d": loss_d, "loss_g": loss_g}
+    return states.advance(state, grads, batch_stats, config), metrics
+
+
+sample = networks.generate

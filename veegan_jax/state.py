@@ -1,0 +1,95 @@
+"""The training state: arrays only, so a checkpoint of it is the whole run."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from veegan_jax.common import optimisers
+from veegan_jax.config import Config
+
+Metrics = dict[str, jax.Array]
+
+
+@flax.struct.dataclass
+class State:
+    """All that a training step reads and writes.
+
+    `key` never changes: a step derives its noise from `fold_in(key, step)`, so the
+    state alone continues a run bit for bit.
+    """
+
+    step: jax.Array  # int32 [], steps taken
+    key: jax.Array  # typed PRNG key []
+    params: dict[str, Any]  # by network: generator, discriminator, reconstructor
+    batch_stats: Any  # the generator's running BatchNorm moments; {} without
+    opt_state: dict[str, Any]  # Adam's, by network
+    ema: Any  # averaged generator parameters; None without averaging
+
+
+def optimiser(config: Config, network: str) -> optax.GradientTransformation:
+    """Adam for one network; D has its own step size. G and R apart equal one Adam."""
+    is_d = network == "discriminator"
+    return optimisers.adam(
+        config.learning_rate_d if is_d else config.learning_rate,
+        steps=config.steps,
+        schedule=config.schedule,
+        beta1=config.beta1,
+        beta2=config.beta2,
+    )
+
+
+def create(
+    key: jax.Array, config: Config, variables: dict[str, dict[str, Any]]
+) -> State:
+    """Builds the state of step 0.
+
+    Args:
+      key: the run's noise key.
+      config: sets the optimisers and the averaging.
+      variables: what each network's `init` returned, by network; "generator" is
+        required.
+
+    Returns:
+      A State whose arrays alias `variables`' only where they are not updated.
+    """
+    params = {name: v["params"] for name, v in variables.items()}
+    return State(
+        step=jnp.zeros((), jnp.int32),
+        key=key,
+        params=params,
+        batch_stats=variables["generator"].get("batch_stats", {}),
+        opt_state={n: optimiser(config, n).init(p) for n, p in params.items()},
+        ema=jax.tree.map(jnp.copy, params["generator"]) if config.ema else None,
+    )
+
+
+def advance(
+    state: State, grads: dict[str, Any], batch_stats: Any, config: Config
+) -> State:
+    """Updates every network by its Adam, and the generator's average.
+
+    Args:
+      state: before the step.
+      grads: one gradient tree per network, already averaged over devices.
+      batch_stats: the generator's BatchNorm moments after the step.
+      config: the run's.
+
+    Returns:
+      The state after the step.
+    """
+    params, opt_state = {}, {}
+    for name, grad in grads.items():
+        updates, opt_state[name] = optimiser(config, name).update(
+            grad, state.opt_state[name]
+        )
+        params[name] = optax.apply_updates(state.params[name], updates)
+    return state.replace(
+        step=state.step + 1,
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        ema=optimisers.average(state.ema, params["generator"], config.ema),
+    )

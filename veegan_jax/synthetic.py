@@ -1,0 +1,289 @@
+"""The mixture experiment: train any method on any mixture, score it, record it.
+
+Dimension key: S seeds, N samples, X data dimensions.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from veegan_jax import methods
+from veegan_jax.common import checkpoint, loop, parallel, plots, records
+from veegan_jax.config import Config
+from veegan_jax.data import mixtures
+from veegan_jax.metrics import mixture as metrics
+from veegan_jax.metrics import published
+from veegan_jax.state import State
+
+# Uses of a state's key other than the steps', which fold in 0, 1, 2, ...
+_DATA, _EVALUATION = 2**32 - 1, 2**32 - 2
+
+
+def _option(default: Any, text: str) -> Any:
+    metadata = {"group": "run", "help": text}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Where and how to run: nothing here changes a seed's numbers but rounding."""
+
+    seeds: int = _option(5, "independent runs, all in one program")
+    first_seed: int = _option(0, "seeds are first_seed, first_seed + 1, ...")
+    samples: int = _option(2500, "generated samples to score, per seed")
+    parallel: str = _option(
+        "none", "none: seeds spread over devices; jit or pmap: each batch split"
+    )
+    interval: int = _option(0, "steps between evaluations; 0: a fiftieth of the run")
+    save_every: float = _option(30.0, "seconds between checkpoints")
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name}={getattr(self, name)} must be at least 1")
+        if self.first_seed < 0:
+            raise ValueError(f"--first_seed={self.first_seed} must be at least 0")
+        if self.interval < 0:
+            raise ValueError(f"--interval={self.interval} must be at least 0")
+        if self.parallel not in parallel.MODES:
+            raise ValueError(
+                f"--parallel={self.parallel!r} must be one of "
+                f"{', '.join(parallel.MODES)}"
+            )
+
+
+def init_seeds(seeds: Sequence[int], config: Config) -> State:
+    """Initial states of all seeds, leaves [S, ...]; seed s starts from key(s)."""
+    keys_S = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
+    init = functools.partial(methods.get(config.method).init, config=config)
+    return jax.jit(jax.vmap(init))(keys_S)
+
+
+def step_on_fresh_data(
+    state: State, axis_name: str | None, *, config: Config, num_devices: int = 1
+) -> tuple[State, Any]:
+    """Draws this step's batch from the mixture and takes one training step."""
+    key = jax.random.fold_in(jax.random.fold_in(state.key, _DATA), state.step)
+    x_BX = mixtures.sample(
+        mixtures.get(config.dataset),
+        key,
+        config.batch_size // num_devices,
+        axis_name=axis_name,
+    )
+    train_step = methods.get(config.method).train_step
+    return train_step(state, x_BX, config=config, axis_name=axis_name)
+
+
+@functools.partial(jax.jit, static_argnames=("config", "num_samples"))
+def draw(state: State, *, config: Config, num_samples: int) -> jax.Array:
+    """Samples of all seeds, [S, N, X]; the draw depends on the seed alone."""
+    sample = functools.partial(
+        methods.get(config.method).sample, config=config, num_samples=num_samples
+    )
+    fold_in = functools.partial(jax.random.fold_in, data=_EVALUATION)
+    return jax.vmap(lambda s: sample(s, fold_in(s.key)))(state)
+
+
+@functools.partial(jax.jit, static_argnames="dataset")
+def score(x_SNX: jax.Array, dataset: str) -> dict[str, jax.Array]:
+    """`metrics.evaluate` for every seed: figures [S]."""
+    mixture = mixtures.get(dataset)
+    return jax.lax.map(lambda x_NX: metrics.evaluate(x_NX, mixture), x_SNX)
+
+
+def oracle(dataset: str, num_samples: int, repeats: int = 5) -> dict[str, np.ndarray]:
+    """What true samples score: the floor of every table. Figures [repeats]."""
+    mixture = mixtures.get(dataset)
+    keys_S = jax.random.split(jax.random.key(_EVALUATION), repeats)
+    x_SNX = jax.vmap(lambda key: mixtures.sample(mixture, key, num_samples))(keys_S)
+    return jax.tree.map(np.asarray, score(x_SNX, dataset))
+
+
+def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None:
+    """Refuses, before any work, runs that could not be carried out.
+
+    Raises:
+      ValueError: for a batch that the devices do not divide, or a work directory
+        that cannot be written or holds a different run.
+    """
+    for workdir, config in runs:
+        parallel.check(options.parallel, config.batch_size, len(jax.devices()))
+        identity = dataclasses.asdict(config)
+        identity |= {"seeds": options.seeds, "first_seed": options.first_seed}
+        checkpoint.claim(workdir, identity)
+
+
+def run(
+    config: Config, options: Options, workdir: pathlib.Path, *, gif: bool = False
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Trains all seeds, resuming what the work directory holds, and records it.
+
+    Args:
+      config: what to train.
+      options: how to run it.
+      workdir: gets config.json, checkpoints, metrics.jsonl, TensorBoard events,
+        samples.npz and results.json.
+      gif: also draw the first seed's samples over training, as training.gif.
+
+    Returns:
+      The record (see `make_record`) and the samples [S, N, X].
+
+    Raises:
+      ValueError: for a configuration that cannot run, before anything is written.
+      loop.Interrupted, loop.NonFinite: see `loop.train`.
+    """
+    devices = jax.devices()
+    check([(workdir, config)], options)
+    splits = {"none": 1, "jit": 1, "pmap": len(devices)}[options.parallel]
+    step = functools.partial(step_on_fresh_data, config=config, num_devices=splits)
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    interval = options.interval or max(1, config.steps // 50)
+    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
+    resumed_step, state = checkpoints.restore(init_seeds(seeds, config))
+    log = records.MetricsLog(workdir, resumed_step)
+    clock = [time.perf_counter()]
+    frames: list[tuple[str, np.ndarray]] = []
+
+    def report(done: int, state: State, losses: dict[str, np.ndarray]) -> str:
+        x_SNX = draw(state, config=config, num_samples=options.samples)
+        figures = jax.tree.map(np.asarray, score(x_SNX, config.dataset))
+        del figures["histogram"]
+        if gif:
+            frames.append((f"step {done}", np.asarray(x_SNX[0])))
+        figures |= {name: values.mean(axis=1) for name, values in losses.items()}
+        clock.append(time.perf_counter())
+        log.write(done, clock[-1] - clock[-2], figures)
+        modes, quality = figures["modes"].mean(), figures["high_quality"].mean()
+        return f"{modes:.1f} modes, {quality:.1f} % high quality"
+
+    try:
+        state, failures = loop.train(
+            state,
+            resumed_step,
+            functools.partial(
+                parallel.run_steps, step, mode=options.parallel, devices=devices
+            ),
+            steps=config.steps,
+            interval=interval,
+            save_every=options.save_every,
+            checkpoints=checkpoints,
+            report=report,
+            name=f"{config.dataset} {config.method}",
+        )
+    finally:
+        checkpoints.close()
+        log.close()
+    x_SNX = np.asarray(draw(state, config=config, num_samples=options.samples))
+    record = make_record(config, options, x_SNX, failures, workdir)
+    np.savez_compressed(workdir / "samples.npz", samples=x_SNX.astype(np.float32))
+    records.write(workdir / "results.json", record)
+    draw_figures(config, workdir, x_SNX)
+    if frames:
+        truth = mixtures.sample(mixtures.get(config.dataset), jax.random.key(0), 2500)
+        frames = [(title, project(x, config.dataset)) for title, x in frames]
+        truth = project(np.asarray(truth), config.dataset)
+        plots.animation(frames, truth, workdir / "training.gif")
+    return record, x_SNX
+
+
+def project(x_NX: np.ndarray, dataset: str) -> np.ndarray:
+    """Two coordinates to look at: x itself in 2-D; in 1200-D the mean coordinate and
+    the distance from the nearest mean over a true sample's typical one. [N, 2]."""
+    mixture = mixtures.get(dataset)
+    if mixture.size == 2:
+        return x_NX
+    square_NK = np.stack([((x_NX - m) ** 2).sum(axis=1) for m in mixture.means_KX])
+    distance_N = np.sqrt(square_NK.min(axis=0)) / mixture.sigma
+    return np.stack([x_NX.mean(axis=1), distance_N / mixture.live_size**0.5], axis=1)
+
+
+AXES = {"high_dim": ("mean coordinate", "distance / true distance")}
+
+
+def draw_figures(config: Config, workdir: pathlib.Path, x_SNX: np.ndarray) -> None:
+    """Writes samples.png (samples over the true modes, and density) and curves.png."""
+    key = jax.random.key(0)
+    truth = mixtures.sample(mixtures.get(config.dataset), key, x_SNX.shape[1])
+    truth = project(np.asarray(truth), config.dataset)
+    panels = {"true": truth}
+    for seed, x_NX in enumerate(x_SNX):
+        panels[f"seed {seed}"] = project(x_NX, config.dataset)
+    plots.samples_and_density(
+        panels,
+        truth,
+        workdir / "samples.png",
+        axes=AXES.get(config.dataset, ("x1", "x2")),
+        title=f"{config.method} on {config.dataset}: samples, and density below",
+    )
+    log = records.read_metrics(workdir)
+    names = [*metrics.FIGURES, "loss_d", "loss_g", "loss_gr", "reconstruction"]
+    title = f"{config.method} on {config.dataset}, one line per seed"
+    plots.curves(log, names, workdir / "curves.png", title=title)
+
+
+def make_record(
+    config: Config,
+    options: Options,
+    x_SNX: np.ndarray,
+    failures: dict[int, str],
+    workdir: pathlib.Path,
+) -> dict[str, Any]:
+    """One run's results and all that is needed to repeat them, as JSON values."""
+    figures = jax.tree.map(np.asarray, score(x_SNX, config.dataset))
+    true = oracle(config.dataset, options.samples)
+    whole = [s for s in range(options.seeds) if s not in failures]
+    names = [n for n in metrics.FIGURES if n in figures]
+    return {
+        **records.provenance(),
+        "config": dataclasses.asdict(config),
+        "options": dataclasses.asdict(options),
+        "wall_seconds": sum(r["seconds"] for r in records.read_metrics(workdir)),
+        "per_seed": [
+            {
+                "seed": options.first_seed + s,
+                **{n: records.number(figures[n][s]) for n in names},
+                "histogram": [records.number(p) for p in figures["histogram"][s]],
+                **({"failed": failures[s]} if s in failures else {}),
+            }
+            for s in range(options.seeds)
+        ],
+        # Over the seeds that stayed finite; std is the sample's (n - 1).
+        "mean": {n: records.number(figures[n][whole].mean()) for n in names},
+        "std": {
+            n: records.number(figures[n][whole].std(ddof=1)) if len(whole) > 1 else None
+            for n in names
+        },
+        "oracle": {n: records.number(true[n].mean()) for n in names},
+        "published": published.MIXTURES.get(config.dataset, {}).get(
+            config.method.split("_")[0]
+        ),
+    }
+
+
+def table(dataset: str, runs: dict[str, dict[str, Any]]) -> str:
+    """The results on one mixture as Markdown: oracle, then ours over published.
+
+    Args:
+      dataset: which mixture.
+      runs: label of the row -> record.
+    """
+    first = next(iter(runs.values()))
+    names = list(first["mean"])
+    header = ["", *[n.replace("_", " ") for n in names], "published modes / quality"]
+    rows = [["oracle", *[f"{first['oracle'][n]:.4g}" for n in names], ""]]
+    for label, run in runs.items():
+        cells = []
+        for n in names:
+            mean, std = run["mean"][n], run["std"][n]
+            cell = "" if mean is None else f"{mean:.4g}"
+            cells.append(cell + (f" ± {std:.2g}" if std is not None else ""))
+        theirs = run["published"]
+        cells.append(f"{theirs[0]:g} / {theirs[1]:g}" if theirs else "")
+        rows.append([label, *cells])
+    return records.table(header, rows)
