@@ -15,7 +15,7 @@ import numpy as np
 
 from veegan_jax import methods
 from veegan_jax.common import checkpoint, loop, parallel, plots, records
-from veegan_jax.config import Config
+from veegan_jax.config import PRESETS, Config
 from veegan_jax.data import mixtures
 from veegan_jax.metrics import mixture as metrics
 from veegan_jax.metrics import published
@@ -25,8 +25,8 @@ from veegan_jax.state import State
 _DATA, _EVALUATION = 2**32 - 1, 2**32 - 2
 
 
-def _option(default: Any, text: str) -> Any:
-    metadata = {"group": "run", "help": text}
+def _option(default: Any, text: str, group: str = "run") -> Any:
+    metadata = {"group": group, "help": text}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -34,6 +34,7 @@ def _option(default: Any, text: str) -> Any:
 class Options:
     """Where and how to run: nothing here changes a seed's numbers but rounding."""
 
+    preset: str = _option("quick", f"start from: {', '.join(PRESETS)}", "main")
     seeds: int = _option(5, "independent runs, all in one program")
     first_seed: int = _option(0, "seeds are first_seed, first_seed + 1, ...")
     samples: int = _option(2500, "generated samples to score, per seed")
@@ -128,7 +129,7 @@ def run(
       config: what to train.
       options: how to run it.
       workdir: gets config.json, checkpoints, metrics.jsonl, TensorBoard events,
-        samples.npz and results.json.
+        samples.npz (as `project` shows them), figures and results.json.
       gif: also draw the first seed's samples over training, as training.gif.
 
     Returns:
@@ -181,7 +182,8 @@ def run(
         log.close()
     x_SNX = np.asarray(draw(state, config=config, num_samples=options.samples))
     record = make_record(config, options, x_SNX, failures, workdir)
-    np.savez_compressed(workdir / "samples.npz", samples=x_SNX.astype(np.float32))
+    plane_SN2 = np.stack([project(x_NX, config.dataset) for x_NX in x_SNX])
+    np.savez_compressed(workdir / "samples.npz", plane=plane_SN2.astype(np.float32))
     records.write(workdir / "results.json", record)
     draw_figures(config, workdir, x_SNX)
     if frames:

@@ -62,56 +62,88 @@ def run_steps(
       non-finite keeps the state it had, its step count telling so.
     """
 
+    devices = list(devices)
+
     def one_seed(state, axis_name=None):
         def body(carry, _):
             return step(carry, axis_name)
 
         new, metrics = jax.lax.scan(body, state, length=num_steps)
         ok = _all_finite(metrics) & _all_finite(new)
-        return jax.tree.map(lambda a, b: jnp.where(ok, a, b), new, state), metrics
+        return jax.tree.map(functools.partial(_choose, ok), new, state), metrics
 
     if mode == "pmap":
         run = jax.vmap(functools.partial(one_seed, axis_name=BATCH_AXIS))
-        return jax.pmap(
-            run, BATCH_AXIS, in_axes=None, out_axes=None, devices=list(devices)
+        mapped = jax.pmap(
+            lambda state, _: run(state),
+            BATCH_AXIS,
+            in_axes=(None, 0),
+            out_axes=None,
+            devices=devices,
         )
+        # pmap wants one argument with a device axis.
+        return lambda state: mapped(state, np.zeros(len(devices)))
     if mode == "jit":
         mesh = jax.sharding.Mesh(np.asarray(devices), (BATCH_AXIS,))
         everywhere = NamedSharding(mesh, P())
-        run = jax.jit(
-            jax.vmap(one_seed), in_shardings=everywhere, out_shardings=everywhere
-        )
+        run = jax.jit(jax.vmap(one_seed), out_shardings=everywhere)
 
         def run_in_mesh(state):
             with jax.set_mesh(mesh):
                 return run(jax.device_put(state, everywhere))
 
         return run_in_mesh
-    return jax.jit(functools.partial(_over_devices, jax.vmap(one_seed), devices))
+    return _over_devices(jax.vmap(one_seed), devices)
 
 
 def _over_devices(
-    run: Callable[[Any], Any], devices: Sequence[jax.Device], state: Any
-) -> Any:
-    """Gives each device an equal share of the seeds, repeating the last as padding."""
-    seeds = len(jax.tree.leaves(state)[0])
-    share = -(-seeds // len(devices))
-    devices = devices[: -(-seeds // share)]
-    if len(devices) == 1:
-        return run(state)
-    mesh = jax.sharding.Mesh(np.asarray(devices), (SEED_AXIS,))
-    padding = share * len(devices) - seeds
-    padded = jax.tree.map(lambda a: jnp.concatenate([a, a[seeds - padding :]]), state)
-    # check_vma=False: nothing crosses devices, and custom primitives need no rule.
-    run = jax.shard_map(
-        run, mesh=mesh, in_specs=P(SEED_AXIS), out_specs=P(SEED_AXIS), check_vma=False
-    )
-    return jax.tree.map(lambda a: a[:seeds], run(padded))
+    run: Callable[[Any], Any], devices: list[jax.Device]
+) -> Callable[[Any], Any]:
+    """Gives each device an equal share of the seeds, repeating the last as padding.
+
+    Shares are cut and joined outside the compiled program: inside, they would be
+    collectives, and a device kept waiting for 40 s at one aborts the process.
+    """
+    compiled: dict[int, Callable[[Any], Any]] = {}
+
+    def run_shares(state):
+        seeds = len(jax.tree.leaves(state)[0])
+        share = -(-seeds // len(devices))
+        used = devices[: -(-seeds // share)]
+        mesh = jax.sharding.Mesh(np.asarray(used), (SEED_AXIS,))
+        if seeds not in compiled:
+            # check_vma=False: nothing crosses devices, so no rule is needed.
+            compiled[seeds] = jax.jit(
+                jax.shard_map(
+                    run,
+                    mesh=mesh,
+                    in_specs=P(SEED_AXIS),
+                    out_specs=P(SEED_AXIS),
+                    check_vma=False,
+                )
+            )
+        state = jax.device_put(state, used[0])
+        index = np.minimum(np.arange(share * len(used)), seeds - 1)
+        padded = jax.tree.map(lambda a: a[index], state)
+        padded = jax.device_put(padded, NamedSharding(mesh, P(SEED_AXIS)))
+        result = jax.device_put(compiled[seeds](padded), used[0])
+        return jax.tree.map(lambda a: a[:seeds], result)
+
+    return run_shares
+
+
+def _choose(ok: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    """`new` where all is finite. Keys never change and must not be consumed."""
+    if jnp.issubdtype(new.dtype, jax.dtypes.prng_key):
+        return old
+    return jnp.where(ok, new, old)
 
 
 def shard_rows(x: jax.Array) -> jax.Array:
     """Splits the rows of x over the mesh of `jit` mode; elsewhere returns x."""
-    if BATCH_AXIS in jax.sharding.get_abstract_mesh().axis_names:
+    mesh = jax.sharding.get_abstract_mesh()
+    types = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    if types.get(BATCH_AXIS) == jax.sharding.AxisType.Auto:  # under pmap: Manual
         return jax.lax.with_sharding_constraint(x, P(BATCH_AXIS))
     return x
 

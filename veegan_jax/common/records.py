@@ -39,6 +39,8 @@ class MetricsLog:
             file.write(line + "\n")
         for name, value_S in figures.items():
             for seed, value in enumerate(value_S):
+                if not np.isfinite(value):
+                    continue  # e.g. the spread inside modes when none is captured
                 self._events.add_scalar(f"{name}/seed_{seed}", value, step)
 
     def close(self) -> None:

@@ -127,7 +127,7 @@ def log_density(mixture: Mixture, x_BX: jax.Array) -> jax.Array:
       float32 [B].
     """
     live = mixture.live_size
-    offset_BKX = x_BX[:, None, :] - jnp.asarray(mixture.means_KX)
+    offset_BKX = x_BX[:, None] - jnp.asarray(mixture.means_KX)[None]
     square_BK = jnp.sum((offset_BKX[..., :live] / mixture.sigma) ** 2, axis=-1)
     on_support_BK = jnp.all(offset_BKX[..., live:] == 0, axis=-1)
     normaliser = live * np.log(mixture.sigma * np.sqrt(2 * np.pi))

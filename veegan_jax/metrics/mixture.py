@@ -51,7 +51,7 @@ def evaluate(x_NX: jax.Array, mixture: mixtures.Mixture) -> dict[str, jax.Array]
         )
     means_KX = jnp.asarray(mixture.means_KX)
     square_NK = jax.lax.map(
-        lambda mean_X: jnp.sum((x_NX - mean_X) ** 2, axis=1), means_KX
+        lambda mean_X: jnp.sum((x_NX - mean_X[None]) ** 2, axis=1), means_KX
     ).T
     nearest_N = jnp.argmin(square_NK, axis=1)
     distance_N = jnp.sqrt(jnp.min(square_NK, axis=1)) / mixture.sigma
@@ -100,7 +100,9 @@ def _spread(
     # Sums about each true mean keep float32 accurate; the shift cancels below.
     first, second = [], []
     for k in range(mixture.num_modes):
-        offset_NX = (x_NX - mixture.means_KX[k, :live]) * members_NK[:, k : k + 1]
+        offset_NX = (x_NX - mixture.means_KX[k : k + 1, :live]) * members_NK[
+            :, k : k + 1
+        ]
         first.append(jnp.sum(offset_NX, axis=0))
         second.append(jnp.sum(offset_NX**2))
     first_KX, second_K = jnp.stack(first), jnp.stack(second)

@@ -1,0 +1,99 @@
+"""Does it drop modes? Scores an array of samples made by any model.
+
+    python scripts/eval_samples.py --dataset=ring samples.npy
+
+Takes a .npy, or an .npz of one array, of shape [number of samples, dimensions]
+(2 for ring and grid, 1200 for high_dim) and prints every figure of the tables beside
+what true samples score. The paper scores 2,500 samples. Seconds on one CPU core.
+"""
+
+import pathlib
+import sys
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from veegan_jax import config as configs
+from veegan_jax import synthetic
+from veegan_jax.common import plots, records
+from veegan_jax.data import mixtures
+from veegan_jax.metrics import mixture as metrics
+
+DATASET = flags.DEFINE_string(
+    "dataset", "ring", f"the true distribution: {', '.join(configs.DATASETS)}"
+)
+OUTPUT = flags.DEFINE_string("output", None, "also write the figures to this JSON file")
+FIGURE = flags.DEFINE_string("figure", None, "also draw the samples to this PNG file")
+
+
+def load(path: pathlib.Path, size: int) -> np.ndarray:
+    """Reads samples [N, size] as float32.
+
+    Raises:
+      ValueError: naming the file and what is wrong with it.
+    """
+    try:
+        data = np.load(path, allow_pickle=False)
+        if isinstance(data, np.lib.npyio.NpzFile):
+            if len(data.files) != 1:
+                raise ValueError(f"holds {len(data.files)} arrays, not one")
+            data = data[data.files[0]]
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is not one .npy or .npz array: {error}") from error
+    if data.ndim != 2 or data.shape[1] != size or not len(data):
+        raise ValueError(
+            f"{path} has shape {data.shape}; --dataset={DATASET.value} needs "
+            f"[number of samples, {size}]"
+        )
+    if not np.issubdtype(data.dtype, np.floating):
+        raise ValueError(f"{path} holds {data.dtype}, not floating-point numbers")
+    if not np.isfinite(data).all():
+        bad = int((~np.isfinite(data)).any(axis=1).sum())
+        raise ValueError(f"{path}: {bad} of {len(data)} samples are not finite")
+    return data.astype(np.float32)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2:
+        raise ValueError("give one file of samples: eval_samples.py samples.npy")
+    mixture = mixtures.get(DATASET.value)
+    path = pathlib.Path(argv[1])
+    x_NX = load(path, mixture.size)
+    figures = jax.tree.map(np.asarray, synthetic.score(x_NX[None], DATASET.value))
+    true = synthetic.oracle(DATASET.value, len(x_NX))
+    names = [n for n in metrics.FIGURES if n in figures]
+    rows = [
+        [n.replace("_", " "), f"{figures[n][0]:.4g}", f"{true[n].mean():.4g}"]
+        + [metrics.FIGURES[n]]
+        for n in names
+    ]
+    print(f"{len(x_NX)} samples, {mixture.num_modes} modes in {DATASET.value}\n")
+    print(records.table(["", path.name, "oracle", "meaning"], rows))
+    if OUTPUT.value:
+        record = {
+            **records.provenance(),
+            "dataset": DATASET.value,
+            "samples": len(x_NX),
+            "figures": {n: figures[n][0] for n in names},
+            "histogram": list(figures["histogram"][0]),
+            "oracle": {n: true[n].mean() for n in names},
+        }
+        records.write(pathlib.Path(OUTPUT.value), record)
+    if FIGURE.value:
+        truth = mixtures.sample(mixture, jax.random.key(0), 2500)
+        plots.samples_and_density(
+            {path.name: synthetic.project(x_NX, DATASET.value)},
+            synthetic.project(np.asarray(truth), DATASET.value),
+            pathlib.Path(FIGURE.value),
+            axes=synthetic.AXES.get(DATASET.value, ("x1", "x2")),
+        )
+
+
+if __name__ == "__main__":
+    try:
+        app.run(main)
+    except ValueError as error:
+        sys.exit(f"\n{error}")

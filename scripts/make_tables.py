@@ -1,0 +1,196 @@
+"""Builds the README's tables and figures from the records in results/.
+
+    python scripts/make_tables.py
+    python scripts/make_tables.py --add=runs/quick/ring-gan,runs/quick/ring-ali
+
+The first rewrites what stands between the markers `<!-- table: NAME -->` and
+`<!-- end -->` in README.md and results/README.md, and draws results/figures/. The
+second first copies finished runs (results.json and the first seed's samples) to
+results/table1/PRESET/DATASET-METHOD. Nothing is computed here: a cell without a
+record stays empty. Seconds on one CPU core.
+"""
+
+import json
+import pathlib
+import re
+import shutil
+import sys
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from veegan_jax import config as configs
+from veegan_jax import synthetic
+from veegan_jax.common import plots, records
+from veegan_jax.data import mixtures
+from veegan_jax.metrics import published
+
+ADD = flags.DEFINE_list("add", [], "work directories of finished runs to copy first")
+ROOT = flags.DEFINE_string(
+    "root", str(pathlib.Path(__file__).parents[1]), "the checkout to work on"
+)
+
+LABELS = {
+    "gan": "GAN",
+    "ali": "ALI",
+    "unrolled": "Unrolled GAN",
+    "veegan": "VEEGAN",
+    "veegan_adversarial": "VEEGAN, adversarial R",
+    "veegan_mean": "VEEGAN, mean reconstruction",
+    "veegan_plus": "VEEGAN+",
+}
+TITLES = {"ring": "ring (8)", "grid": "grid (25)", "high_dim": "1200-D (10)"}
+
+Runs = dict[str, dict[str, dict[str, dict]]]  # preset -> dataset -> method -> record
+
+
+def add(run: pathlib.Path, results: pathlib.Path) -> None:
+    """Copies a finished run's record and its first seed's samples."""
+    path = run / "results.json"
+    if not path.exists():
+        raise ValueError(f"--add={run}: no results.json there; is the run finished?")
+    record = json.loads(path.read_text())
+    config = record["config"]
+    folder = results / "table1" / record["options"]["preset"]
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{config['dataset']}-{config['method']}"
+    shutil.copyfile(path, target.with_suffix(".json"))
+    with np.load(run / "samples.npz", allow_pickle=False) as data:
+        plane_N2 = data["plane"][0].astype(np.float16)
+    np.savez_compressed(target.with_suffix(".npz"), plane=plane_N2)
+
+
+def read(results: pathlib.Path) -> Runs:
+    """All records of results/table1."""
+    runs: Runs = {}
+    for preset in configs.PRESETS:
+        for dataset in configs.DATASETS:
+            for method in LABELS:
+                path = results / "table1" / preset / f"{dataset}-{method}.json"
+                if path.exists():
+                    rows = runs.setdefault(preset, {}).setdefault(dataset, {})
+                    rows[method] = json.loads(path.read_text())
+    return runs
+
+
+def summary(runs: dict[str, dict[str, dict]]) -> str:
+    """One preset: modes / % high quality of each method, over the published ones."""
+    header = ["modes / % high quality", *TITLES.values(), "1200-D, calibrated"]
+    oracle = [_cell(next(iter(runs[d].values()))["oracle"], {}) for d in runs]
+    oracle = dict(zip(runs, oracle, strict=True))
+    rows = [["oracle", *[oracle.get(d, "") for d in TITLES]]]
+    high = runs.get("high_dim", {})
+    floor = next(iter(high.values()))["oracle"] if high else None
+    rows[0].append(_calibrated(floor, {}) if floor else "")
+    for method, label in LABELS.items():
+        if not any(method in runs[d] for d in runs):
+            continue
+        ours = [runs.get(d, {}).get(method) for d in TITLES]
+        cells = [_cell(r["mean"], r["std"]) if r else "" for r in ours]
+        last = ours[-1]
+        cells.append(_calibrated(last["mean"], last["std"]) if last else "")
+        rows.append([f"**{label}**", *cells])
+        theirs = [published.MIXTURES[d].get(method) for d in TITLES]
+        if any(theirs):
+            cells = [f"{t[0]:g} / {t[1]:g}" if t else "" for t in theirs]
+            rows.append([f"{label}, published", *cells, ""])
+    return records.table(header, rows)
+
+
+def _cell(mean: dict, std: dict, names: tuple = ("modes", "high_quality")) -> str:
+    digits = (1, 1)
+    return " / ".join(
+        f"{mean[n]:.{d}f}" + (f" ± {std[n]:.{d}f}" if std.get(n) is not None else "")
+        for n, d in zip(names, digits, strict=True)
+    )
+
+
+def _calibrated(mean: dict, std: dict) -> str:
+    return _cell(mean, std, ("calibrated_modes", "calibrated"))
+
+
+def details(runs: dict[str, dict[str, dict]]) -> str:
+    """One preset in full: every figure, mixture by mixture, and how to repeat it."""
+    parts = []
+    for dataset, rows in runs.items():
+        labelled = {LABELS[m]: r for m, r in rows.items()}
+        parts.append(f"### {TITLES[dataset]}\n\n{synthetic.table(dataset, labelled)}")
+        lines = [
+            [
+                LABELS[m],
+                f"`{r['command']}`",
+                r["commit"][:10],
+                f"{len(r['per_seed'])} from {r['options']['first_seed']}",
+                f"{r['config']['steps']}",
+                f"{r['wall_seconds'] / 60:.1f}",
+                r["device"],
+            ]
+            for m, r in rows.items()
+        ]
+        header = ["", "command", "commit", "seeds", "steps", "minutes", "device"]
+        parts.append(records.table(header, lines))
+    return "\n\n".join(parts)
+
+
+def draw(runs: Runs, results: pathlib.Path) -> None:
+    """Side-by-side figures: each method's first seed over the truth, and density."""
+    (results / "figures").mkdir(parents=True, exist_ok=True)
+    for preset, datasets in runs.items():
+        for dataset, rows in datasets.items():
+            truth = mixtures.sample(mixtures.get(dataset), jax.random.key(0), 2500)
+            truth = synthetic.project(np.asarray(truth), dataset)
+            panels = {"true": truth}
+            for method in rows:
+                path = results / "table1" / preset / f"{dataset}-{method}.npz"
+                with np.load(path, allow_pickle=False) as data:
+                    panels[LABELS[method]] = data["plane"].astype(np.float32)
+            plots.samples_and_density(
+                panels,
+                truth,
+                results / "figures" / f"{preset}-{dataset}.png",
+                axes=synthetic.AXES.get(dataset, ("x1", "x2")),
+                title=f"{TITLES[dataset]}, preset {preset}: first seed's samples",
+            )
+
+
+def fill(path: pathlib.Path, tables: dict[str, str]) -> None:
+    """Replaces what stands between a file's table markers.
+
+    Raises:
+      ValueError: for a marker whose name is not a table.
+    """
+
+    def replace(match: re.Match) -> str:
+        name = match[1]
+        if name not in tables:
+            raise ValueError(f"{path}: unknown table {name!r}")
+        return f"<!-- table: {name} -->\n{tables[name]}\n<!-- end -->"
+
+    pattern = r"<!-- table: (\S+) -->\n.*?<!-- end -->"
+    path.write_text(re.sub(pattern, replace, path.read_text(), flags=re.DOTALL))
+
+
+def main(argv: list[str]) -> None:
+    if argv[1:]:
+        raise ValueError(f"unknown argument {argv[1]!r}: flags start with --")
+    root = pathlib.Path(ROOT.value)
+    for run in ADD.value:
+        add(pathlib.Path(run), root / "results")
+    runs = read(root / "results")
+    empty = "(not measured yet)"
+    tables = {}
+    for preset in configs.PRESETS:
+        present = runs.get(preset)
+        tables[preset] = summary(present) if present else empty
+        tables[f"{preset}-details"] = details(present) if present else empty
+    draw(runs, root / "results")
+    fill(root / "README.md", tables)
+    fill(root / "results" / "README.md", tables)
+
+
+if __name__ == "__main__":
+    try:
+        app.run(main)
+    except ValueError as error:
+        sys.exit(f"\n{error}")
