@@ -35,8 +35,7 @@ def normal(
     half = -(-columns // 2)
     first_row = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
     count = jax.lax.iota(jnp.uint32, rows * half) + jnp.uint32(first_row * half)
-    key_0, key_1 = jax.random.key_data(key)
-    words = threefry2x32_p.bind(key_0, key_1, jnp.zeros_like(count), count)
+    words = _blocks(key, count)
     bits = jnp.concatenate([word.reshape(rows, half) for word in words], axis=1)
     return parallel.shard_rows(_bits_to_normal(bits[:, :columns]))
 
@@ -57,10 +56,16 @@ def index(
     """
     first_row = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
     count = jax.lax.iota(jnp.uint32, rows) + jnp.uint32(first_row)
-    key_0, key_1 = jax.random.key_data(key)
-    word, _ = threefry2x32_p.bind(key_0, key_1, jnp.zeros_like(count), count)
+    word, _ = _blocks(key, count)
     choice = (word % jnp.uint32(num_choices)).astype(jnp.int32)
     return parallel.shard_rows(choice)
+
+
+def _blocks(key: jax.Array, count: jax.Array) -> list[jax.Array]:
+    """Two random words for every count."""
+    key_0, key_1 = jax.random.key_data(key)
+    # Zeros, but batched as count is: the primitive needs both halves alike.
+    return threefry2x32_p.bind(key_0, key_1, count ^ count, count)
 
 
 def _bits_to_normal(bits: jax.Array) -> jax.Array:
