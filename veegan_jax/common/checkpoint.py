@@ -1,11 +1,14 @@
 """Checkpoints by orbax, and the guard that a work directory holds one run only."""
 
+import hashlib
 import json
 import logging
 import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 
@@ -23,7 +26,11 @@ class Checkpoints:
     def save(self, step: int, state: Any) -> None:
         """Writes a checkpoint in the background; it appears whole or not at all."""
         if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
+            args = ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                digest=ocp.args.JsonSave({"sha256": _digest(state)}),
+            )
+            self._manager.save(step, args=args, force=True)
 
     def restore(self, like: Any) -> tuple[int, Any]:
         """Reads the newest checkpoint that can be read.
@@ -44,8 +51,7 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
-                args = ocp.args.StandardRestore(abstract)
-                return step, self._manager.restore(step, args=args)
+                return step, self._read(step, abstract)
             except Exception as error:
                 # Orbax raises many kinds for a damaged file; whichever it is, the
                 # checkpoint cannot be used, is kept for inspection and is named.
@@ -65,10 +71,30 @@ class Checkpoints:
             )
         return 0, like
 
+    def _read(self, step: int, abstract: Any) -> Any:
+        args = ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract), digest=ocp.args.JsonRestore()
+        )
+        found = self._manager.restore(step, args=args)
+        # Orbax notices a file cut short, but not one whose bytes have changed.
+        if _digest(found.state) != found.digest["sha256"]:
+            raise ValueError("its contents do not match its checksum")
+        return found.state
+
     def close(self) -> None:
         """Waits for the writes under way."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _digest(state: Any) -> str:
+    """SHA-256 over the bytes of every array of a state, in tree order."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(state):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def claim(workdir: pathlib.Path, identity: dict[str, Any]) -> None:

@@ -1,0 +1,387 @@
+"""Measures training speed: against eager PyTorch, and against the matmul peak.
+
+    pip install -e '.[bench]'
+    python scripts/bench.py
+        Every method at the `paper` and the `quick` sizes, and VEEGAN with small
+        networks at batch 256 and 64; one seed, and five spread over the CPU cores:
+        about 8 minutes on two free cores. Above 1 in the column "JAX / PyTorch" is
+        where JAX is faster; expect that everywhere, most of all for five seeds, and
+        fractions of the peak that fall with the size of the matrices.
+    python scripts/bench.py --methods=veegan --presets=quick --repeats=3
+        One case, in less than a minute.
+    python scripts/bench.py --notorch
+        Without PyTorch: the fraction of the peak alone.
+
+Everything comes from one run, JAX and PyTorch taking turns. Before a peer
+(bench_torch.py) is timed it is shown to compute the JAX step: the same losses and
+updates on the same weights, batch and noise. Steps/s are medians over the repeats and
+count every seed's steps; PyTorch trains five seeds one after the other, so its steps/s
+stay those of one. JAX runs a compiled scan of many steps, compilation apart.
+
+A step's FLOPs are those of its matrix products, read from the program that JAX hands
+to XLA. (XLA's own count adds 2 to 15 %: it takes integer operations of the random
+numbers for FLOPs.) The peak is the best rate, in either library, of a product of
+2048 x 2048 float32 matrices on all cores, at the start or the end of the run.
+"""
+
+import functools
+import importlib.util
+import math
+import os
+import pathlib
+import re
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from veegan_jax import config as configs
+from veegan_jax import methods, synthetic
+from veegan_jax.common import parallel, records
+from veegan_jax.config import Config
+
+NAMES = ("gan", "ali", "unrolled", "veegan", "veegan_plus")
+SMALL = {"batch256": 256, "batch64": 64}  # VEEGAN alone, 2-D latent, 2 x 128 networks
+PRESETS = ("paper", "quick", *SMALL)
+SEEDS = (1, 5)
+MATMUL_SIZE = 2048
+WORK_PER_CALL = 3e10  # FLOPs: about half a second of a CPU core, so calls cost nothing
+
+METHODS = flags.DEFINE_list("methods", list(NAMES), "what to measure")
+SIZES = flags.DEFINE_list("presets", list(PRESETS), "at which sizes")
+REPEATS = flags.DEFINE_integer("repeats", 5, "measurements of each figure")
+MIN_SECONDS = flags.DEFINE_float("min_seconds", 1.0, "length of a measurement")
+OUTPUT = flags.DEFINE_string("output", "runs/bench.json", "where the record goes")
+TORCH = flags.DEFINE_bool("torch", True, "compare with PyTorch")
+TORCH_THREADS = flags.DEFINE_integer("torch_threads", 0, "0: PyTorch's own choice")
+
+Runner = tuple[Callable[[], None], int]  # trains on and waits; steps of all seeds
+
+
+def cases(names: Sequence[str], presets: Sequence[str]) -> list[tuple[str, Config]]:
+    """The configurations to measure, each with its preset's name.
+
+    Raises:
+      ValueError: for a name that does not exist, or if nothing is left to measure.
+    """
+    for flag, given, known in (
+        ("methods", names, NAMES),
+        ("presets", presets, PRESETS),
+    ):
+        for name in given:
+            if name not in known:
+                raise ValueError(
+                    f"--{flag}: unknown {name!r}; any of {', '.join(known)}"
+                )
+    found = []
+    for preset in presets:
+        for name in names:
+            if preset not in SMALL:
+                found.append((preset, configs.preset(preset, name, "ring")))
+            elif name == "veegan":
+                sizes = dict(latent_size=2, discriminator_widths=(128, 128))
+                sizes |= dict(batch_size=SMALL[preset])
+                found.append((preset, configs.preset("paper", name, "ring", **sizes)))
+    if not found:
+        raise ValueError(
+            f"--methods={','.join(names)} --presets={','.join(presets)}: nothing to "
+            f"measure; {', '.join(SMALL)} are for veegan"
+        )
+    return found
+
+
+_DOT = re.compile(
+    r"stablehlo\.dot_general .*contracting_dims = \[([\d, ]*)\] x .*"
+    r": \(tensor<([\dx]+)xf32>, .*-> tensor<([\dx]+)xf32>"
+)
+
+
+def flops_per_step(config: Config) -> int:
+    """Floating-point operations of the matrix products in one step of one seed.
+
+    Read from the StableHLO of a single step: unused results are gone from it, and the
+    bodies of loops and of functions, which XLA's own analysis may count once, are
+    visible.
+    """
+    init = functools.partial(methods.get(config.method).init, config=config)
+    step = functools.partial(
+        synthetic.step_on_fresh_data, axis_name=None, config=config
+    )
+    state = jax.eval_shape(init, jax.random.key(0))
+    text = jax.jit(step).lower(state).as_text()
+    bodies = dict(re.findall(r"func\.func \w+ @([\w.]+)\((.*?)\n  }", text, re.S))
+
+    @functools.cache
+    def total(function: str) -> int:
+        body = bodies[function]
+        count = sum(total(name) for name in re.findall(r"call @([\w.]+)\(", body))
+        for dims, left, out in _DOT.findall(body):
+            left = [int(n) for n in left.split("x")]
+            contracted = math.prod(left[int(i)] for i in dims.split(", "))
+            count += 2 * contracted * math.prod(int(n) for n in out.split("x"))
+        return count
+
+    return total("main")
+
+
+def jax_runner(config: Config, seeds: int, num_steps: int) -> tuple[Runner, float]:
+    """Compiles num_steps steps of all seeds, placed as `synthetic.run` places them.
+
+    Returns:
+      A runner, which goes on from where it stopped, and the seconds to compile it.
+    """
+    run_steps = parallel.run_steps(
+        functools.partial(synthetic.step_on_fresh_data, config=config),
+        num_steps,
+        mode="none",
+        devices=jax.devices(),
+    )
+    state = jax.block_until_ready(synthetic.init_seeds(range(seeds), config))
+
+    def run() -> None:
+        nonlocal state
+        state, metrics = run_steps(state)
+        jax.block_until_ready((state, metrics))
+
+    first, later = seconds(run), seconds(run)
+    return (run, num_steps * seeds), max(0.0, first - later)
+
+
+def seconds(run: Callable[[], None]) -> float:
+    """How long one call takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def rate(runner: Runner, min_seconds: float) -> float:
+    """Steps per second over at least min_seconds of whole calls."""
+    run, steps = runner
+    run()  # not timed: wakes this library's threads while the other's go to sleep
+    calls, elapsed = 0, 0.0
+    while elapsed < min_seconds or not calls:
+        elapsed += seconds(run)
+        calls += 1
+    return calls * steps / elapsed
+
+
+def matmul_rate(torch_device: str | None) -> dict[str, float]:
+    """FLOP/s of a large square float32 product on all devices, by library."""
+    devices = jax.devices()
+    mesh = jax.sharding.Mesh(np.asarray(devices), ("devices",))
+    shape = (len(devices), MATMUL_SIZE, MATMUL_SIZE)
+    a_DNN = jax.device_put(jnp.ones(shape), NamedSharding(mesh, P("devices")))
+    product = jax.jit(lambda a_DNN: a_DNN @ a_DNN)
+    flops = 2 * MATMUL_SIZE**3
+    runs = {"jax": (lambda: jax.block_until_ready(product(a_DNN)), len(devices))}
+    if torch_device:
+        import bench_torch
+
+        runs["torch"] = (bench_torch.matmul(torch_device, MATMUL_SIZE), 1)
+    return {
+        name: count * flops / min(seconds(run) for _ in range(8))
+        for name, (run, count) in runs.items()
+    }
+
+
+def memory() -> dict[str, float]:
+    """The largest memory so far, in MiB: of the process and, on a GPU, of JAX there."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
+    device = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in device:
+        peak["device"] = device["peak_bytes_in_use"] / 2**20
+    return peak
+
+
+def measure(
+    preset: str,
+    config: Config,
+    *,
+    repeats: int,
+    min_seconds: float,
+    torch_device: str | None,
+    seeds: Sequence[int] = SEEDS,
+) -> list[dict[str, Any]]:
+    """Measures one configuration: a row for each number of seeds.
+
+    Args:
+      preset: what to call its sizes.
+      config: what to train.
+      repeats: measurements of each figure; JAX and PyTorch take turns.
+      min_seconds: the least length of a measurement.
+      torch_device: where PyTorch trains; None: not at all.
+      seeds: how many at once in JAX, row by row.
+
+    Returns:
+      Rows of figures; lists hold the single measurements.
+
+    Raises:
+      bench_torch.Mismatch: if the PyTorch step is not the JAX step.
+    """
+    flops = flops_per_step(config)
+    runners, rates, rows = {}, {}, []
+    if torch_device:
+        import bench_torch
+
+        error = bench_torch.check(config, torch_device)
+        runners["torch"] = bench_torch.runner(config, torch_device, num_steps=10)
+    for count in seeds:
+        num_steps = max(20, min(2000, int(WORK_PER_CALL / (flops * count))))
+        runners[count], compile_seconds = jax_runner(config, count, num_steps)
+        row = {
+            "method": config.method,
+            "preset": preset,
+            "batch_size": config.batch_size,
+            "seeds": count,
+            "flops_per_step": flops,
+            "compile_seconds": compile_seconds,
+        }
+        rows.append(row | ({"relative_error": error} if torch_device else {}))
+    for _ in range(repeats):
+        for name, runner in runners.items():
+            rates.setdefault(name, []).append(rate(runner, min_seconds))
+    for row in rows:
+        row["jax_steps_per_second"] = rates[row["seeds"]]
+        row["torch_steps_per_second"] = rates.get("torch", [])
+        row["peak_memory_so_far_mib"] = memory()
+    return rows
+
+
+def summarise(rows: list[dict[str, Any]], peak: float) -> str:
+    """Adds medians, ratio and fractions to the rows; returns them as a table.
+
+    Args:
+      rows: what `measure` returned.
+      peak: the matmul peak, FLOP/s.
+    """
+    header = [
+        "method",
+        "sizes",
+        "seeds",
+        "MFLOP/step",
+        "JAX steps/s",
+        "PyTorch steps/s",
+        "JAX / PyTorch",
+        "JAX of peak",
+        "PyTorch of peak",
+        "compile s",
+    ]
+    lines = []
+    for row in rows:
+        ours, theirs = row["jax_steps_per_second"], row["torch_steps_per_second"]
+        row["jax_median"] = statistics.median(ours)
+        row["jax_of_peak"] = row["jax_median"] * row["flops_per_step"] / peak
+        cells = ["", "", ""]
+        if theirs:
+            row["torch_median"] = statistics.median(theirs)
+            row["torch_of_peak"] = row["torch_median"] * row["flops_per_step"] / peak
+            row["ratio"] = row["jax_median"] / row["torch_median"]
+            turns = [a / b for a, b in zip(ours, theirs, strict=True)]
+            row["ratio_range"] = [min(turns), max(turns)]
+            cells = [
+                f"{row['torch_median']:.4g}",
+                f"{row['ratio']:.2f} ({min(turns):.2f} to {max(turns):.2f})",
+                f"{100 * row['torch_of_peak']:.1f} %",
+            ]
+        lines.append(
+            [
+                row["method"],
+                row["preset"],
+                str(row["seeds"]),
+                f"{row['flops_per_step'] / 1e6:.4g}",
+                f"{row['jax_median']:.4g}",
+                *cells[:2],
+                f"{100 * row['jax_of_peak']:.1f} %",
+                cells[2],
+                f"{row['compile_seconds']:.1f}",
+            ]
+        )
+    return records.table(header, lines)
+
+
+def set_up_torch() -> tuple[str, dict[str, Any]]:
+    """Chooses PyTorch's device; returns it and what the record says of PyTorch.
+
+    Raises:
+      ValueError: if PyTorch is missing, or cannot use the GPU that JAX uses.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise ValueError(
+            "PyTorch is missing: pip install -e '.[bench]', or give --notorch"
+        )
+    import torch
+
+    device = "cpu" if jax.default_backend() == "cpu" else "cuda"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"JAX runs on {jax.default_backend()}, and PyTorch has no CUDA: install "
+            "PyTorch for it, or give --notorch"
+        )
+    if TORCH_THREADS.value:
+        torch.set_num_threads(TORCH_THREADS.value)
+    return device, {"version": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def main(argv: list[str]) -> None:
+    if argv[1:]:
+        raise ValueError(f"unknown argument {argv[1]!r}: flags start with --")
+    if REPEATS.value < 1:
+        raise ValueError(f"--repeats={REPEATS.value} must be at least 1")
+    if not MIN_SECONDS.value > 0:
+        raise ValueError(f"--min_seconds={MIN_SECONDS.value} must be above 0")
+    plan = cases(METHODS.value, SIZES.value)
+    output = pathlib.Path(OUTPUT.value)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # JAX would take most of a GPU's memory, and PyTorch needs some of it.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    parallel.use_cpu_cores(len(os.sched_getaffinity(0)))
+    start = time.perf_counter()
+    device, about_torch = set_up_torch() if TORCH.value else (None, None)
+    peaks = [matmul_rate(device)]
+    rows = []
+    for preset, config in plan:
+        rows += measure(
+            preset,
+            config,
+            repeats=REPEATS.value,
+            min_seconds=MIN_SECONDS.value,
+            torch_device=device,
+        )
+        elapsed = time.perf_counter() - start
+        print(f"{elapsed:4.0f} s: {config.method}, {preset}", flush=True)
+    peaks.append(matmul_rate(device))
+    peak = max(value for rates in peaks for value in rates.values())
+    text = summarise(rows, peak)
+    record = {
+        **records.provenance(),
+        "torch": about_torch,
+        "repeats": REPEATS.value,
+        "min_seconds": MIN_SECONDS.value,
+        "wall_seconds": time.perf_counter() - start,
+        "matmul_flops_per_second": peaks,
+        "peak_flops_per_second": peak,
+        "peak_memory_mib": memory(),
+        "rows": rows,
+    }
+    records.write(output, record)
+    print(f"\n{text}\n")
+    print(f"{record['device']}; matmul peak {peak / 1e9:.4g} GFLOP/s", end="; ")
+    used = [f"{size:.0f} MiB of {kind}" for kind, size in memory().items()]
+    print(f"peak memory: {', '.join(used)}\nrecord: {output}")
+
+
+if __name__ == "__main__":
+    try:
+        app.run(main)
+    except ValueError as error:
+        sys.exit(f"\n{error}")

@@ -1,0 +1,32 @@
+"""A strict session: warnings are errors (.pytest.ini), so are surprises of JAX.
+
+Eight fake CPU devices stand for eight real ones. The programs of these tests run for
+milliseconds and compile for seconds, so XLA's expensive passes are off, but for the
+tests that train (`optimised`).
+"""
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
+def optimised() -> Iterator[None]:
+    """XLA as users have it."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
+def generator() -> np.random.Generator:
+    """NumPy randomness, independent of the package's own."""
+    return np.random.default_rng(20170522)

@@ -1,0 +1,720 @@
+"""Every method's step against its equations, written out slowly.
+
+The references share nothing with the package: a plain network, one `jax.grad` per
+network of a loss with explicit logs, and Adam in NumPy. Gradients are read off Adam's
+first moment, m' = beta1 m + (1 - beta1) g, in the second step, when the moments, the
+schedules and the averages of the first are in play.
+
+Dimension key: B batch, Z latent, E noise inputs, X data dimensions.
+"""
+
+import dataclasses
+import functools
+import types
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from veegan_jax import config as configs
+from veegan_jax import methods
+from veegan_jax.common import optimisers, parallel, rng
+from veegan_jax.config import Config
+from veegan_jax.data import mixtures
+from veegan_jax.metrics import mixture as metrics
+
+B, Z, X = 6, 2, 3
+BASE = Config(
+    batch_size=B,
+    latent_size=Z,
+    data_size=X,
+    generator_noise=1,
+    generator_widths=(5, 4),
+    reconstructor_widths=(4,),
+    discriminator_widths=(5, 4),
+    activation="tanh",
+    steps=7,
+    learning_rate=0.02,
+    learning_rate_d=0.03,
+    schedule="cosine",
+    ema=0.9,
+)
+
+
+def case(method: str, **changes: Any) -> Config:
+    return dataclasses.replace(BASE, method=method, **changes)
+
+
+# Between them they use every option of the networks.
+CASES = {
+    "gan": case("gan", batch_norm=True, activation="leaky_relu", init="he"),
+    "ali": case("ali", maxout=3, batch_norm=True, reconstructor_noise=2),
+    "unrolled": case("unrolled", unrolled_steps=5, batch_norm=True, init="orthogonal"),
+    "unrolled_1": case("unrolled", unrolled_steps=1, schedule="constant", ema=0.0),
+    "veegan": case("veegan", reconstructor_std=0.7, batch_norm=True),
+    "veegan_adversarial": case(
+        "veegan_adversarial", reconstructor_std=0.7, adversarial_reconstructor=True
+    ),
+    "veegan_mean": case("veegan_mean", reconstruction_weight=1 / Z),
+    "veegan_plus": case(
+        "veegan_plus",
+        data_scale=2.5,
+        reconstruction_weight=0.3,
+        gamma=0.8,
+        gamma_end=0.05,
+        fourier_size=4,
+        generator_skip=True,
+        batch_norm=True,
+    ),
+    "veegan_plus_relu": case("veegan_plus", activation="relu", generator_noise=0),
+}
+
+
+# The networks, again.
+
+
+def dense(layer, h):
+    out = h @ layer["kernel"]
+    return out + layer["bias"][None] if "bias" in layer else out
+
+
+def network(params, *inputs, config, stats=None, moments=None, is_d=False):
+    """An MLP on the concatenated inputs.
+
+    Args:
+      params: its parameters, by Flax's names.
+      *inputs: arrays [B, F].
+      config: the case.
+      stats: BatchNorm's running moments, to be used; None: the batch's.
+      moments: a list that gets each BatchNorm's (mean, variance).
+      is_d: the discriminator, which alone has maxout.
+    """
+    *before, h = inputs
+    if "FourierFeatures_0" in params:
+        angle = h @ jax.lax.stop_gradient(params["FourierFeatures_0"]["frequencies"])
+        h = jnp.concatenate([h, jnp.sin(angle), jnp.cos(angle)], axis=1)
+    h = first = jnp.concatenate([*before, h], axis=1)
+    names = sorted(name for name in params if name.startswith("Dense"))
+    kernels = [params[name] for name in names]
+    if config.generator_skip and "bias" not in kernels[-1]:
+        *kernels, skip = kernels
+    else:
+        skip = None
+    for number, layer in enumerate(kernels[:-1]):
+        h = dense(layer, h)
+        norm = params.get(f"BatchNorm_{number}")
+        if norm:
+            if stats is None:
+                mean, var = h.mean(axis=0), ((h - h.mean(axis=0)[None]) ** 2).mean(0)
+            else:
+                running = stats[f"BatchNorm_{number}"]
+                mean, var = running["mean"], running["var"]
+            if moments is not None:
+                moments.append((mean, var))
+            h = (h - mean[None]) / jnp.sqrt(var + 1e-5)[None]
+            h = h * norm["scale"][None] + norm["bias"][None]
+        if config.maxout and is_d:
+            h = jnp.stack([h[:, i :: config.maxout] for i in range(config.maxout)]).max(
+                axis=0
+            )
+        elif config.activation == "tanh":
+            h = jnp.tanh(h)
+        else:
+            slope = 0.2 if config.activation == "leaky_relu" else 0.0
+            h = jnp.where(h > 0, h, slope * h)
+    out = dense(kernels[-1], h)
+    return out if skip is None else out + dense(skip, first)
+
+
+# The equations, again: (losses by network, losses that are reported).
+
+stop = jax.lax.stop_gradient
+
+
+def log_sigmoid(logit):
+    return jnp.log(1 / (1 + jnp.exp(-logit)))
+
+
+def log_one_minus_sigmoid(logit):
+    return jnp.log(1 - 1 / (1 + jnp.exp(-logit)))
+
+
+def networks_of(config):
+    """G, R and D as functions of their parameters and inputs."""
+    plain = functools.partial(network, config=config)
+    return plain, plain, functools.partial(plain, is_d=True)
+
+
+def gan_losses(config, state, x, noise):
+    del state
+    G, _, D = networks_of(config)
+    (latent,) = noise
+
+    def loss_d(d, p):
+        fake = G(p["generator"], latent)
+        return -jnp.mean(log_sigmoid(D(d, x))) - jnp.mean(
+            log_one_minus_sigmoid(D(d, fake))
+        )
+
+    def loss_g(g, p):
+        return -jnp.mean(log_sigmoid(D(p["discriminator"], G(g, latent))))
+
+    return {"discriminator": loss_d, "generator": loss_g}
+
+
+def ali_losses(config, state, x, noise):
+    del state
+    G, R, D = networks_of(config)
+    latent, r_noise = noise
+    z = latent[:, :Z]
+
+    def loss_d(d, p):
+        real = D(d, R(p["reconstructor"], r_noise, x), x)
+        fake = D(d, z, G(p["generator"], latent))
+        return -jnp.mean(log_sigmoid(real)) - jnp.mean(log_one_minus_sigmoid(fake))
+
+    def loss_g(g, p):
+        return -jnp.mean(log_sigmoid(D(p["discriminator"], z, G(g, latent))))
+
+    def loss_r(r, p):
+        real = D(p["discriminator"], R(r, r_noise, x), x)
+        return -jnp.mean(log_one_minus_sigmoid(real))
+
+    return {"discriminator": loss_d, "generator": loss_g, "reconstructor": loss_r}
+
+
+def veegan_losses(config, state, x, noise, *, adversarial=False, distance=jnp.sum):
+    del state
+    G, R, D = networks_of(config)
+    latent, r_noise = noise
+    z = latent[:, :Z]
+
+    def code(r):
+        return R(r, x) + config.reconstructor_std * r_noise
+
+    def d(z, y):  # -log N(z; y, I) without its constant
+        return jnp.mean(jax.vmap(lambda a, b: 0.5 * distance((a - b) ** 2))(z, y))
+
+    def loss_d(params, p):
+        positive = D(params, z, G(p["generator"], latent))
+        negative = D(params, code(p["reconstructor"]), x)
+        return -jnp.mean(
+            log_sigmoid(positive) + log_one_minus_sigmoid(negative)
+        )  # one mean: both terms have B examples
+
+    def loss_g(g, p):
+        fake = G(g, latent)
+        adversary = jnp.mean(D(p["discriminator"], z, fake))
+        return adversary + d(z, R(p["reconstructor"], fake))
+
+    def loss_r(r, p):
+        loss = d(z, R(r, stop(G(p["generator"], latent))))
+        if adversarial:
+            loss -= jnp.mean(D(p["discriminator"], code(r), x))
+        return loss
+
+    return {"discriminator": loss_d, "generator": loss_g, "reconstructor": loss_r}
+
+
+def unrolled_losses(config, state, x, noise):
+    G, _, D = networks_of(config)
+    (latent,) = noise
+
+    def value(d, fake):  # f(D, G)
+        return jnp.mean(log_sigmoid(D(d, x))) + jnp.mean(
+            log_one_minus_sigmoid(D(d, fake))
+        )
+
+    def loss_d(d, p):
+        return -value(d, G(p["generator"], latent))
+
+    def loss_g(g, p):
+        d, adam_state = p["discriminator"], state.opt_state["discriminator"]
+        rate = config.learning_rate_d
+        if config.schedule == "cosine":
+            rate = optax.cosine_decay_schedule(rate, config.steps)
+        adam = optax.adam(rate, b1=config.beta1, b2=config.beta2, eps=1e-8)
+        for _ in range(config.unrolled_steps):
+            grad = jax.grad(lambda d: -value(d, G(g, latent)))(d)
+            updates, adam_state = adam.update(grad, adam_state)
+            d = optax.apply_updates(d, updates)
+        return value(d, G(g, latent))
+
+    return {"discriminator": loss_d, "generator": loss_g}
+
+
+def veegan_plus_losses(config, state, x, noise):
+    G, R, D = networks_of(config)
+    (latent,) = noise
+    z, x = latent[:, :Z], x / config.data_scale
+    if config.gamma:
+        progress = min(1.0, int(state.step) / (0.7 * config.steps))
+        decades = np.log10(config.gamma) * (1 - progress)
+        gamma = 10 ** (decades + np.log10(config.gamma_end) * progress)
+    else:
+        gamma = 0.0
+
+    def pairs(g, r):
+        return (z, G(g, latent)), (R(r, x), x)
+
+    def loss_d(d, p):
+        def logit_of_one(z, x):
+            return D(d, z[None], x[None])[0, 0]
+
+        slopes = jax.vmap(jax.grad(logit_of_one, argnums=(0, 1)))
+        fake, real = pairs(p["generator"], p["reconstructor"])
+        penalty = sum(
+            jnp.mean(jnp.sum(slope**2, axis=1))
+            for pair in (fake, real)
+            for slope in slopes(*pair)
+        )
+        margin = D(d, *real) - D(d, *fake)
+        return -jnp.mean(log_sigmoid(margin)) + gamma / 2 * penalty
+
+    def loss_gr(g, r, d):
+        fake, real = pairs(g, r)
+        error = jnp.mean(jnp.sum((z - R(r, fake[1])) ** 2, axis=1))
+        adversary = -jnp.mean(log_sigmoid(D(d, *fake) - D(d, *real)))
+        return adversary + config.reconstruction_weight * 0.5 * error
+
+    return {
+        "discriminator": loss_d,
+        "generator": lambda g, p: loss_gr(g, p["reconstructor"], p["discriminator"]),
+        "reconstructor": lambda r, p: loss_gr(p["generator"], r, p["discriminator"]),
+    }
+
+
+LOSSES = {
+    "gan": gan_losses,
+    "ali": ali_losses,
+    "unrolled": unrolled_losses,
+    "veegan": veegan_losses,
+    "veegan_adversarial": functools.partial(veegan_losses, adversarial=True),
+    "veegan_mean": functools.partial(veegan_losses, distance=jnp.mean),
+    "veegan_plus": veegan_plus_losses,
+}
+
+
+# Two steps of each case on given noise.
+
+
+def noise_shapes(config):
+    """What a step draws, in the order of the references' noise."""
+    shapes = [(B, Z + config.generator_noise)]
+    if config.method == "ali":
+        shapes.append((B, config.reconstructor_noise))
+    elif config.method.startswith("veegan") and config.method != "veegan_plus":
+        shapes.append((B, Z))
+    return shapes
+
+
+TRACES: list[Config] = []
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def step_on_noise(state, x_BX, noise, config):
+    """A train_step whose calls of rng.normal return the given noise, by shape."""
+    TRACES.append(config)
+    left = dict(zip(noise_shapes(config), noise, strict=True))
+
+    def given(key, shape, *, axis_name=None):
+        del key, axis_name
+        return left.pop(shape)
+
+    with mock.patch.object(rng, "normal", given):
+        result = methods.get(config.method).train_step(state, x_BX, config=config)
+    assert not left
+    return result
+
+
+def inputs(config, generator):
+    x_BX = (2 * generator.normal(size=(B, X))).astype(np.float32)
+    shapes = noise_shapes(config)
+    return x_BX, [generator.normal(size=s).astype(np.float32) for s in shapes]
+
+
+def initial(config, seed=0):
+    """A state of step 0 whose biases, too, are random."""
+    init = jax.jit(functools.partial(methods.get(config.method).init, config=config))
+    state = init(jax.random.key(seed))
+    generator = np.random.default_rng(seed)
+
+    def shake(a):
+        return a + np.float32(0.1) * generator.normal(size=a.shape).astype(np.float32)
+
+    return state.replace(params=jax.tree.map(shake, state.params))
+
+
+@functools.cache
+def second_step(name):
+    """A case's states before and after its second step, its inputs and metrics."""
+    config = CASES[name]
+    generator = np.random.default_rng(1)
+    first = inputs(config, generator)
+    old, _ = step_on_noise(initial(config), *first, config)
+    x_BX, noise = inputs(config, generator)
+    new, reported = step_on_noise(old, x_BX, noise, config)
+    return types.SimpleNamespace(
+        config=config, old=old, new=new, x_BX=x_BX, noise=noise, reported=reported
+    )
+
+
+@functools.cache
+def reference(name):
+    """The reference's losses and gradients of the case's second step."""
+    run = second_step(name)
+    losses = LOSSES[run.config.method](run.config, run.old, run.x_BX, run.noise)
+    values, grads = {}, {}
+    for net, loss in losses.items():
+        # Not compiled: the cases share the programs of single operations.
+        value_and_grad = jax.value_and_grad(loss)
+        value, grads[net] = value_and_grad(run.old.params[net], run.old.params)
+        values[net] = float(value)
+    return values, grads
+
+
+def leaves(tree):
+    """(path, float64 array) of every leaf."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(jax.tree_util.keystr(p), np.asarray(a, np.float64)) for p, a in flat]
+
+
+def assert_trees_close(actual, expected, **tolerance):
+    pairs = zip(leaves(actual), leaves(expected), strict=True)
+    for (path, a), (other, b) in pairs:
+        assert path == other
+        np.testing.assert_allclose(a, b, err_msg=path, **tolerance)
+
+
+def moments(state, net):
+    """Adam's state of a network: count, mu, nu."""
+    return state.opt_state[net][0]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_are_those_of_the_equations(name):
+    run = second_step(name)
+    _, expected = reference(name)
+    assert expected.keys() == run.new.params.keys()
+    beta1 = run.config.beta1
+    for net, grad in expected.items():
+        actual = jax.tree.map(
+            lambda new, old: (new - beta1 * old) / (1 - beta1),
+            moments(run.new, net).mu,
+            moments(run.old, net).mu,
+        )
+        scale = max(np.abs(a).max() for _, a in leaves(grad))
+        assert scale > 1e-4
+        assert_trees_close(actual, grad, rtol=2e-4, atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reported_losses_are_those_of_the_equations(name):
+    run = second_step(name)
+    values, _ = reference(name)
+    reported = {k: float(v) for k, v in run.reported.items()}
+    expected = values["generator"]
+    if name == "ali":
+        expected += values["reconstructor"]
+    if name == "veegan_adversarial":
+        # R's loss is the reconstruction, which G's has already, and its own term.
+        expected += values["reconstructor"] - reported["reconstruction"]
+    g_loss = "loss_gr" if "reconstructor" in values else "loss_g"
+    assert reported["loss_d"] == pytest.approx(values["discriminator"], rel=1e-5)
+    assert reported[g_loss] == pytest.approx(expected, rel=1e-5)
+
+
+def adam_step(rate, t, p, mu, nu):
+    p, mu, nu = (np.float64(a) for a in (p, mu, nu))
+    root = np.sqrt(nu / (1 - 0.999**t) + 1e-16)
+    return p - rate * (mu / (1 - 0.5**t)) / (root + 1e-8)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_state_advances_by_adam_and_averages(name):
+    run = second_step(name)
+    config, old, new = run.config, run.old, run.new
+    assert (old.step, new.step) == (1, 2)
+    assert new.step.dtype == np.int32
+    for state in (old, new):
+        assert state.key == initial(config).key
+    t = 2
+    for net in new.params:
+        rate = config.learning_rate_d if net == "discriminator" else 0.02
+        if config.schedule == "cosine":  # one step of seven has been taken
+            rate *= (1 + np.cos(np.pi * 1 / 7)) / 2
+        adam, before = moments(new, net), moments(old, net)
+        assert adam.count == t
+        expected = jax.tree.map(
+            functools.partial(adam_step, rate, t), old.params[net], adam.mu, adam.nu
+        )
+        assert_trees_close(new.params[net], expected, rtol=1e-4, atol=1e-6)
+        expected = jax.tree.map(
+            lambda nu, m1, m0: 0.999 * nu + 0.001 * ((m1 - 0.5 * m0) / 0.5) ** 2,
+            before.nu,
+            adam.mu,
+            before.mu,
+        )
+        assert_trees_close(adam.nu, expected, rtol=1e-3, atol=1e-12)
+    if config.ema:
+        expected = jax.tree.map(
+            lambda e, p: 0.9 * e + 0.1 * p, old.ema, new.params["generator"]
+        )
+        assert_trees_close(new.ema, expected, rtol=1e-5, atol=1e-7)
+    else:
+        assert new.ema is None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_samples_use_the_average_and_the_running_moments(name):
+    run = second_step(name)
+    config, new = run.config, run.new
+    params = new.params["generator"] if new.ema is None else new.ema
+    if config.batch_norm:
+        batch = []
+        network(run.old.params["generator"], run.noise[0], config=config, moments=batch)
+        for number, (mean, var) in enumerate(batch):
+            norm = f"BatchNorm_{number}"
+            for stat, value in (("mean", mean), ("var", var)):
+                expected = 0.99 * run.old.batch_stats[norm][stat] + 0.01 * value
+                actual = new.batch_stats[norm][stat]
+                np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
+                assert np.abs(actual - run.old.batch_stats[norm][stat]).min() > 0
+    else:
+        assert new.batch_stats == {}
+    sample = jax.jit(methods.get(config.method).sample, static_argnames="config")
+    z_BZ = run.noise[0][:, :Z]
+    padded = np.pad(z_BZ, ((0, 0), (0, config.generator_noise)))
+    expected = network(params, padded, config=config, stats=new.batch_stats)
+    np.testing.assert_allclose(
+        sample(new, z_BZ, config=config),
+        config.data_scale * expected,
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_samples_from_a_key_are_samples_from_its_noise():
+    run = second_step("gan")
+    key = jax.random.key(3)
+    drawn = methods.get("gan").sample(run.new, key, config=run.config, num_samples=5)
+    latent = rng.normal(jax.random.key(3), (5, Z + 1))
+    expected = methods.get("gan").sample(run.new, latent, config=run.config)
+    np.testing.assert_array_equal(drawn, expected)
+
+
+@pytest.mark.parametrize("name", ["ali", "veegan", "veegan_plus"])
+def test_reconstruct_is_the_network(name):
+    run = second_step(name)
+    x_BX = run.x_BX
+    before = [np.zeros((B, 2), np.float32)] if name == "ali" else []
+    scaled = x_BX / run.config.data_scale
+    expected = network(
+        run.new.params["reconstructor"], *before, scaled, config=run.config
+    )
+    actual = methods.get(name).reconstruct(run.new, x_BX, config=run.config)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_is_pure_and_traces_once(name):
+    run = second_step(name)
+    again, reported = step_on_noise(run.old, run.x_BX, run.noise, run.config)
+    for (path, a), (_, b) in zip(
+        leaves((again.params, again.opt_state, reported)),
+        leaves((run.new.params, run.new.opt_state, run.reported)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b, err_msg=path)
+    # Fresh states and later ones share the program of the first.
+    step_on_noise(initial(run.config, seed=1), run.x_BX, run.noise, run.config)
+    step_on_noise(run.new, run.x_BX, run.noise, run.config)
+    assert TRACES.count(run.config) == 1
+
+
+def test_reconstructor_of_algorithm_1_gets_no_adversarial_gradient():
+    """R's gradient does not depend on D, unless it is adversarial."""
+    changed = {}
+    for name in ("veegan", "veegan_adversarial"):
+        run = second_step(name)
+        params = dict(run.old.params)
+        params["discriminator"] = jax.tree.map(jnp.zeros_like, params["discriminator"])
+        blind = run.old.replace(params=params)
+        new, _ = step_on_noise(blind, run.x_BX, run.noise, run.config)
+        kernel = moments(new, "reconstructor").mu["Dense_0"]["kernel"]
+        usual = moments(run.new, "reconstructor").mu["Dense_0"]["kernel"]
+        changed[name] = float(np.abs(kernel - usual).max())
+    assert changed["veegan"] == 0
+    assert changed["veegan_adversarial"] > 1e-5
+
+
+def test_gamma_falls_geometrically_to_its_floor():
+    plus = methods.get("veegan_plus")
+    config = dataclasses.replace(
+        CASES["veegan_plus"], steps=100, gamma=0.1, gamma_end=0.001, gamma_fraction=0.5
+    )
+    values = [float(plus.gamma(jnp.int32(s), config)) for s in (0, 25, 50, 51, 99)]
+    np.testing.assert_allclose(values, [0.1, 0.01, 0.001, 0.001, 0.001], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gan", "ali", "unrolled", "veegan", "veegan_plus"])
+def test_every_step_use_and_seed_has_its_own_noise(name):
+    config = CASES[name]
+
+    def keys_of(state):
+        keys = []
+
+        def record(key, shape, *, axis_name=None):
+            del axis_name
+            keys.append(jax.random.key_data(key))
+            return jnp.zeros(shape)
+
+        with mock.patch.object(rng, "normal", record):
+            x_BX = jnp.zeros((B, X))
+            methods.get(config.method).train_step(state, x_BX, config=config)
+        return keys
+
+    compiled = jax.jit(keys_of)
+    run = second_step(name)
+    other = run.new.replace(key=jax.random.key(77))
+    states = [run.old.replace(step=run.old.step - 1), run.old, run.new, other]
+    seen = [tuple(k.tolist()) for state in states for k in compiled(state)]
+    assert len(seen) == 4 * len(noise_shapes(config))
+    assert len(set(seen)) == len(seen)
+    # The key and the step decide, nothing else does.
+    same = compiled(run.new.replace(params=run.old.params))
+    assert [tuple(k.tolist()) for k in same] == [
+        tuple(k.tolist()) for k in compiled(run.new)
+    ]
+
+
+@pytest.mark.parametrize("name", ["ali", "veegan_plus"])
+def test_scan_and_vmap_over_seeds_equal_single_steps(name):
+    # Without BatchNorm: the biases before it have no gradient but rounding, which
+    # Adam turns into steps of full size.
+    config = dataclasses.replace(CASES[name], batch_norm=False)
+    step = functools.partial(methods.get(config.method).train_step, config=config)
+    x_TBX = np.random.default_rng(2).normal(size=(3, B, X)).astype(np.float32)
+    init = functools.partial(methods.get(config.method).init, config=config)
+    keys_S = jax.vmap(jax.random.key)(np.arange(2))
+    states = jax.jit(jax.vmap(init))(keys_S)
+    scanned, _ = jax.jit(jax.vmap(lambda s: jax.lax.scan(step, s, x_TBX)))(states)
+    jitted = jax.jit(step)
+    for seed in range(2):
+        state = jax.tree.map(lambda a, seed=seed: a[seed], states)
+        for x_BX in x_TBX:
+            state, _ = jitted(state, x_BX)
+        assert_trees_close(
+            jax.tree.map(lambda a, seed=seed: a[seed], scanned.params),
+            state.params,
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+
+def test_adam_is_finite_through_an_update_with_zero_gradient():
+    """Unrolling differentiates the update of parameters that had no gradient."""
+    adam = optimisers.adam(0.1, steps=1, schedule="constant", beta1=0.5, beta2=0.999)
+
+    def moved(scale):
+        params = jnp.ones(2)
+        grad = scale * jnp.array([0.0, 1.0])
+        updates, _ = adam.update(grad, adam.init(params))
+        return jnp.sum(updates)
+
+    value, slope = jax.value_and_grad(moved)(jnp.float32(3.0))
+    assert value == pytest.approx(-0.1, rel=1e-5)  # Adam's first step is the rate
+    assert np.isfinite(slope)
+
+
+def test_presets_of_the_variants_change_what_their_names_say():
+    for preset in ("quick", "paper"):
+        plain, adversarial, averaged = (
+            configs.preset(preset, method, "ring")
+            for method in ("veegan", "veegan_adversarial", "veegan_mean")
+        )
+        assert plain.reconstruction_weight == 1
+        assert averaged.reconstruction_weight == 1 / plain.latent_size
+        assert not plain.adversarial_reconstructor
+        assert adversarial.adversarial_reconstructor
+        assert plain.reconstructor_std == 1
+    authors = configs.preset("paper", "veegan", "grid")
+    assert (authors.latent_size, authors.batch_size) == (254, 500)
+    assert authors.discriminator_widths == (128,)
+    assert authors.generator_noise == 1
+
+
+def test_the_registry_answers_and_refuses():
+    with pytest.raises(ValueError, match="unknown method 'wgan': one of gan, ali"):
+        methods.get("wgan")
+    functions = {"init": None, "train_step": None, "sample": None}
+    mine = types.SimpleNamespace(**functions)
+    with mock.patch.dict(methods.METHODS):
+        methods.register("mine", mine)
+        assert methods.get("mine") is mine
+        with pytest.raises(ValueError, match="'gan' exists already"):
+            methods.register("gan", mine)
+        del mine.sample
+        with pytest.raises(ValueError, match="'other' lacks sample"):
+            methods.register("other", mine)
+
+
+@pytest.mark.usefixtures("optimised")
+def test_veegan_plus_learns_both_modes_of_a_line():
+    """Two narrow modes 20 sigma apart, from one Gaussian: a few seconds of training."""
+    mixture = mixtures.two_modes()
+    config = Config(
+        method="veegan_plus",
+        dataset="two_modes",
+        data_size=1,
+        data_scale=2.0,
+        steps=1500,
+        batch_size=64,
+        generator_widths=(32, 32),
+        reconstructor_widths=(32, 32),
+        discriminator_widths=(32, 32),
+        reconstruction_weight=0.6,
+        gamma=0.1,
+        gamma_end=1e-3,
+        beta1=0.0,
+        beta2=0.99,
+        schedule="cosine",
+        ema=0.99,
+    )
+    plus = methods.get("veegan_plus")
+
+    def step(state, axis_name):
+        key = jax.random.fold_in(jax.random.fold_in(state.key, 99), state.step)
+        x_BX = mixtures.sample(mixture, key, 64, axis_name=axis_name)
+        return plus.train_step(state, x_BX, config=config, axis_name=axis_name)
+
+    run = parallel.run_steps(step, 1500, mode="none", devices=jax.devices()[:1])
+    init = jax.vmap(functools.partial(plus.init, config=config))
+    start = jax.jit(init)(jax.vmap(jax.random.key)(np.arange(2)))
+    trained, losses = run(start)
+    assert trained.step.tolist() == [1500, 1500]
+
+    @jax.jit
+    def score(state):
+        x_NX = plus.sample(state, jax.random.key(5), config=config, num_samples=2000)
+        code_NZ = plus.reconstruct(state, x_NX, config=config)
+        x_again = plus.sample(state, code_NZ, config=config)
+        error = jnp.sqrt(jnp.mean((x_again - x_NX) ** 2))
+        return metrics.evaluate(x_NX, mixture) | {"reconstruction": error}
+
+    before = jax.tree.map(lambda a: a[0], start)
+    assert score(before)["high_quality"] < 50
+    for seed in range(2):
+        figures = score(jax.tree.map(lambda a, seed=seed: a[seed], trained))
+        assert figures["modes"] == 2
+        assert figures["high_quality"] > 85
+        assert figures["reverse_kl"] < 0.02
+        assert 0.6 < figures["spread"] < 1.3
+        # R inverts G: x -> z -> x returns, to a fraction of the modes' distance.
+        assert figures["reconstruction"] < 0.4
+    reconstruction = np.asarray(losses["reconstruction"])
+    assert (reconstruction[:, -100:].mean(1) < reconstruction[:, :20].mean(1)).all()
