@@ -8,8 +8,10 @@ JAX method before `bench.py` times it.
 Dimension key: B batch, Z latent, E noise inputs, X data dimensions.
 """
 
+import contextlib
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -38,7 +40,7 @@ _ACTIVATIONS = {
 }
 
 
-class Mismatch(Exception):
+class Mismatch(ValueError):
     """A peer does not compute what its JAX method computes."""
 
 
@@ -367,17 +369,19 @@ def make(config: Config, device: str) -> Peer:
 
 
 def runner(
-    config: Config, device: str, num_steps: int
+    config: Config, device: str, num_steps: int, threads: int
 ) -> tuple[Callable[[], None], int]:
     """A function that trains on for num_steps and waits for the device; num_steps."""
     peer = make(config, device)
 
     def run() -> None:
+        torch.set_num_threads(threads)
         for _ in range(num_steps):
             peer.step(peer.data(), *peer.noise())
         if device == "cuda":
             torch.cuda.synchronize()
 
+    run()  # the first steps allocate
     return run, num_steps
 
 
@@ -414,7 +418,7 @@ def check(config: Config, device: str, warm_up: int = 30, steps: int = 3) -> flo
     """
     state = methods.get(config.method).init(jax.random.key(0), config)
     draw = make(config, device)
-    with jax.default_matmul_precision("highest"):  # no TF32 while comparing
+    with _exact_products():
         step = _step_on_given_noise(config)
         for _ in range(warm_up):
             state, _ = step(state, *_to_jax(draw.data(), *draw.noise()))
@@ -428,6 +432,16 @@ def check(config: Config, device: str, warm_up: int = 30, steps: int = 3) -> flo
                 errors = _compare_losses(config, theirs, ours)
     _compare_parameters(peer, start, state)
     return max(errors)
+
+
+@contextlib.contextmanager
+def _exact_products() -> Iterator[None]:
+    """No TF32 in either library, on GPUs that have it."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    with jax.default_matmul_precision("highest"):
+        yield
+    torch.set_float32_matmul_precision(before)
 
 
 def _to_jax(*tensors: torch.Tensor) -> list[jax.Array]:
@@ -470,6 +484,7 @@ def _compare_parameters(peer: Peer, start: State, end: State) -> None:
             )
 
 
+@functools.cache  # compiling is most of a check's time
 def _step_on_given_noise(config: Config) -> Any:
     """The JAX step as a function of (state, batch, *normals)."""
     train_step = methods.get(config.method).train_step

@@ -49,8 +49,8 @@ SEED = flags.DEFINE_integer("seed", 1, "of every network and every noise")
 STEPS = flags.DEFINE_integer("steps", 4000, "training steps of VEEGAN+")
 
 TITLES = {
-    "a": "(a) G forgets a mode, R inverts G",
-    "b": "(b) G forgets a mode, R maps data to noise",
+    "a": "(a) G fitted to one mode, R to invert G",
+    "b": "(b) G fitted to one mode, R to map data to noise",
     "c": "(c) G and R trained by VEEGAN+",
 }
 MIXTURE = mixtures.get("two_modes")
