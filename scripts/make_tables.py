@@ -13,7 +13,6 @@ record stays empty. Seconds on one CPU core.
 import json
 import pathlib
 import re
-import shutil
 import sys
 
 import jax
@@ -55,7 +54,9 @@ def add(run: pathlib.Path, results: pathlib.Path) -> None:
     folder = results / "table1" / record["options"]["preset"]
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{config['dataset']}-{config['method']}"
-    shutil.copyfile(path, target.with_suffix(".json"))
+    # Where the run was kept is no part of what repeats it.
+    record["command"] = re.sub(r" --workdir[= ]\S+", "", record["command"])
+    records.write(target.with_suffix(".json"), record)
     with np.load(run / "samples.npz", allow_pickle=False) as data:
         plane_N2 = data["plane"][0].astype(np.float16)
     np.savez_compressed(target.with_suffix(".npz"), plane=plane_N2)
