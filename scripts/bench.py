@@ -59,8 +59,8 @@ SMALL = {"batch256": 256, "batch64": 64}  # VEEGAN alone, 2-D latent, 2 x 128 ne
 PRESETS = ("paper", "quick", *SMALL)
 SEEDS = (1, 5)
 MATMUL_SIZE = 2048
-# FLOPs: a second of a CPU core. A call moves the state between devices, leaf by leaf,
-# which takes tens of milliseconds.
+# FLOPs: about a second of a CPU core. Each call also moves the state between devices,
+# leaf by leaf, in some 0.05 to 0.1 s, as it does in training.
 WORK_PER_CALL = 6e10
 
 METHODS = flags.DEFINE_list("methods", list(NAMES), "what to measure")
@@ -344,6 +344,7 @@ def set_up_torch() -> tuple[str, str]:
             f"JAX runs on {jax.default_backend()}, and PyTorch has no CUDA: install "
             "PyTorch for it, or give --notorch"
         )
+    torch.manual_seed(0)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     if device == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32, which is JAX's default

@@ -412,7 +412,8 @@ def check(config: Config, device: str, warm_up: int = 30, steps: int = 3) -> flo
 
     Raises:
       Mismatch: if a loss of the first compared step differs by more than 1e-5, or if
-        at the end a network is further from JAX's than 5 % of the way it went. (Our
+        at the end the parameters of a network are, on average, further from JAX's than
+        5 % of the way they went. (Our
         Adam's eps_root, which torch.optim lacks, makes 2 % in ALI's paper networks,
         whose gradients start near 1e-8; without it float64 runs agree to 1e-13.)
     """
@@ -439,9 +440,11 @@ def _exact_products() -> Iterator[None]:
     """No TF32 in either library, on GPUs that have it."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
-    with jax.default_matmul_precision("highest"):
-        yield
-    torch.set_float32_matmul_precision(before)
+    try:
+        with jax.default_matmul_precision("highest"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _to_jax(*tensors: torch.Tensor) -> list[jax.Array]:
@@ -476,11 +479,13 @@ def _compare_parameters(peer: Peer, start: State, end: State) -> None:
             torch.cat([p.flatten() for p in _tensors(tree, cpu)])
             for tree in (before, after)
         )
-        moved, apart = (here - origin).norm(), (here - there).norm()
-        if not apart <= 0.05 * moved + 1e-7 * here.norm():  # 1e-7: float32
+        # The mean, not the largest: where a gradient is 0 but for rounding (D's last
+        # bias, under a relativistic loss), Adam makes steps of the rounding.
+        moved, apart = (here - origin).abs().mean(), (here - there).abs().mean()
+        if not apart <= 0.05 * moved + 1e-7 * here.abs().mean():  # 1e-7: float32
             raise Mismatch(
-                f"{peer.config.method}: the {name} moved by {moved:.3g} in JAX, and "
-                f"PyTorch's is {apart:.3g} away"
+                f"{peer.config.method}: the {name} moved by {moved:.3g} in JAX, but "
+                f"PyTorch's is {apart:.3g} away (mean over its parameters)"
             )
 
 

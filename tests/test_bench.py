@@ -180,7 +180,8 @@ def test_missing_torch_is_an_error_that_says_what_to_do(monkeypatch):
 
 @pytest.fixture
 def bench_torch():
-    pytest.importorskip("torch", reason="the optional extra [bench]")
+    torch = pytest.importorskip("torch", reason="the optional extra [bench]")
+    torch.manual_seed(0)
     import bench_torch
 
     return bench_torch

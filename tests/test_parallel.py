@@ -1,6 +1,6 @@
 """One device, many devices and many seeds compute the same numbers.
 
-SGD in Adam's place shows a gradient that is wrong by a factor, which Adam would hide.
+SGD beside Adam shows a gradient that is wrong by a factor, which Adam would hide.
 
 Dimension key: S seeds, T steps, B batch, X data dimensions.
 """
@@ -43,23 +43,35 @@ BASE = Config(
 METHODS = ("gan", "ali", "unrolled", "veegan", "veegan_adversarial", "veegan_plus")
 
 
-def sgd(rate, **_):
-    """In Adam's place: an update in proportion to the gradient."""
-    del rate
-    return optax.sgd(0.3)
+def sgd_and_adam(rate, *, beta1, beta2, **_):
+    """The sum of both updates: one in proportion to the gradient, and Adam's.
+
+    Biases before BatchNorm have no gradient but rounding, which Adam turns into steps
+    of full size: this one's epsilon is far above rounding.
+    """
+    sgd, adam = optax.sgd(0.3), optax.adam(rate, beta1, beta2, eps=1e-3)
+
+    def init(params):
+        return sgd.init(params), adam.init(params)
+
+    def update(grad, state, params=None):
+        by_sgd, sgd_state = sgd.update(grad, state[0], params)
+        by_adam, adam_state = adam.update(grad, state[1], params)
+        total = jax.tree.map(lambda a, b: a + b, by_sgd, by_adam)
+        return total, (sgd_state, adam_state)
+
+    return optax.GradientTransformation(init, update)
 
 
-OPTIMISERS = {"adam": optimisers.adam, "sgd": sgd}
+OPTIMISERS = {"adam": optimisers.adam, "both": sgd_and_adam}
 
 
 def make_config(method, optimiser):
-    # Biases before BatchNorm have no gradient but rounding, which Adam turns into
-    # steps of full size: with Adam, no BatchNorm.
     return dataclasses.replace(
         BASE,
         method=method,
         adversarial_reconstructor=method == "veegan_adversarial",
-        batch_norm=optimiser == "sgd",
+        batch_norm=optimiser == "both",
     )
 
 
@@ -130,34 +142,38 @@ def moved(before, after):
     }
 
 
-@pytest.mark.parametrize("num_devices", [2, 4, 8])
+# Every method on 4 devices; a program takes seconds to compile, so only two on more
+# and fewer.
+SPLITS = [(m, 4) for m in METHODS]
+SPLITS += [("gan", 2), ("gan", 8), ("veegan_plus", 2), ("veegan_plus", 8)]
+
+
 @pytest.mark.parametrize("mode", ["pmap", "jit"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "num_devices"), SPLITS)
 def test_a_split_batch_takes_the_steps_of_a_whole_one(method, mode, num_devices):
-    expected = result(method, "sgd", "none", 1)
-    assert min(moved(initial(method, "sgd"), expected[0]).values()) > 1e-2
-    actual = result(method, "sgd", mode, num_devices)
+    expected = result(method, "both", "none", 1)
+    assert min(moved(initial(method, "both"), expected[0]).values()) > 1e-2
+    actual = result(method, "both", mode, num_devices)
     assert_same(actual, expected, rtol=2e-5, atol=2e-6)
     assert actual[0].step.tolist() == [T, T]
 
 
 @pytest.mark.parametrize("mode", ["pmap", "jit"])
-@pytest.mark.parametrize("method", ["veegan", "unrolled"])
-def test_adams_moments_are_those_of_the_whole_batch(method, mode):
-    expected = result(method, "adam", "none", 1)
-    actual = result(method, "adam", mode, 8)
+def test_a_split_batch_takes_adams_own_steps(mode):
+    expected = result("gan", "adam", "none", 1)
+    actual = result("gan", "adam", mode, 8)
     assert_same(actual, expected, rtol=2e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_all_devices_of_pmap_hold_the_same_state(method):
     for path, leaf in jax.tree_util.tree_leaves_with_path(
-        result(method, "sgd", "pmap", 8)
+        result(method, "both", "pmap", 4)
     ):
         if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
         first, *others = [np.asarray(s.data) for s in leaf.addressable_shards]
-        assert len(others) == 7
+        assert len(others) == 3
         for other in others:
             np.testing.assert_array_equal(first, other, err_msg=str(path))
 
@@ -166,11 +182,11 @@ def test_all_devices_of_pmap_hold_the_same_state(method):
     ("mode", "num_devices"), [("none", 1), ("pmap", 4), ("jit", 4)]
 )
 def test_two_calls_continue_as_one_and_trace_no_more(mode, num_devices):
-    run, traces = runner("gan", "sgd", mode, num_devices)
-    state, _ = result("gan", "sgd", mode, num_devices)
+    run, traces = runner("gan", "both", mode, num_devices)
+    state, _ = result("gan", "both", mode, num_devices)
     count = len(traces)
     state, _ = run(state)
-    again, _ = run(run(initial("gan", "sgd"))[0])
+    again, _ = run(run(initial("gan", "both"))[0])
     assert len(traces) == count
     assert state.step.tolist() == [2 * T, 2 * T]
     assert_same(again, state, rtol=0, atol=0)
@@ -180,8 +196,8 @@ def test_two_calls_continue_as_one_and_trace_no_more(mode, num_devices):
 def test_seeds_spread_over_devices_keep_their_numbers(num_devices):
     # 5 seeds are shares of 3 + 2 and of 2 + 2 + 1, padded. Programs of other batch
     # sizes may round otherwise: equal to a tolerance, not bit for bit.
-    expected = result("gan", "sgd", "none", 1, 5)
-    actual = result("gan", "sgd", "none", num_devices, 5)
+    expected = result("gan", "both", "none", 1, 5)
+    actual = result("gan", "both", "none", num_devices, 5)
     assert jax.tree.leaves(actual)[0].shape[0] == 5
     assert_same(actual, expected, rtol=2e-5, atol=2e-6)
     final = np.asarray(expected[0].params["generator"]["Dense_0"]["kernel"])
@@ -189,8 +205,8 @@ def test_seeds_spread_over_devices_keep_their_numbers(num_devices):
 
 
 def test_a_seed_does_not_depend_on_the_others():
-    few = result("gan", "sgd", "none", 1, 2)
-    many = result("gan", "sgd", "none", 1, 5)
+    few = result("gan", "both", "none", 1, 2)
+    many = result("gan", "both", "none", 1, 5)
     for (path, a), (_, b) in zip(leaves(few), leaves(many), strict=True):
         np.testing.assert_allclose(a, b[:2], rtol=2e-5, atol=2e-6, err_msg=path)
 
@@ -202,9 +218,9 @@ def test_a_seed_does_not_depend_on_the_others():
 @pytest.mark.parametrize("value", [np.nan, 1e30])
 def test_a_diverging_seed_is_rolled_back_alone(mode, num_devices, seeds, value):
     """NaN is there from the start; 1e30 overflows on the way."""
-    run, _ = runner("gan", "sgd", mode, num_devices)
-    healthy, _ = result("gan", "sgd", mode, num_devices, seeds)
-    state = initial("gan", "sgd", seeds)
+    run, _ = runner("gan", "both", mode, num_devices)
+    healthy, _ = result("gan", "both", mode, num_devices, seeds)
+    state = initial("gan", "both", seeds)
     poison = np.ones((seeds, 1, 1), np.float32)
     poison[1] = value
     params = dict(state.params)
