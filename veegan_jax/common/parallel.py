@@ -72,6 +72,8 @@ def run_steps(
         ok = _all_finite(metrics) & _all_finite(new)
         return jax.tree.map(functools.partial(_choose, ok), new, state), metrics
 
+    mesh = jax.sharding.Mesh(np.asarray(devices), (BATCH_AXIS,))
+    everywhere = NamedSharding(mesh, P())
     if mode == "pmap":
         run = jax.vmap(functools.partial(one_seed, axis_name=BATCH_AXIS))
         mapped = jax.pmap(
@@ -81,11 +83,11 @@ def run_steps(
             out_axes=None,
             devices=devices,
         )
-        # pmap wants one argument with a device axis.
-        return lambda state: mapped(state, np.zeros(len(devices)))
+        # pmap wants one argument with a device axis; a state placed as it leaves
+        # pmap is not compiled for again.
+        axis = np.zeros(len(devices))
+        return lambda state: mapped(jax.device_put(state, everywhere), axis)
     if mode == "jit":
-        mesh = jax.sharding.Mesh(np.asarray(devices), (BATCH_AXIS,))
-        everywhere = NamedSharding(mesh, P())
         run = jax.jit(jax.vmap(one_seed), out_shardings=everywhere)
 
         def run_in_mesh(state):
