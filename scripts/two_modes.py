@@ -67,6 +67,7 @@ WEIGHT_N = stats.norm.pdf(NODE_N) / stats.norm.pdf(NODE_N).sum()
 def make_config(steps: int) -> Config:
     return Config(
         method="veegan_plus",
+        adversarial_reconstructor=True,
         dataset=MIXTURE.name,
         steps=steps,
         batch_size=256,

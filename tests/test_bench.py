@@ -190,7 +190,6 @@ def bench_torch():
 EVERYTHING = dict(
     fourier_size=3,
     generator_noise=1,
-    generator_skip=True,
     data_scale=1.7,
     gamma=0.5,
     gamma_end=0.1,
@@ -205,7 +204,6 @@ EVERYTHING = dict(
 @pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["paper", "everything"])
 def test_peers_compute_the_jax_step(method, changes, bench_torch):
     """At the paper's choices (maxout and BatchNorm in ALI), and at all the others."""
-    # ALI's own start has gradients near 1e-8, where eps_root is no rounding.
     config = tiny(method, init="he", **changes)
     assert bench_torch.check(config, "cpu") <= 1e-5
 

@@ -62,15 +62,33 @@ CASES = {
     "veegan_mean": case("veegan_mean", reconstruction_weight=1 / Z),
     "veegan_plus": case(
         "veegan_plus",
+        adversarial_reconstructor=True,
         data_scale=2.5,
         reconstruction_weight=0.3,
         gamma=0.8,
         gamma_end=0.05,
         fourier_size=4,
-        generator_skip=True,
         batch_norm=True,
     ),
-    "veegan_plus_relu": case("veegan_plus", activation="relu", generator_noise=0),
+    "veegan_plus_high_dim": case(
+        "veegan_plus",
+        adversarial_reconstructor=True,
+        activation="leaky_relu",
+        generator_code=3,
+        moments=True,
+        latent_gain=3.0,
+        reconstructor_gain=0.3,
+        bias_std=0.5,
+        wave_start=0.05,
+        penalty_scale=1.7,
+        gamma=0.8,
+        gamma_end=0.05,
+        gamma_hold=0.1,
+        gamma_fraction=0.9,
+    ),
+    "veegan_plus_relu": case(
+        "veegan_plus", activation="relu", generator_noise=0, relativistic=False
+    ),
 }
 
 
@@ -82,8 +100,10 @@ def dense(layer, h):
     return out + layer["bias"][None] if "bias" in layer else out
 
 
-def network(params, *inputs, config, stats=None, moments=None, is_d=False):
-    """An MLP on the concatenated inputs.
+def network(
+    params, *inputs, config, stats=None, moments=None, is_d=False, wave_gain=1.0
+):
+    """An MLP on the concatenated inputs, or the code generator.
 
     Args:
       params: its parameters, by Flax's names.
@@ -91,19 +111,33 @@ def network(params, *inputs, config, stats=None, moments=None, is_d=False):
       config: the case.
       stats: BatchNorm's running moments, to be used; None: the batch's.
       moments: a list that gets each BatchNorm's (mean, variance).
-      is_d: the discriminator, which alone has maxout.
+      is_d: the discriminator, which alone has maxout, moments and a gain of z.
+      wave_gain: multiplies sines and cosines.
     """
     *before, h = inputs
+    if "MLP_0" in params:
+        code = network(params["MLP_0"], 2 * h[:, :Z], config=config)
+        return dense(params["Dense_0"], h) + dense(
+            params["Dense_1"], jnp.tanh(3 * code)
+        )
+    if is_d:
+        before = [config.latent_gain * b for b in before]
+    if is_d and config.moments:
+        rows = []
+        for x in h:
+            mean = sum(x) / len(x)
+            angles = mean * 2.0 ** np.arange(-3, 3)
+            waves = wave_gain * jnp.concatenate([jnp.sin(angles), jnp.cos(angles)])
+            square = ((x - mean) ** 2 - 0.5) / 2
+            rows.append(jnp.concatenate([3.5 * mean[None], waves, x - mean, square]))
+        h = jnp.stack(rows)
     if "FourierFeatures_0" in params:
         angle = h @ jax.lax.stop_gradient(params["FourierFeatures_0"]["frequencies"])
-        h = jnp.concatenate([h, jnp.sin(angle), jnp.cos(angle)], axis=1)
-    h = first = jnp.concatenate([*before, h], axis=1)
+        waves = wave_gain * jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=1)
+        h = jnp.concatenate([h, waves], axis=1)
+    h = jnp.concatenate([*before, h], axis=1)
     names = sorted(name for name in params if name.startswith("Dense"))
     kernels = [params[name] for name in names]
-    if config.generator_skip and "bias" not in kernels[-1]:
-        *kernels, skip = kernels
-    else:
-        skip = None
     for number, layer in enumerate(kernels[:-1]):
         h = dense(layer, h)
         norm = params.get(f"BatchNorm_{number}")
@@ -126,8 +160,7 @@ def network(params, *inputs, config, stats=None, moments=None, is_d=False):
         else:
             slope = 0.2 if config.activation == "leaky_relu" else 0.0
             h = jnp.where(h > 0, h, slope * h)
-    out = dense(kernels[-1], h)
-    return out if skip is None else out + dense(skip, first)
+    return dense(kernels[-1], h)
 
 
 # The equations, again: (losses by network, losses that are reported).
@@ -146,7 +179,11 @@ def log_one_minus_sigmoid(logit):
 def networks_of(config):
     """G, R and D as functions of their parameters and inputs."""
     plain = functools.partial(network, config=config)
-    return plain, plain, functools.partial(plain, is_d=True)
+
+    def reconstructor(params, *inputs):
+        return plain(params, *inputs[:-1], config.reconstructor_gain * inputs[-1])
+
+    return plain, reconstructor, functools.partial(plain, is_d=True)
 
 
 def gan_losses(config, state, x, noise):
@@ -252,11 +289,24 @@ def veegan_plus_losses(config, state, x, noise):
     (latent,) = noise
     z, x = latent[:, :Z], x / config.data_scale
     if config.gamma:
-        progress = min(1.0, int(state.step) / (0.7 * config.steps))
+        hold, end = (
+            config.gamma_hold * config.steps,
+            config.gamma_fraction * config.steps,
+        )
+        progress = min(1.0, max(0.0, (int(state.step) - hold) / (end - hold)))
         decades = np.log10(config.gamma) * (1 - progress)
         gamma = 10 ** (decades + np.log10(config.gamma_end) * progress)
     else:
         gamma = 0.0
+
+    if config.wave_start:
+        gain = min(1.0, 5 * (int(state.step) / config.steps - config.wave_start))
+        D = functools.partial(D, wave_gain=max(0.0, gain))
+
+    def adversary(up, down):  # wants the first logits high and the others low
+        if config.relativistic:
+            return -jnp.mean(log_sigmoid(up - down))
+        return -jnp.mean(log_sigmoid(up)) - jnp.mean(log_one_minus_sigmoid(down))
 
     def pairs(g, r):
         return (z, G(g, latent)), (R(r, x), x)
@@ -268,18 +318,23 @@ def veegan_plus_losses(config, state, x, noise):
         slopes = jax.vmap(jax.grad(logit_of_one, argnums=(0, 1)))
         fake, real = pairs(p["generator"], p["reconstructor"])
         penalty = sum(
-            jnp.mean(jnp.sum(slope**2, axis=1))
+            jnp.mean(jnp.sum((unit * slope) ** 2, axis=1))
             for pair in (fake, real)
-            for slope in slopes(*pair)
+            for unit, slope in zip(
+                (1, config.penalty_scale), slopes(*pair), strict=True
+            )
         )
-        margin = D(d, *real) - D(d, *fake)
-        return -jnp.mean(log_sigmoid(margin)) + gamma / 2 * penalty
+        return adversary(D(d, *real), D(d, *fake)) + gamma / 2 * penalty
 
     def loss_gr(g, r, d):
         fake, real = pairs(g, r)
         error = jnp.mean(jnp.sum((z - R(r, fake[1])) ** 2, axis=1))
-        adversary = -jnp.mean(log_sigmoid(D(d, *fake) - D(d, *real)))
-        return adversary + config.reconstruction_weight * 0.5 * error
+        if not config.adversarial_reconstructor:
+            real = stop(real[0]), real[1]
+        return (
+            adversary(D(d, *fake), D(d, *real))
+            + config.reconstruction_weight * 0.5 * error
+        )
 
     return {
         "discriminator": loss_d,
@@ -436,7 +491,7 @@ def test_reported_losses_are_those_of_the_equations(name):
 
 def adam_step(rate, t, p, mu, nu):
     p, mu, nu = (np.float64(a) for a in (p, mu, nu))
-    root = np.sqrt(nu / (1 - 0.999**t) + 1e-16)
+    root = np.sqrt(nu / (1 - 0.999**t))
     return p - rate * (mu / (1 - 0.5**t)) / (root + 1e-8)
 
 
@@ -468,7 +523,10 @@ def test_the_state_advances_by_adam_and_averages(name):
         assert_trees_close(adam.nu, expected, rtol=1e-3, atol=1e-12)
     if config.ema:
         expected = jax.tree.map(
-            lambda e, p: 0.9 * e + 0.1 * p, old.ema, new.params["generator"]
+            # (1 + 1) / (10 + 1) is less than .9: the average is still warming up.
+            lambda e, p: 2 / 11 * e + 9 / 11 * p,
+            old.ema,
+            new.params["generator"],
         )
         assert_trees_close(new.ema, expected, rtol=1e-5, atol=1e-7)
     else:
@@ -513,16 +571,19 @@ def test_samples_from_a_key_are_samples_from_its_noise():
     np.testing.assert_array_equal(drawn, expected)
 
 
-@pytest.mark.parametrize("name", ["ali", "veegan", "veegan_plus"])
+@pytest.mark.parametrize(
+    "name", ["ali", "veegan", "veegan_plus", "veegan_plus_high_dim"]
+)
 def test_reconstruct_is_the_network(name):
     run = second_step(name)
     x_BX = run.x_BX
     before = [np.zeros((B, 2), np.float32)] if name == "ali" else []
     scaled = x_BX / run.config.data_scale
-    expected = network(
-        run.new.params["reconstructor"], *before, scaled, config=run.config
+    _, R, _ = networks_of(run.config)
+    expected = R(run.new.params["reconstructor"], *before, scaled)
+    actual = methods.get(run.config.method).reconstruct(
+        run.new, x_BX, config=run.config
     )
-    actual = methods.get(name).reconstruct(run.new, x_BX, config=run.config)
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -565,6 +626,41 @@ def test_gamma_falls_geometrically_to_its_floor():
     )
     values = [float(plus.gamma(jnp.int32(s), config)) for s in (0, 25, 50, 51, 99)]
     np.testing.assert_allclose(values, [0.1, 0.01, 0.001, 0.001, 0.001], rtol=1e-5)
+
+
+def test_schedules_hold_before_they_fall():
+    plus = methods.get("veegan_plus")
+    config = dataclasses.replace(
+        CASES["veegan_plus"],
+        steps=100,
+        gamma=0.1,
+        gamma_end=0.001,
+        gamma_hold=0.2,
+        gamma_fraction=1.0,
+        wave_start=0.5,
+    )
+    values = [float(plus.gamma(jnp.int32(s), config)) for s in (0, 20, 60, 100)]
+    np.testing.assert_allclose(values, [0.1, 0.1, 0.01, 0.001], rtol=1e-5)
+    gains = [float(plus.wave_gain(jnp.int32(s), config)) for s in (0, 50, 60, 70, 99)]
+    np.testing.assert_allclose(gains, [0, 0, 0.5, 1, 1], rtol=1e-5)
+    adam = optimisers.adam(
+        1.0, steps=10, schedule="cosine", beta1=0.0, beta2=0.0, hold=0.5
+    )
+    state, moves = adam.init(1.0), []
+    for _ in range(10):  # without memory every update is the step size
+        update, state = adam.update(3.0, state)
+        moves.append(-float(update))
+    falling = 0.5 * (1 + np.cos(np.pi * np.arange(5) / 5))
+    np.testing.assert_allclose(moves, [*np.ones(5), *falling], rtol=1e-5)
+
+
+def test_average_warms_up_to_its_decay():
+    average, expected = jnp.float32(0.0), 0.0
+    for step in range(200):
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+        average = optimisers.average(average, jnp.float32(step), 0.9, jnp.int32(step))
+    assert float(average) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["gan", "ali", "unrolled", "veegan", "veegan_plus"])
@@ -622,7 +718,9 @@ def test_scan_and_vmap_over_seeds_equal_single_steps():
 
 def test_adam_is_finite_through_an_update_with_zero_gradient():
     """Unrolling differentiates the update of parameters that had no gradient."""
-    adam = optimisers.adam(0.1, steps=1, schedule="constant", beta1=0.5, beta2=0.999)
+    adam = optimisers.adam(
+        0.1, steps=1, schedule="constant", beta1=0.5, beta2=0.999, eps_root=1e-16
+    )
 
     def moved(scale):
         params = jnp.ones(2)
@@ -679,6 +777,7 @@ def test_veegan_plus_learns_both_modes_of_a_line():
     mixture, steps = mixtures.two_modes(), 2500
     config = Config(
         method="veegan_plus",
+        adversarial_reconstructor=True,
         dataset="two_modes",
         steps=steps,
         batch_size=64,

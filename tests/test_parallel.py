@@ -70,7 +70,7 @@ def make_config(method, optimiser):
     return dataclasses.replace(
         BASE,
         method=method,
-        adversarial_reconstructor=method == "veegan_adversarial",
+        adversarial_reconstructor=method in ("veegan_adversarial", "veegan_plus"),
         batch_norm=optimiser == "both",
     )
 

@@ -39,12 +39,13 @@ class Config:
     generator_noise: int = _field(
         0, "networks", "noise inputs of G beside z, never reconstructed"
     )
-    generator_skip: bool = _field(
-        False, "networks", "add a linear map of G's inputs to its output"
+    generator_code: int = _field(
+        0, "networks", "G = linear map of (z, noise) + table of this many units; 0: MLP"
     )
     reconstructor_widths: tuple[int, ...] = _field(
         (128, 128), "networks", "hidden layers of R"
     )
+    reconstructor_gain: float = _field(1.0, "networks", "R reads x times this")
     reconstructor_noise: int = _field(
         0, "networks", "noise inputs of R beside x (ALI's stochastic encoder)"
     )
@@ -60,6 +61,13 @@ class Config:
     )
     maxout: int = _field(0, "networks", "maxout pieces in D; 0: the activation")
     batch_norm: bool = _field(False, "networks", "BatchNorm in G")
+    bias_std: float = _field(
+        0.0, "networks", "standard deviation of D's first hidden biases"
+    )
+    moments: bool = _field(
+        False, "networks", "D reads the mean, the centred x and its square"
+    )
+    latent_gain: float = _field(1.0, "networks", "D reads z times this")
     fourier_size: int = _field(
         0, "networks", "random Fourier features of x in D and R; 0: none"
     )
@@ -67,16 +75,29 @@ class Config:
         1.0, "networks", "standard deviation of their frequencies"
     )
 
+    wave_start: float = _field(
+        0.0, "networks", "share of the run before D sees sines and cosines of x"
+    )
+
     reconstruction_weight: float = _field(
         1.0, "objective", "weight of 1/2 sum (z - R(G(z)))^2"
     )
     adversarial_reconstructor: bool = _field(
-        False, "objective", "R also minimises -D(R(x), x)"
+        False, "objective", "R is also trained to fool D, through (R(x), x)"
+    )
+    relativistic: bool = _field(
+        True, "objective", "veegan_plus: D's logits are compared pairwise"
     )
     gamma: float = _field(0.0, "objective", "gradient penalty at the first step")
     gamma_end: float = _field(0.0, "objective", "gradient penalty at the last step")
+    gamma_hold: float = _field(
+        0.0, "objective", "share of the run before the penalty begins to fall"
+    )
     gamma_fraction: float = _field(
-        0.7, "objective", "share of the run over which it falls to gamma_end"
+        0.7, "objective", "share of the run at which it reaches gamma_end"
+    )
+    penalty_scale: float = _field(
+        1.0, "objective", "unit of x / data_scale in which slopes are penalised"
     )
     unrolled_steps: int = _field(5, "objective", "updates of D unrolled for G's loss")
 
@@ -85,6 +106,9 @@ class Config:
     beta1: float = _field(0.5, "optimiser", "Adam beta1")
     beta2: float = _field(0.999, "optimiser", "Adam beta2")
     schedule: str = _field("constant", "optimiser", "constant, or cosine down to 0")
+    schedule_hold: float = _field(
+        0.0, "optimiser", "share of the run before the cosine begins"
+    )
     ema: float = _field(0.0, "optimiser", "decay of G's average; 0: none")
 
     def __post_init__(self) -> None:
@@ -102,6 +126,13 @@ class Config:
                 f"--gamma_end={self.gamma_end} must be above 0 and at most "
                 f"--gamma={self.gamma}"
             )
+        if not 0 <= self.gamma_hold < self.gamma_fraction <= 1:
+            raise ValueError(
+                f"--gamma_hold={self.gamma_hold} must be at least 0 and below "
+                f"--gamma_fraction={self.gamma_fraction}, that at most 1"
+            )
+        if not 0 <= self.schedule_hold < 1:
+            raise ValueError(f"--schedule_hold={self.schedule_hold} must be in [0, 1)")
 
 
 _CHOICES = {
@@ -198,9 +229,31 @@ def quick(method: str, dataset: str) -> dict[str, Any]:
 
 def best(method: str, dataset: str) -> dict[str, Any]:
     """The strongest VEEGAN known here; other methods get its networks and budget."""
-    values = quick(method, dataset) | dict(
-        batch_size=128, generator_widths=(128, 128, 128, 128), steps=14_000
-    )
+    values = quick(method, dataset)
+    if dataset == "high_dim":
+        return values | dict(
+            steps=7000,
+            data_scale=1.0,
+            generator_widths=(128, 128, 128),
+            generator_code=64,
+            generator_noise=704,
+            discriminator_widths=(128, 128, 128),
+            activation="leaky_relu",
+            bias_std=1.0,
+            moments=True,
+            wave_start=0.5,
+            latent_gain=10.0,
+            fourier_size=0,
+            schedule_hold=0.4,
+            reconstruction_weight=0.1,
+            gamma=0.5,
+            gamma_end=1e-3,
+            gamma_hold=0.35,
+            gamma_fraction=1.0,
+            reconstructor_gain=1 / _rms(dataset),
+            penalty_scale=0.25 * _rms(dataset) * 1200**0.5,
+        )
+    values |= dict(batch_size=128, generator_widths=(128, 128, 128, 128), steps=14_000)
     if dataset == "grid":
         values |= dict(steps=28_000)
     return values
@@ -246,5 +299,6 @@ def _variant(method: str, latent_size: int) -> dict[str, Any]:
         "veegan": algorithm_1,
         "veegan_adversarial": algorithm_1 | {"adversarial_reconstructor": True},
         "veegan_mean": algorithm_1 | {"reconstruction_weight": 1 / latent_size},
+        "veegan_plus": {"adversarial_reconstructor": True},
         "ali": {"reconstructor_noise": 2},
     }.get(method, {})

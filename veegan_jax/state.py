@@ -29,7 +29,9 @@ class State:
     ema: Any  # averaged generator parameters; None without averaging
 
 
-def optimiser(config: Config, network: str) -> optax.GradientTransformation:
+def optimiser(
+    config: Config, network: str, *, eps_root: float = 0.0
+) -> optax.GradientTransformation:
     """Adam for one network; D has its own step size. G and R apart equal one Adam."""
     is_d = network == "discriminator"
     return optimisers.adam(
@@ -38,6 +40,8 @@ def optimiser(config: Config, network: str) -> optax.GradientTransformation:
         schedule=config.schedule,
         beta1=config.beta1,
         beta2=config.beta2,
+        hold=config.schedule_hold,
+        eps_root=eps_root,
     )
 
 
@@ -91,5 +95,5 @@ def advance(
         params=params,
         batch_stats=batch_stats,
         opt_state=opt_state,
-        ema=optimisers.average(state.ema, params["generator"], config.ema),
+        ema=optimisers.average(state.ema, params["generator"], config.ema, state.step),
     )

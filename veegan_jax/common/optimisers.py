@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -12,8 +14,10 @@ def adam(
     schedule: str,
     beta1: float,
     beta2: float,
+    hold: float = 0.0,
+    eps_root: float = 0.0,
 ) -> optax.GradientTransformation:
-    """Adam with a constant step size, or one that falls to 0 along half a cosine.
+    """Adam with a constant step size, or one that ends in half a cosine down to 0.
 
     Args:
       learning_rate: the initial step size.
@@ -21,18 +25,36 @@ def adam(
       schedule: "constant" or "cosine".
       beta1: decay of the first moment, in [0, 1).
       beta2: decay of the second moment, in [0, 1).
+      hold: share of the run before the cosine begins, in [0, 1).
+      eps_root: added under the root. Above 0 it keeps the gradient THROUGH an update
+        finite where a parameter's own gradient is 0.
 
     Returns:
-      An optax transformation. eps_root is eps squared: it does not change an update
-      above rounding, and keeps the gradient THROUGH an update finite where a
-      parameter's own gradient is 0 (unrolled GAN).
+      An optax transformation.
     """
     rate: Any = learning_rate
     if schedule == "cosine":
-        rate = optax.cosine_decay_schedule(learning_rate, steps)
-    return optax.adam(rate, b1=beta1, b2=beta2, eps=1e-8, eps_root=1e-16)
+        start = int(hold * steps)
+        cosine = optax.cosine_decay_schedule(learning_rate, steps - start)
+        constant = optax.constant_schedule(learning_rate)
+        rate = optax.join_schedules([constant, cosine], [start]) if start else cosine
+    return optax.adam(rate, b1=beta1, b2=beta2, eps=1e-8, eps_root=eps_root)
 
 
-def average(old: Any, new: Any, decay: float) -> Any:
-    """Exponential moving average of a parameter tree; None stays None."""
-    return None if old is None else optax.incremental_update(new, old, 1 - decay)
+def average(old: Any, new: Any, decay: float, step: jax.Array) -> Any:
+    """Exponential moving average of a parameter tree.
+
+    Args:
+      old: the average so far; None stays None.
+      new: the parameters after this step.
+      decay: its decay in the long run.
+      step: steps taken before this one. The decay is at most (1 + step) / (10 + step),
+        lest the initial parameters weigh on a short run.
+
+    Returns:
+      The average after this step.
+    """
+    if old is None:
+        return None
+    decay = jnp.minimum(decay, (1 + step) / (10 + step))
+    return optax.incremental_update(new, old, 1 - decay)

@@ -107,6 +107,8 @@ def _over_devices(
     collectives, and a device kept waiting for 40 s at one aborts the process.
     """
     compiled: dict[int, Callable[[Any], Any]] = {}
+    # One program each, instead of one for every array.
+    pick = jax.jit(lambda tree, index: jax.tree.map(lambda a: a[index], tree))
 
     def run_shares(state):
         seeds = len(jax.tree.leaves(state)[0])
@@ -126,10 +128,11 @@ def _over_devices(
             )
         state = jax.device_put(state, used[0])
         index = np.minimum(np.arange(share * len(used)), seeds - 1)
-        padded = jax.tree.map(lambda a: a[index], state)
-        padded = jax.device_put(padded, NamedSharding(mesh, P(SEED_AXIS)))
+        if len(index) > seeds:
+            state = pick(state, index)
+        padded = jax.device_put(state, NamedSharding(mesh, P(SEED_AXIS)))
         result = jax.device_put(compiled[seeds](padded), used[0])
-        return jax.tree.map(lambda a: a[:seeds], result)
+        return pick(result, np.arange(seeds)) if len(index) > seeds else result
 
     return run_shares
 

@@ -44,7 +44,9 @@ def train_step(
     """One simultaneous update of D and G on a batch of real examples."""
     generator = networks.generator(config, axis_name)
     discriminator = networks.discriminator(config)
-    optimiser = states.optimiser(config, "discriminator")
+    # Without eps_root the gradient through an update is infinite wherever D's own
+    # gradient is 0, as behind a dead ReLU.
+    optimiser = states.optimiser(config, "discriminator", eps_root=1e-16)
     key_z = jax.random.fold_in(state.key, state.step)
     shape = networks.latent_shape(config, x_BX.shape[0])
     z_BZ = rng.normal(key_z, shape, axis_name=axis_name)

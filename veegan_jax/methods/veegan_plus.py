@@ -9,8 +9,9 @@ As in VEEGAN, D judges pairs, and R learns to invert G on z ~ N(0, I):
 What differs: the logits are compared pairwise (relativistic loss), D's slope in (z, x)
 is penalised at both pairs on every step (R3GAN, Huang et al. 2024, there for x alone),
 R is adversarial and deterministic, gamma falls geometrically over the run, and D and R
-may read random Fourier features of x. All networks work on x / data_scale, so that
-gamma and the frequencies mean the same for every dataset.
+may read features of x (networks/mlp.py). All networks work on x / data_scale, and
+slopes in x are taken per penalty_scale of that, so that gamma and the frequencies mean
+the same for every dataset.
 
 Dimension key: B batch, Z latent, E noise inputs of G, X data dimensions.
 """
@@ -39,12 +40,31 @@ def init(key: jax.Array, config: Config) -> State:
     return states.create(key_train, config, variables)
 
 
-def gamma(step: jax.Array, config: Config) -> jax.Array | float:
-    """Weight of the penalty: from gamma to gamma_end by a constant factor a step."""
-    if config.gamma == 0:
-        return 0.0
-    progress = jnp.minimum(1.0, step / (config.gamma_fraction * config.steps))
+def gamma(step: jax.Array, config: Config) -> jax.Array:
+    """Weight of the penalty: held, then to gamma_end by a constant factor a step."""
+    hold, end = config.gamma_hold, config.gamma_fraction
+    progress = jnp.clip((step / config.steps - hold) / (end - hold), 0, 1)
     return config.gamma * (config.gamma_end / config.gamma) ** progress
+
+
+def wave_gain(step: jax.Array, config: Config) -> jax.Array | float:
+    """How much of the sines and cosines D sees: all, or rising over a fifth of T."""
+    if config.wave_start == 0:
+        return 1.0
+    return jnp.clip(5 * (step / config.steps - config.wave_start), 0, 1)
+
+
+def losses(
+    fake_logit: jax.Array, real_logit: jax.Array, config: Config
+) -> tuple[jax.Array, jax.Array]:
+    """The adversarial part of (L_D, L_GR): compared pairwise, or each by itself."""
+    softplus = jax.nn.softplus
+    if config.relativistic:
+        margin_B = real_logit - fake_logit
+        return jnp.mean(softplus(-margin_B)), jnp.mean(softplus(margin_B))
+    loss_d = jnp.mean(softplus(fake_logit)) + jnp.mean(softplus(-real_logit))
+    loss_gr = jnp.mean(softplus(-fake_logit)) + jnp.mean(softplus(real_logit))
+    return loss_d, loss_gr
 
 
 def train_step(
@@ -82,39 +102,45 @@ def train_step(
         state.params["reconstructor"],
         has_aux=True,
     )
+    gain = wave_gain(state.step, config)
     pairs = jnp.concatenate([z_BZ, code_BZ]), jnp.concatenate([fake_BX, x_BX])
 
     def loss_of_d(params_d):
         def sum_of_logits(z, x):
-            logit = discriminator.apply({"params": params_d}, z, x)[:, 0]
+            logit = discriminator.apply({"params": params_d}, z, x, wave_gain=gain)
+            logit = logit[:, 0]
             return jnp.sum(logit), logit
 
         slopes, logit = jax.grad(sum_of_logits, argnums=(0, 1), has_aux=True)(*pairs)
-        fake_logit, real_logit = jnp.split(logit, 2)
-        margin_B = real_logit - fake_logit
-        penalty = 0.5 * sum(jnp.sum(slope**2) for slope in slopes) / batch
-        loss = (
-            jnp.mean(jax.nn.softplus(-margin_B)) + gamma(state.step, config) * penalty
-        )
-        return loss, (margin_B, slopes, penalty)
+        logits = jnp.split(logit, 2)
+        slope_z, slope_x = slopes
+        square = jnp.sum(slope_z**2) + config.penalty_scale**2 * jnp.sum(slope_x**2)
+        penalty = 0.5 * square / batch
+        loss, _ = losses(*logits, config)
+        if config.gamma:  # without a penalty there is no second derivative to take
+            loss += gamma(state.step, config) * penalty
+        return loss, (logits, slopes, penalty)
 
-    (loss_d, (margin_B, (slope_z, slope_x), penalty)), grad_d = jax.value_and_grad(
+    (loss_d, (logits, (slope_z, slope_x), penalty)), grad_d = jax.value_and_grad(
         loss_of_d, has_aux=True
     )(state.params["discriminator"])
     # The penalty has D's slope at every pair already: the chain rule through
-    # L_GR's derivative in the margin is all that is left for G and R.
-    slope_of_loss_B1 = jax.nn.sigmoid(margin_B)[:, None] / batch
+    # L_GR's derivatives in the logits is all that is left for G and R.
+    loss_gr, (of_fake_B, of_real_B) = jax.value_and_grad(
+        lambda fake, real: losses(fake, real, config)[1], argnums=(0, 1)
+    )(*logits)
+    if not config.adversarial_reconstructor:
+        of_real_B = jnp.zeros_like(of_real_B)
     cotangents = (
-        -slope_of_loss_B1 * slope_x[:batch],
-        slope_of_loss_B1 * slope_z[batch:],
-        jnp.float32(config.reconstruction_weight),
+        of_fake_B[:, None] * slope_x[:batch],
+        of_real_B[:, None] * slope_z[batch:],
+        jnp.asarray(config.reconstruction_weight, reconstruction.dtype),
     )
     grad_g, grad_r = pullback(cotangents)
     grads = {"discriminator": grad_d, "generator": grad_g, "reconstructor": grad_r}
     metrics = {
         "loss_d": loss_d,
-        "loss_gr": jnp.mean(jax.nn.softplus(margin_B))
-        + config.reconstruction_weight * reconstruction,
+        "loss_gr": loss_gr + config.reconstruction_weight * reconstruction,
         "reconstruction": reconstruction,
         "penalty": penalty,
     }

@@ -3,6 +3,7 @@
 Dimension key: B batch, Z latent (with G's noise inputs), X data dimensions.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -12,15 +13,23 @@ from veegan_jax.networks import mlp
 from veegan_jax.state import State
 
 
-def generator(config: Config, axis_name: str | None = None) -> mlp.MLP:
+def generator(config: Config, axis_name: str | None = None) -> nn.Module:
     """G: (z, noise) -> x."""
+    if config.generator_code:
+        return mlp.CodeGenerator(
+            config.latent_size,
+            config.generator_widths,
+            config.generator_code,
+            config.data_size,
+            activation=config.activation,
+            kernels=config.init,
+        )
     return mlp.MLP(
         config.generator_widths,
         config.data_size,
         activation=config.activation,
         kernels=config.init,
         batch_norm=config.batch_norm,
-        skip=config.generator_skip,
         axis_name=axis_name,
     )
 
@@ -32,6 +41,7 @@ def reconstructor(config: Config) -> mlp.MLP:
         config.latent_size,
         activation=config.activation,
         kernels=config.init,
+        gain=config.reconstructor_gain,
         fourier_size=config.fourier_size,
         fourier_scale=config.fourier_scale,
     )
@@ -45,6 +55,9 @@ def discriminator(config: Config) -> mlp.MLP:
         activation=config.activation,
         kernels=config.init,
         maxout=config.maxout,
+        bias_std=config.bias_std,
+        latent_gain=config.latent_gain,
+        moments=config.moments,
         fourier_size=config.fourier_size,
         fourier_scale=config.fourier_scale,
     )

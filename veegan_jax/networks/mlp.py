@@ -3,6 +3,7 @@
 Dimension key: B batch, F features.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -32,24 +33,39 @@ class MLP(nn.Module):
     widths: Sequence[int]  # hidden layer sizes
     out_size: int
     activation: str = "relu"  # a key of ACTIVATIONS; unused with maxout
-    kernels: str = "xavier"  # a key of INITIALISERS, for every kernel; biases are zero
+    kernels: str = "xavier"  # a key of INITIALISERS, for every kernel
+    bias_std: float = 0.0  # of the hidden biases at first; the output's is zero
     maxout: int = 0  # pieces per hidden unit (Goodfellow et al. 2013); 0: activation
     batch_norm: bool = False  # before each activation
-    skip: bool = False  # add a linear map of the inputs to the output
+    gain: float = 1.0  # multiplies the last input
+    latent_gain: float = 1.0  # multiplies the others
+    moments: bool = False  # of the last input
     fourier_size: int = 0  # random frequencies of the last input; 0: none
     fourier_scale: float = 1.0  # their standard deviation, radians per unit of input
     axis_name: str | None = None  # BatchNorm's moments are averaged over it
 
     @nn.compact
-    def __call__(self, *inputs_BF: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        *inputs_BF: jax.Array,
+        train: bool = False,
+        wave_gain: jax.Array | float = 1.0,  # multiplies sines and cosines
+    ) -> jax.Array:
         init = INITIALISERS[self.kernels]
-        h_BF = inputs_BF[-1]
-        if self.fourier_size:
+        h_BF = self.gain * inputs_BF[-1]
+        if self.moments:
+            h_BF = moments(h_BF, wave_gain)
+        elif self.fourier_size:
             features = FourierFeatures(self.fourier_size, self.fourier_scale)
-            h_BF = features(h_BF)
-        h_BF = first_BF = jnp.concatenate([*inputs_BF[:-1], h_BF], axis=-1)
+            h_BF = features(h_BF, wave_gain)
+        others = [self.latent_gain * h for h in inputs_BF[:-1]]
+        h_BF = jnp.concatenate([*others, h_BF], axis=-1)
         for width in self.widths:
-            h_BF = nn.Dense(width * max(self.maxout, 1), kernel_init=init)(h_BF)
+            h_BF = nn.Dense(
+                width * max(self.maxout, 1),
+                kernel_init=init,
+                bias_init=nn.initializers.normal(self.bias_std),
+            )(h_BF)
             if self.batch_norm:
                 h_BF = nn.BatchNorm(
                     use_running_average=not train,
@@ -61,12 +77,61 @@ class MLP(nn.Module):
                 h_BF = jnp.max(pieces, axis=-1)
             else:
                 h_BF = ACTIVATIONS[self.activation](h_BF)
-        out_BF = nn.Dense(self.out_size, kernel_init=init)(h_BF)
-        if self.skip:
-            out_BF += nn.Dense(self.out_size, use_bias=False, kernel_init=init)(
-                first_BF
-            )
-        return out_BF
+        if self.kernels == "he":  # no ReLU follows
+            init = nn.initializers.lecun_normal()
+        return nn.Dense(self.out_size, kernel_init=init)(h_BF)
+
+
+class CodeGenerator(nn.Module):
+    """x = h W + tanh(3 MLP(2 z)) M for h = (z, noise): many dimensions, few modes.
+
+    The linear map carries noise of hundreds of dimensions. The saturated code picks
+    a mode from z and the table M says where it lies: between two codes it is steep,
+    and on either side it is flat, so that a mode once found stays where it is.
+    """
+
+    latent_size: int  # the first columns of h are z
+    widths: Sequence[int]  # hidden layers of the code's MLP
+    code_size: int  # rows of M
+    out_size: int
+    activation: str
+    kernels: str
+
+    @nn.compact
+    def __call__(self, h_BF: jax.Array, train: bool = False) -> jax.Array:
+        del train  # no BatchNorm
+        code_BF = MLP(
+            self.widths, self.code_size, self.activation, self.kernels, bias_std=1.0
+        )(2 * h_BF[:, : self.latent_size])
+        linear = functools.partial(nn.Dense, self.out_size, use_bias=False)
+        spread = nn.initializers.normal(h_BF.shape[-1] ** -0.5)
+        table = nn.initializers.normal(0.06)
+        return linear(kernel_init=spread)(h_BF) + linear(kernel_init=table)(
+            jnp.tanh(3 * code_BF)
+        )
+
+
+def moments(x_BF: jax.Array, wave_gain: jax.Array | float) -> jax.Array:
+    """What tells Gaussians of many dimensions apart: [mean, centred x, its square].
+
+    The mean over an example's own coordinates is one input among thousands, so it is
+    multiplied by about the root of their number over its own range, and comes with
+    sines and cosines of octaves, as FourierFeatures do for few dimensions.
+    """
+    mean_B1 = jnp.mean(x_BF, axis=-1, keepdims=True)
+    centred_BF = x_BF - mean_B1
+    octaves = jnp.asarray([[0.125, 0.25, 0.5, 1.0, 2.0, 4.0]])
+    angle_BF = mean_B1 * octaves
+    return jnp.concatenate(
+        [
+            3.5 * mean_B1,
+            wave_gain * jnp.sin(angle_BF),
+            wave_gain * jnp.cos(angle_BF),
+            centred_BF,
+            0.5 * (centred_BF**2 - 0.5),
+        ],
+        axis=-1,
+    )
 
 
 class FourierFeatures(nn.Module):
@@ -80,10 +145,11 @@ class FourierFeatures(nn.Module):
     scale: float  # standard deviation of W, radians per unit of x
 
     @nn.compact
-    def __call__(self, x_BF: jax.Array) -> jax.Array:
+    def __call__(self, x_BF: jax.Array, wave_gain: jax.Array | float) -> jax.Array:
         shape = (x_BF.shape[-1], self.size)
         frequencies = self.param(
             "frequencies", nn.initializers.normal(self.scale), shape
         )
         angle_BF = x_BF @ jax.lax.stop_gradient(frequencies)
-        return jnp.concatenate([x_BF, jnp.sin(angle_BF), jnp.cos(angle_BF)], axis=-1)
+        waves = [wave_gain * jnp.sin(angle_BF), wave_gain * jnp.cos(angle_BF)]
+        return jnp.concatenate([x_BF, *waves], axis=-1)

@@ -1,0 +1,81 @@
+"""Takes VEEGAN+ apart: the same runs with one ingredient removed at a time.
+
+    python scripts/ablate.py --dataset=ring --preset=quick
+    python scripts/ablate.py --dataset=grid --preset=best
+    python scripts/ablate.py --dataset=high_dim --preset=best --seeds=3
+
+Seeds start at 100, apart from those of the tables. Each variant is a run of
+train_synthetic.py with the flags shown, resumable, in
+runs/ablation/PRESET/DATASET/VARIANT; on two CPU cores ring takes about 10 minutes,
+the other two about an hour each. `make_tables.py --add_ablations=...` keeps them.
+"""
+
+import pathlib
+import sys
+
+from absl import app, flags, logging
+
+from veegan_jax import config as configs
+from veegan_jax import synthetic
+from veegan_jax.common import loop, parallel, records
+
+DATASET = flags.DEFINE_string("dataset", "ring", "which mixture")
+PRESET = flags.DEFINE_string("preset", "quick", "configuration to start from")
+SEEDS = flags.DEFINE_integer("seeds", 5, "seeds per variant, from 100")
+WORKDIR = flags.DEFINE_string("workdir", "runs/ablation", "where the runs go")
+CPU_DEVICES = flags.DEFINE_integer("cpu_devices", 2, "CPU cores to spread seeds over")
+
+
+def variants(config: configs.Config) -> dict[str, dict]:
+    """Name of each ingredient -> the fields that take it out."""
+    out = {
+        "everything": {},
+        "reconstruction": {"reconstruction_weight": 0.0},
+        "adversarial R": {"adversarial_reconstructor": False},
+        "relativistic loss": {"relativistic": False},
+        "penalty": {"gamma": 0.0},
+        "high gamma at first": {"gamma": config.gamma_end, "gamma_hold": 0.0},
+        "fall of gamma": {"gamma_end": config.gamma},
+        "annealed step size": {"schedule": "constant"},
+        "averaging": {"ema": 0.0},
+        "Adam without momentum": {"beta1": 0.5},
+    }
+    if config.fourier_size:
+        out["Fourier features"] = {"fourier_size": 0}
+    if config.moments:
+        out["late sines and cosines"] = {"wave_start": 0.0}
+        out["moments in D"] = {"moments": False}
+        out["code in G"] = {"generator_code": 0}
+        out["hold of gamma"] = {"gamma_hold": 0.0}
+    return out
+
+
+def main(argv: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)
+    if argv[1:]:
+        raise ValueError(f"unknown argument {argv[1]!r}: flags start with --")
+    options = synthetic.Options(preset=PRESET.value, seeds=SEEDS.value, first_seed=100)
+    config = configs.preset(PRESET.value, "veegan_plus", DATASET.value)
+    parallel.use_cpu_cores(CPU_DEVICES.value)
+    base = pathlib.Path(WORKDIR.value) / PRESET.value / DATASET.value
+    runs = []
+    for name, changes in variants(config).items():
+        changed = configs.preset(PRESET.value, "veegan_plus", DATASET.value, **changes)
+        runs.append((base / name.replace(" ", "_"), changed))
+    synthetic.check(runs, options)
+    rows = {}
+    for path, changed in runs:
+        label = path.name.replace("_", " ")
+        rows[label], _ = synthetic.run(changed, options, path)
+        records.write(path / "ablation.json", {"without": label, **rows[label]})
+    print(f"\n{DATASET.value}, {PRESET.value}, each row without:\n")
+    print(synthetic.table(DATASET.value, rows))
+
+
+if __name__ == "__main__":
+    try:
+        app.run(main)
+    except loop.Interrupted as stop:
+        print(f"\n{stop}", file=sys.stderr)
+    except (ValueError, loop.NonFinite) as error:
+        sys.exit(f"\n{error}")
