@@ -64,10 +64,12 @@ def main(argv: list[str]) -> None:
         runs.append((base / name.replace(" ", "_"), changed))
     synthetic.check(runs, options)
     rows = {}
-    for path, changed in runs:
-        label = path.name.replace("_", " ")
-        rows[label], _ = synthetic.run(changed, options, path)
-        records.write(path / "ablation.json", {"without": label, **rows[label]})
+    for (path, changed), (name, changes) in zip(
+        runs, variants(config).items(), strict=True
+    ):
+        rows[name], _ = synthetic.run(changed, options, path)
+        about = {"without": name, "changes": changes}
+        records.write(path / "ablation.json", about | rows[name])
     print(f"\n{DATASET.value}, {PRESET.value}, each row without:\n")
     print(synthetic.table(DATASET.value, rows))
 

@@ -3,10 +3,13 @@
     python scripts/make_tables.py
     python scripts/make_tables.py --add=runs/quick/ring-gan,runs/quick/ring-ali
 
+    python scripts/make_tables.py --add_ablations=runs/ablation/quick/ring
+
 The first rewrites what stands between the markers `<!-- table: NAME -->` and
 `<!-- end -->` in README.md and results/README.md, and draws results/figures/. The
 second first copies finished runs (results.json and the first seed's samples) to
-results/table1/PRESET/DATASET-METHOD. Nothing is computed here: a cell without a
+results/table1/PRESET/DATASET-METHOD, the third those of ablate.py to
+results/ablation/PRESET-DATASET. Nothing is computed here: a cell without a
 record stays empty. Seconds on one CPU core.
 """
 
@@ -26,6 +29,9 @@ from veegan_jax.data import mixtures
 from veegan_jax.metrics import published
 
 ADD = flags.DEFINE_list("add", [], "work directories of finished runs to copy first")
+ADD_ABLATIONS = flags.DEFINE_list(
+    "add_ablations", [], "folders of ablate.py's finished runs to copy first"
+)
 ROOT = flags.DEFINE_string(
     "root", str(pathlib.Path(__file__).parents[1]), "the checkout to work on"
 )
@@ -60,6 +66,47 @@ def add(run: pathlib.Path, results: pathlib.Path) -> None:
     with np.load(run / "samples.npz", allow_pickle=False) as data:
         plane_N2 = data["plane"][0].astype(np.float16)
     np.savez_compressed(target.with_suffix(".npz"), plane=plane_N2)
+
+
+def add_ablations(folder: pathlib.Path, results: pathlib.Path) -> None:
+    """Copies the records of one dataset's ablations."""
+    paths = sorted(folder.glob("*/ablation.json"))
+    if not paths:
+        raise ValueError(f"--add_ablations={folder}: no */ablation.json there")
+    for path in paths:
+        record = json.loads(path.read_text())
+        name = f"{record['options']['preset']}-{record['config']['dataset']}"
+        target = results / "ablation" / name / f"{path.parent.name}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        record["command"] = re.sub(r" --workdir[= ]\S+", "", record["command"])
+        records.write(target, record)
+
+
+def ablations(results: pathlib.Path) -> str:
+    """What VEEGAN+ loses with each of its ingredients, dataset by dataset."""
+    parts = []
+    for folder in sorted((results / "ablation").glob("*")):
+        found = [json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))]
+        whole = [r for r in found if not r["changes"]]
+        rest = sorted(
+            (r for r in found if r["changes"]), key=lambda r: r["mean"]["high_quality"]
+        )
+        rows = {_without(r): r for r in [*whole, *rest]}
+        preset, dataset = folder.name.split("-")
+        first = found[0]
+        seeds = f"{len(first['per_seed'])} seeds from {first['options']['first_seed']}"
+        parts.append(
+            f"### {TITLES[dataset]}, {preset}: {seeds}, `{first['command']}`\n\n"
+            + synthetic.table(dataset, rows)
+        )
+    return "\n\n".join(parts) or "(not measured yet)"
+
+
+def _without(record: dict) -> str:
+    if not record["changes"]:
+        return "everything"
+    flags_ = " ".join(f"--{k}={v}" for k, v in record["changes"].items())
+    return f"without {record['without']} (`{flags_}`)"
 
 
 def read(results: pathlib.Path) -> Runs:
@@ -178,6 +225,8 @@ def main(argv: list[str]) -> None:
     root = pathlib.Path(ROOT.value)
     for run in ADD.value:
         add(pathlib.Path(run), root / "results")
+    for folder in ADD_ABLATIONS.value:
+        add_ablations(pathlib.Path(folder), root / "results")
     runs = read(root / "results")
     empty = "(not measured yet)"
     tables = {}
@@ -185,6 +234,7 @@ def main(argv: list[str]) -> None:
         present = runs.get(preset)
         tables[preset] = summary(present) if present else empty
         tables[f"{preset}-details"] = details(present) if present else empty
+    tables["ablation"] = ablations(root / "results")
     draw(runs, root / "results")
     fill(root / "README.md", tables)
     fill(root / "results" / "README.md", tables)
