@@ -253,9 +253,9 @@ def best(method: str, dataset: str) -> dict[str, Any]:
             reconstructor_gain=1 / _rms(dataset),
             penalty_scale=0.25 * _rms(dataset) * 1200**0.5,
         )
-    values |= dict(batch_size=128, generator_widths=(128, 128, 128, 128), steps=14_000)
+    values |= dict(batch_size=128, generator_widths=(128, 128, 128, 128), steps=20_000)
     if dataset == "grid":
-        values |= dict(steps=28_000)
+        values |= dict(steps=32_000)
     return values
 
 
