@@ -217,72 +217,84 @@ def paper(method: str, dataset: str) -> dict[str, Any]:
 def quick(method: str, dataset: str) -> dict[str, Any]:
     """What a newcomer runs: one small set of networks and budget for every method."""
     if dataset == "high_dim":
-        values = _small(steps=4000, data_scale=_rms(dataset))
+        values = _networks_1200d() | dict(steps=2000)
     else:
-        values = _small(steps=10_000, data_scale=_rms(dataset))
-    if method == "veegan_plus":
-        values |= _PLUS
-    else:
-        values |= dict(data_scale=1.0, beta1=0.5, beta2=0.999)
-    return values | _variant(method, values["latent_size"])
+        values = _networks_2d() | dict(steps=10_000)
+    return values | _objective(method, dataset)
 
 
 def best(method: str, dataset: str) -> dict[str, Any]:
     """The strongest VEEGAN known here; other methods get its networks and budget."""
-    values = quick(method, dataset)
+    if dataset == "high_dim":
+        values = _networks_1200d() | dict(
+            steps=7000,
+            generator_widths=(128, 128, 128),
+            discriminator_widths=(128, 128, 128),
+        )
+    else:
+        values = _networks_2d() | dict(
+            steps={"ring": 20_000, "grid": 32_000}[dataset],
+            batch_size=128,
+            generator_widths=(128, 128, 128, 128),
+        )
+    return values | _objective(method, dataset)
+
+
+def _networks_2d() -> dict[str, Any]:
+    """Two layers of 128 everywhere, Fourier features of x, averaging, annealing."""
+    return dict(
+        batch_size=64,
+        latent_size=2,
+        init="he",
+        fourier_size=16,
+        fourier_scale=2.0,
+        schedule="cosine",
+        ema=0.999,
+    )
+
+
+def _networks_1200d() -> dict[str, Any]:
+    """As in 2-D, but noise by a linear map, modes by a code, and moments for D."""
+    return dict(
+        batch_size=64,
+        latent_size=2,
+        init="he",
+        activation="leaky_relu",
+        generator_code=64,
+        generator_noise=704,
+        bias_std=1.0,
+        moments=True,
+        latent_gain=10.0,
+        reconstructor_gain=1 / _rms("high_dim"),
+        schedule="cosine",
+        schedule_hold=0.4,
+        ema=0.999,
+    )
+
+
+def _objective(method: str, dataset: str) -> dict[str, Any]:
+    """VEEGAN+'s objective, each entry justified in results/README.md; others' own."""
+    if method != "veegan_plus":
+        noise = 704 if dataset == "high_dim" else 1
+        return dict(beta1=0.5, beta2=0.999) | _variant(method, 2, generator_noise=noise)
+    values = dict(adversarial_reconstructor=True, beta1=0.0, beta2=0.99)
     if dataset == "high_dim":
         return values | dict(
-            steps=7000,
-            data_scale=1.0,
-            generator_widths=(128, 128, 128),
-            generator_code=64,
-            generator_noise=704,
-            discriminator_widths=(128, 128, 128),
-            activation="leaky_relu",
-            bias_std=1.0,
-            moments=True,
-            wave_start=0.5,
-            latent_gain=10.0,
-            fourier_size=0,
-            schedule_hold=0.4,
             reconstruction_weight=0.1,
+            wave_start=0.5,
             gamma=0.5,
             gamma_end=1e-3,
             gamma_hold=0.35,
             gamma_fraction=1.0,
-            reconstructor_gain=1 / _rms(dataset),
+            # Slopes per unit in which the data's norm is 4, as on the grid.
             penalty_scale=0.25 * _rms(dataset) * 1200**0.5,
         )
-    values |= dict(batch_size=128, generator_widths=(128, 128, 128, 128), steps=20_000)
-    if dataset == "grid":
-        values |= dict(steps=32_000)
-    return values
-
-
-def _small(**changes: Any) -> dict[str, Any]:
-    """Two layers of 128 everywhere, Fourier features of x, averaging, annealing."""
-    return (
-        dict(
-            batch_size=64,
-            latent_size=2,
-            init="he",
-            fourier_size=16,
-            fourier_scale=2.0,
-            schedule="cosine",
-            ema=0.999,
-        )
-        | changes
+    return values | dict(
+        data_scale=_rms(dataset),
+        reconstruction_weight=0.6,
+        gamma=0.1,
+        gamma_end=1e-4,
     )
-
-
-# VEEGAN+'s objective; each entry is justified in results/README.md.
-_PLUS = dict(
-    reconstruction_weight=0.6,
-    gamma=0.1,
-    gamma_end=1e-4,
-    beta1=0.0,
-    beta2=0.99,
-)
 
 
 def _rms(dataset: str) -> float:
@@ -292,9 +304,11 @@ def _rms(dataset: str) -> float:
     return float(np.sqrt((mixture.means_KX**2).mean() + noise))
 
 
-def _variant(method: str, latent_size: int) -> dict[str, Any]:
+def _variant(
+    method: str, latent_size: int, *, generator_noise: int = 1
+) -> dict[str, Any]:
     """What Algorithm 1 fixes, and what VEEGAN's named variants change in it."""
-    algorithm_1 = dict(generator_noise=1, reconstructor_std=1.0)
+    algorithm_1 = dict(generator_noise=generator_noise, reconstructor_std=1.0)
     return {
         "veegan": algorithm_1,
         "veegan_adversarial": algorithm_1 | {"adversarial_reconstructor": True},
