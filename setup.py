@@ -24,7 +24,7 @@ setuptools.setup(
     ],
     extras_require={
         "test": ["pytest>=8.0", "ruff>=0.12"],
-        "bench": ["torch>=2.4"],
+        "bench": ["torch>=2.4,<2.14"],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
     },

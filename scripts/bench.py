@@ -13,10 +13,11 @@
         Without PyTorch: the fraction of the peak alone.
 
 Everything comes from one run, JAX and PyTorch taking turns. Before a peer
-(bench_torch.py) is timed it is shown to compute the JAX step: the same losses and
-updates on the same weights, batch and noise. Steps/s are medians over the repeats and
-count every seed's steps; PyTorch trains five seeds one after the other, so its steps/s
-stay those of one. JAX runs a compiled scan of many steps, compilation apart.
+(bench_torch.py) is timed, bench_check.py shows that it computes the JAX step: the same
+losses and updates on the same weights, batch and noise. Steps/s are medians over the
+repeats and count every seed's steps; PyTorch trains five seeds one after the other, so
+its steps/s stay those of one. JAX runs a compiled scan of many steps, its compilation
+apart.
 
 On CPU PyTorch is timed with all cores, its default, and with one thread, which small
 networks often prefer; the table takes the faster and the record holds both. Leave the
@@ -234,14 +235,15 @@ def measure(
       Rows of figures; lists hold the single measurements.
 
     Raises:
-      bench_torch.Mismatch: if the PyTorch step is not the JAX step.
+      bench_check.Mismatch: if the PyTorch step is not the JAX step.
     """
     flops = flops_per_step(config)
     theirs, shared = {}, {}
     if torch_device:
+        import bench_check
         import bench_torch
 
-        shared["relative_error"] = bench_torch.check(config, torch_device)
+        shared["relative_error"] = bench_check.check(config, torch_device)
         cores = len(os.sched_getaffinity(0)) if torch_device == "cpu" else 1
         for threads in sorted({1, cores}):
             theirs[str(threads)] = bench_torch.runner(config, torch_device, 10, threads)
