@@ -173,6 +173,13 @@ def test_gif_shows_every_interval(tmp_path):
         assert movie.n_frames == 3
 
 
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_a_run_over_eight_devices_is_the_same_run(whole, tmp_path, mode):
+    options = dataclasses.replace(OPTIONS, parallel=mode)
+    _, x_SNX = synthetic.run(SMALL, options, tmp_path)
+    np.testing.assert_allclose(x_SNX, whole[2], rtol=1e-3, atol=1e-4)
+
+
 def test_batch_that_devices_do_not_divide_is_refused_before_writing(tmp_path):
     config = dataclasses.replace(SMALL, batch_size=9)
     options = dataclasses.replace(OPTIONS, parallel="pmap")

@@ -23,8 +23,8 @@ def _field(default: Any, group: str, text: str) -> Any:
 class Config:
     """Hyper-parameters. Each field is also a flag of the training scripts."""
 
-    method: str = _field("veegan", "main", "algorithm to train")
-    dataset: str = _field("ring", "main", "data to learn")
+    method: str = _field("veegan", "main", "a method of the README, or all: its table")
+    dataset: str = _field("ring", "main", "ring, grid, high_dim, or all")
     steps: int = _field(10_000, "main", "training steps")
     batch_size: int = _field(500, "main", "examples per step, over all devices")
     latent_size: int = _field(2, "main", "dimensions of z ~ N(0, I)")

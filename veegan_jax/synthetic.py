@@ -110,10 +110,16 @@ def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None
     """Refuses, before any work, runs that could not be carried out.
 
     Raises:
-      ValueError: for a batch that the devices do not divide, or a work directory
-        that cannot be written or holds a different run.
+      ValueError: for a batch that the devices do not divide, a size that is not the
+        dataset's, or a work directory that cannot be written or holds another run.
     """
     for workdir, config in runs:
+        size = mixtures.get(config.dataset).size
+        if config.data_size != size:
+            raise ValueError(
+                f"--data_size={config.data_size}: {config.dataset} has {size} "
+                "dimensions; leave the flag out"
+            )
         parallel.check(options.parallel, config.batch_size, len(jax.devices()))
         identity = dataclasses.asdict(config)
         identity |= {"seeds": options.seeds, "first_seed": options.first_seed}
