@@ -26,30 +26,6 @@ WORKDIR = flags.DEFINE_string("workdir", "runs/ablation", "where the runs go")
 CPU_DEVICES = flags.DEFINE_integer("cpu_devices", 2, "CPU cores to spread seeds over")
 
 
-def variants(config: configs.Config) -> dict[str, dict]:
-    """Name of each ingredient -> the fields that take it out."""
-    out = {
-        "everything": {},
-        "reconstruction": {"reconstruction_weight": 0.0},
-        "adversarial R": {"adversarial_reconstructor": False},
-        "relativistic loss": {"relativistic": False},
-        "penalty": {"gamma": 0.0},
-        "high gamma at first": {"gamma": config.gamma_end, "gamma_hold": 0.0},
-        "fall of gamma": {"gamma_end": config.gamma},
-        "annealed step size": {"schedule": "constant"},
-        "averaging": {"ema": 0.0},
-        "Adam without momentum": {"beta1": 0.5},
-    }
-    if config.fourier_size:
-        out["Fourier features"] = {"fourier_size": 0}
-    if config.moments:
-        out["late sines and cosines"] = {"wave_start": 0.0}
-        out["moments in D"] = {"moments": False}
-        out["code in G"] = {"generator_code": 0}
-        out["hold of gamma"] = {"gamma_hold": 0.0}
-    return out
-
-
 def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     if argv[1:]:
@@ -59,13 +35,13 @@ def main(argv: list[str]) -> None:
     parallel.use_cpu_cores(CPU_DEVICES.value)
     base = pathlib.Path(WORKDIR.value) / PRESET.value / DATASET.value
     runs = []
-    for name, changes in variants(config).items():
+    for name, changes in configs.ablations(config).items():
         changed = configs.preset(PRESET.value, "veegan_plus", DATASET.value, **changes)
         runs.append((base / name.replace(" ", "_"), changed))
     synthetic.check(runs, options)
     rows = {}
     for (path, changed), (name, changes) in zip(
-        runs, variants(config).items(), strict=True
+        runs, configs.ablations(config).items(), strict=True
     ):
         rows[name], _ = synthetic.run(changed, options, path)
         about = {"without": name, "changes": changes}

@@ -316,3 +316,27 @@ def _variant(
         "veegan_plus": {"adversarial_reconstructor": True},
         "ali": {"reconstructor_noise": 2},
     }.get(method, {})
+
+
+def ablations(config: Config) -> dict[str, dict[str, Any]]:
+    """VEEGAN+'s ingredients: name -> the fields that take it out of `config`."""
+    out = {
+        "everything": {},
+        "reconstruction": {"reconstruction_weight": 0.0},
+        "adversarial R": {"adversarial_reconstructor": False},
+        "relativistic loss": {"relativistic": False},
+        "penalty": {"gamma": 0.0},
+        "high gamma at first": {"gamma": config.gamma_end, "gamma_hold": 0.0},
+        "fall of gamma": {"gamma_end": config.gamma},
+        "annealed step size": {"schedule": "constant"},
+        "averaging": {"ema": 0.0},
+        "Adam without momentum": {"beta1": 0.5},
+    }
+    if config.fourier_size:
+        out["Fourier features"] = {"fourier_size": 0}
+    if config.moments:
+        out["late sines and cosines"] = {"wave_start": 0.0}
+        out["moments in D"] = {"moments": False}
+        out["code in G"] = {"generator_code": 0}
+        out["hold of gamma"] = {"gamma_hold": 0.0}
+    return out
