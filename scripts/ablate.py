@@ -23,7 +23,9 @@ DATASET = flags.DEFINE_string("dataset", "ring", "which mixture")
 PRESET = flags.DEFINE_string("preset", "quick", "configuration to start from")
 SEEDS = flags.DEFINE_integer("seeds", 5, "seeds per variant, from 100")
 WORKDIR = flags.DEFINE_string("workdir", "runs/ablation", "where the runs go")
-CPU_DEVICES = flags.DEFINE_integer("cpu_devices", 2, "CPU cores to spread seeds over")
+CPU_DEVICES = flags.DEFINE_integer(
+    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
+)
 
 
 def main(argv: list[str]) -> None:

@@ -32,10 +32,8 @@ numbers for FLOPs.) The peak is the best rate, in either library, of a product o
 
 import functools
 import importlib.util
-import math
 import os
 import pathlib
-import re
 import resource
 import statistics
 import sys
@@ -52,7 +50,7 @@ from jax.sharding import PartitionSpec as P
 
 from veegan_jax import config as configs
 from veegan_jax import methods, synthetic
-from veegan_jax.common import parallel, records
+from veegan_jax.common import flops, parallel, records
 from veegan_jax.config import Config
 
 NAMES = ("gan", "ali", "unrolled", "veegan", "veegan_plus")
@@ -106,38 +104,14 @@ def cases(names: Sequence[str], presets: Sequence[str]) -> list[tuple[str, Confi
     return found
 
 
-_DOT = re.compile(
-    r"stablehlo\.dot_general .*contracting_dims = \[([\d, ]*)\] x .*"
-    r": \(tensor<([\dx]+)xf32>, .*-> tensor<([\dx]+)xf32>"
-)
-
-
 def flops_per_step(config: Config) -> int:
-    """Floating-point operations of the matrix products in one step of one seed.
-
-    Read from the StableHLO of a single step: unused results are gone from it, and the
-    bodies of loops and of functions, which XLA's own analysis may count once, are
-    visible.
-    """
+    """Floating-point operations of the matrix products in one step of one seed."""
     init = functools.partial(methods.get(config.method).init, config=config)
     step = functools.partial(
         synthetic.step_on_fresh_data, axis_name=None, config=config
     )
     state = jax.eval_shape(init, jax.random.key(0))
-    text = jax.jit(step).lower(state).as_text()
-    bodies = dict(re.findall(r"func\.func \w+ @([\w.]+)\((.*?)\n  }", text, re.S))
-
-    @functools.cache
-    def total(function: str) -> int:
-        body = bodies[function]
-        count = sum(total(name) for name in re.findall(r"call @([\w.]+)\(", body))
-        for dims, left, out in _DOT.findall(body):
-            left = [int(n) for n in left.split("x")]
-            contracted = math.prod(left[int(i)] for i in dims.split(", "))
-            count += 2 * contracted * math.prod(int(n) for n in out.split("x"))
-        return count
-
-    return total("main")
+    return flops.of_products(jax.jit(step).lower(state).as_text())
 
 
 def jax_runner(config: Config, seeds: int, num_steps: int) -> tuple[Runner, float]:
@@ -188,14 +162,14 @@ def matmul_rate(torch_device: str | None) -> dict[str, float]:
     shape = (len(devices), MATMUL_SIZE, MATMUL_SIZE)
     a_DNN = jax.device_put(jnp.ones(shape), NamedSharding(mesh, P("devices")))
     product = jax.jit(lambda a_DNN: a_DNN @ a_DNN)
-    flops = 2 * MATMUL_SIZE**3
+    work = 2 * MATMUL_SIZE**3
     runs = {"jax": (lambda: jax.block_until_ready(product(a_DNN)), len(devices))}
     if torch_device:
         import bench_torch
 
         runs["torch"] = (bench_torch.matmul(torch_device, MATMUL_SIZE), 1)
     return {
-        name: count * flops / min(seconds(run) for _ in range(8))
+        name: count * work / min(seconds(run) for _ in range(8))
         for name, (run, count) in runs.items()
     }
 
@@ -237,19 +211,19 @@ def measure(
     Raises:
       bench_check.Mismatch: if the PyTorch step is not the JAX step.
     """
-    flops = flops_per_step(config)
+    per_step = flops_per_step(config)
     theirs, shared = {}, {}
     if torch_device:
         import bench_check
         import bench_torch
 
         shared["relative_error"] = bench_check.check(config, torch_device)
-        cores = len(os.sched_getaffinity(0)) if torch_device == "cpu" else 1
+        cores = parallel.cpu_cores() if torch_device == "cpu" else 1
         for threads in sorted({1, cores}):
             theirs[str(threads)] = bench_torch.runner(config, torch_device, 10, threads)
     ours, compile_seconds = {}, {}
     for count in seeds:
-        num_steps = max(10, min(2000, int(work_per_call / (flops * count))))
+        num_steps = max(10, min(2000, int(work_per_call / (per_step * count))))
         ours[count], compile_seconds[count] = jax_runner(config, count, num_steps)
     rates = {name: [] for name in [*ours, *theirs]}
     for _ in range(repeats):
@@ -261,7 +235,7 @@ def measure(
             "preset": preset,
             "batch_size": config.batch_size,
             "seeds": count,
-            "flops_per_step": flops,
+            "flops_per_step": per_step,
             "compile_seconds": compile_seconds[count],
             "jax_steps_per_second": rates[count],
             "torch_steps_per_second_by_threads": {n: rates[n] for n in theirs},
@@ -347,7 +321,7 @@ def set_up_torch() -> tuple[str, str]:
             "PyTorch for it, or give --notorch"
         )
     torch.manual_seed(0)
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(parallel.cpu_cores())
     if device == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32, which is JAX's default
     return device, torch.__version__
@@ -366,7 +340,7 @@ def main(argv: list[str]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     # JAX would take most of a GPU's memory, and PyTorch needs some of it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    parallel.use_cpu_cores(len(os.sched_getaffinity(0)))
+    parallel.use_cpu_cores(parallel.cpu_cores())
     start = time.perf_counter()
     device, version = set_up_torch() if TORCH.value else (None, None)
     peaks = [matmul_rate(device)]

@@ -45,6 +45,7 @@ LABELS = {
     "veegan_mean": "VEEGAN, mean reconstruction",
     "veegan_plus": "VEEGAN+",
 }
+EMPTY = "(not measured yet)"
 TITLES = {"ring": "ring (8)", "grid": "grid (25)", "high_dim": "1200-D (10)"}
 
 Runs = dict[str, dict[str, dict[str, dict]]]  # preset -> dataset -> method -> record
@@ -99,7 +100,7 @@ def ablations(results: pathlib.Path) -> str:
             f"### {TITLES[dataset]}, {preset}: {seeds}, `{first['command']}`\n\n"
             + synthetic.table(dataset, rows)
         )
-    return "\n\n".join(parts) or "(not measured yet)"
+    return "\n\n".join(parts) or EMPTY
 
 
 def _without(record: dict) -> str:
@@ -181,6 +182,36 @@ def details(runs: dict[str, dict[str, dict]]) -> str:
     return "\n\n".join(parts)
 
 
+def speed(path: pathlib.Path) -> str:
+    """What bench.py measured: each method and size, one seed and several."""
+    if not path.exists():
+        return EMPTY
+    record = json.loads(path.read_text())
+    lines = [
+        [
+            LABELS[row["method"]],
+            f"{row['preset']}, batch {row['batch_size']}",
+            f"{row['seeds']}",
+            f"{row['jax_median']:.4g}",
+            f"{row['torch_median']:.4g}",
+            "{:.1f} ({:.1f} to {:.1f})".format(row["ratio"], *row["ratio_range"]),
+            f"{100 * row['jax_of_peak']:.0f} %",
+            f"{row['compile_seconds']:.0f}",
+        ]
+        for row in record["rows"]
+    ]
+    header = ["", "sizes", "seeds", "steps/s", "PyTorch's", "ratio (range)"]
+    header += ["of matmul peak", "compile, s"]
+    about = (
+        f"`{record['command']}`, commit {record['commit'][:10]}, {record['device']}, "
+        f"jax {record['versions']['jax']}, torch {record['torch']}, "
+        f"{record['wall_seconds'] / 60:.0f} minutes; matmul peak "
+        f"{record['peak_flops_per_second'] / 1e9:.0f} GFLOP/s; peak memory "
+        f"{record['peak_memory_mib']['process']:.0f} MiB for both libraries."
+    )
+    return f"{records.table(header, lines)}\n\n{about}"
+
+
 def draw(runs: Runs, results: pathlib.Path) -> None:
     """Side-by-side figures: each method's first seed over the truth, and density."""
     (results / "figures").mkdir(parents=True, exist_ok=True)
@@ -228,12 +259,12 @@ def main(argv: list[str]) -> None:
     for folder in ADD_ABLATIONS.value:
         add_ablations(pathlib.Path(folder), root / "results")
     runs = read(root / "results")
-    empty = "(not measured yet)"
     tables = {}
     for preset in configs.PRESETS:
         present = runs.get(preset)
-        tables[preset] = summary(present) if present else empty
-        tables[f"{preset}-details"] = details(present) if present else empty
+        tables[preset] = summary(present) if present else EMPTY
+        tables[f"{preset}-details"] = details(present) if present else EMPTY
+    tables["bench"] = speed(root / "results" / "bench.json")
     tables["ablation"] = ablations(root / "results")
     draw(runs, root / "results")
     fill(root / "README.md", tables)

@@ -17,7 +17,6 @@ at any time and give the same command to go on.
 """
 
 import importlib.util
-import os
 import pathlib
 import sys
 
@@ -38,7 +37,7 @@ METHOD_FILE = flags.DEFINE_string(
 )
 GIF = flags.DEFINE_bool("gif", False, "also draw the samples over training, as a GIF")
 CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", len(os.sched_getaffinity(0)), "CPU cores to spread seeds over"
+    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
 )
 common_flags.define(configs.Config, from_preset=True)
 common_flags.define(synthetic.Options, from_preset=False)
