@@ -22,10 +22,19 @@ from veegan_jax.common import loop, parallel, records
 DATASET = flags.DEFINE_string("dataset", "ring", "which mixture")
 PRESET = flags.DEFINE_string("preset", "quick", "configuration to start from")
 SEEDS = flags.DEFINE_integer("seeds", 5, "seeds per variant, from 100")
+ONLY = flags.DEFINE_list("only", [], "ingredients to take out (default: each)")
 WORKDIR = flags.DEFINE_string("workdir", "runs/ablation", "where the runs go")
 CPU_DEVICES = flags.DEFINE_integer(
     "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
 )
+
+
+def select(variants: dict[str, dict], names: list[str]) -> dict[str, dict]:
+    """The variants named and the whole, or all where none is named."""
+    for name in names:
+        if name not in variants:
+            raise ValueError(f"--only={name}: unknown; any of {', '.join(variants)}")
+    return {n: v for n, v in variants.items() if not names or not v or n in names}
 
 
 def main(argv: list[str]) -> None:
@@ -36,15 +45,14 @@ def main(argv: list[str]) -> None:
     config = configs.preset(PRESET.value, "veegan_plus", DATASET.value)
     parallel.use_cpu_cores(CPU_DEVICES.value)
     base = pathlib.Path(WORKDIR.value) / PRESET.value / DATASET.value
+    variants = select(configs.ablations(config), ONLY.value)
     runs = []
-    for name, changes in configs.ablations(config).items():
+    for name, changes in variants.items():
         changed = configs.preset(PRESET.value, "veegan_plus", DATASET.value, **changes)
         runs.append((base / name.replace(" ", "_"), changed))
     synthetic.check(runs, options)
     rows = {}
-    for (path, changed), (name, changes) in zip(
-        runs, configs.ablations(config).items(), strict=True
-    ):
+    for (path, changed), (name, changes) in zip(runs, variants.items(), strict=True):
         rows[name], _ = synthetic.run(changed, options, path)
         about = {"without": name, "changes": changes}
         records.write(path / "ablation.json", about | rows[name])

@@ -228,6 +228,7 @@ def best(method: str, dataset: str) -> dict[str, Any]:
     if dataset == "high_dim":
         values = _networks_1200d() | dict(
             steps=7000,
+            batch_size=128,
             generator_widths=(128, 128, 128),
             discriminator_widths=(128, 128, 128),
         )
@@ -241,13 +242,11 @@ def best(method: str, dataset: str) -> dict[str, Any]:
 
 
 def _networks_2d() -> dict[str, Any]:
-    """Two layers of 128 everywhere, Fourier features of x, averaging, annealing."""
+    """Two layers of 128 everywhere, averaging, annealing."""
     return dict(
         batch_size=64,
         latent_size=2,
         init="he",
-        fourier_size=16,
-        fourier_scale=2.0,
         schedule="cosine",
         ema=0.999,
     )
@@ -283,7 +282,7 @@ def _objective(method: str, dataset: str) -> dict[str, Any]:
             reconstruction_weight=0.1,
             wave_start=0.5,
             gamma=0.5,
-            gamma_end=1e-3,
+            gamma_end=5e-3,
             gamma_hold=0.35,
             gamma_fraction=1.0,
             # Slopes per unit in which the data's norm is 4, as on the grid.
@@ -291,6 +290,8 @@ def _objective(method: str, dataset: str) -> dict[str, Any]:
         )
     return values | dict(
         data_scale=_rms(dataset),
+        fourier_size=16,
+        fourier_scale=2.0,
         reconstruction_weight=0.6,
         gamma=0.1,
         gamma_end=1e-4,
@@ -319,7 +320,11 @@ def _variant(
 
 
 def ablations(config: Config) -> dict[str, dict[str, Any]]:
-    """VEEGAN+'s ingredients: name -> the fields that take it out of `config`."""
+    """VEEGAN+'s ingredients: name -> the fields that take it out of `config`.
+
+    What `config` has more of than the quick preset (steps, examples, layers) counts
+    as an ingredient too.
+    """
     out = {
         "everything": {},
         "reconstruction": {"reconstruction_weight": 0.0},
@@ -339,4 +344,13 @@ def ablations(config: Config) -> dict[str, dict[str, Any]]:
         out["moments in D"] = {"moments": False}
         out["code in G"] = {"generator_code": 0}
         out["hold of gamma"] = {"gamma_hold": 0.0}
+    small = preset("quick", config.method, config.dataset)
+    for name, fields in (
+        ("longer run", ("steps",)),
+        ("larger batch", ("batch_size",)),
+        ("deeper networks", ("generator_widths", "discriminator_widths")),
+    ):
+        changes = {f: getattr(small, f) for f in fields}
+        if any(getattr(config, f) != value for f, value in changes.items()):
+            out[name] = changes
     return out
