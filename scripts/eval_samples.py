@@ -12,7 +12,7 @@ import sys
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from veegan_jax import config as configs
 from veegan_jax import synthetic
@@ -57,8 +57,12 @@ def load(path: pathlib.Path, size: int) -> np.ndarray:
 
 
 def main(argv: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)
     if len(argv) != 2:
         raise ValueError("give one file of samples: eval_samples.py samples.npy")
+    for flag in (OUTPUT, FIGURE):
+        if flag.value and not pathlib.Path(flag.value).parent.is_dir():
+            raise ValueError(f"--{flag.name}={flag.value}: there is no such folder")
     mixture = mixtures.get(DATASET.value)
     path = pathlib.Path(argv[1])
     x_NX = load(path, mixture.size)

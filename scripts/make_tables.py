@@ -20,7 +20,7 @@ import sys
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from veegan_jax import config as configs
 from veegan_jax import synthetic
@@ -251,6 +251,7 @@ def fill(path: pathlib.Path, tables: dict[str, str]) -> None:
 
 
 def main(argv: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)
     if argv[1:]:
         raise ValueError(f"unknown argument {argv[1]!r}: flags start with --")
     root = pathlib.Path(ROOT.value)

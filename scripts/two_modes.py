@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app, flags
+from absl import app, flags, logging
 from scipy import stats
 
 from veegan_jax import methods, synthetic
@@ -300,6 +300,7 @@ def draw_maps(axis: Any, out: dict[str, np.ndarray]) -> None:
 
 
 def main(argv: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)
     if argv[1:]:
         raise ValueError(f"unknown argument {argv[1]!r}: flags start with --")
     if SEED.value < 0:

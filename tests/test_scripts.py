@@ -147,3 +147,8 @@ def test_eval_samples_refuses_bad_files(tmp_path):
         assert message in err and name in err
         assert "Traceback" not in err
     assert not (tmp_path / "harmed").exists()
+    np.save(tmp_path / "good.npy", good)
+    for flag in ("--output=none/o.json", "--figure=none/o.png"):
+        code, _, err = run("eval_samples.py", "good.npy", flag, cwd=tmp_path)
+        assert code != 0
+        assert f"{flag}: there is no such folder" in err
