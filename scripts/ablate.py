@@ -11,13 +11,12 @@ the other two about an hour each. `make_tables.py --add_ablations=...` keeps the
 """
 
 import pathlib
-import sys
 
-from absl import app, flags, logging
+from absl import flags
 
 from veegan_jax import config as configs
 from veegan_jax import synthetic
-from veegan_jax.common import loop, parallel, records
+from veegan_jax.common import errors, parallel, program, records
 
 DATASET = flags.DEFINE_string("dataset", "ring", "which mixture")
 PRESET = flags.DEFINE_string("preset", "quick", "configuration to start from")
@@ -33,14 +32,13 @@ def select(variants: dict[str, dict], names: list[str]) -> dict[str, dict]:
     """The variants named and the whole, or all where none is named."""
     for name in names:
         if name not in variants:
-            raise ValueError(f"--only={name}: unknown; any of {', '.join(variants)}")
+            raise errors.InputError(
+                f"--only={name}: unknown; any of {', '.join(variants)}"
+            )
     return {n: v for n, v in variants.items() if not names or not v or n in names}
 
 
-def main(argv: list[str]) -> None:
-    logging.set_verbosity(logging.WARNING)
-    if argv[1:]:
-        raise ValueError(f"unknown argument {argv[1]!r}: flags start with --")
+def main() -> None:
     options = synthetic.Options(preset=PRESET.value, seeds=SEEDS.value, first_seed=100)
     config = configs.preset(PRESET.value, "veegan_plus", DATASET.value)
     parallel.use_cpu_cores(CPU_DEVICES.value)
@@ -61,9 +59,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        app.run(main)
-    except loop.Interrupted as stop:
-        print(f"\n{stop}", file=sys.stderr)
-    except (ValueError, loop.NonFinite) as error:
-        sys.exit(f"\n{error}")
+    program.run(main)

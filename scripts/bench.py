@@ -44,13 +44,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from veegan_jax import config as configs
 from veegan_jax import methods, synthetic
-from veegan_jax.common import flops, parallel, records
+from veegan_jax.common import errors, flops, parallel, program, records
 from veegan_jax.config import Config
 
 NAMES = ("gan", "ali", "unrolled", "veegan", "veegan_plus")
@@ -76,7 +76,7 @@ def cases(names: Sequence[str], presets: Sequence[str]) -> list[tuple[str, Confi
     """The configurations to measure, each with its preset's name.
 
     Raises:
-      ValueError: for a name that does not exist, or if nothing is left to measure.
+      InputError: for a name that does not exist, or if nothing is left to measure.
     """
     for flag, given, known in (
         ("methods", names, NAMES),
@@ -84,7 +84,7 @@ def cases(names: Sequence[str], presets: Sequence[str]) -> list[tuple[str, Confi
     ):
         for name in given:
             if name not in known:
-                raise ValueError(
+                raise errors.InputError(
                     f"--{flag}: unknown {name!r}; any of {', '.join(known)}"
                 )
     found = []
@@ -97,7 +97,7 @@ def cases(names: Sequence[str], presets: Sequence[str]) -> list[tuple[str, Confi
                 sizes |= dict(batch_size=SMALL[preset])
                 found.append((preset, configs.preset("paper", name, "ring", **sizes)))
     if not found:
-        raise ValueError(
+        raise errors.InputError(
             f"--methods={','.join(names)} --presets={','.join(presets)}: nothing to "
             f"measure; {', '.join(SMALL)} are for veegan"
         )
@@ -306,17 +306,17 @@ def set_up_torch() -> tuple[str, str]:
     """Chooses PyTorch's device; returns it and PyTorch's version.
 
     Raises:
-      ValueError: if PyTorch is missing, or cannot use the GPU that JAX uses.
+      InputError: if PyTorch is missing, or cannot use the GPU that JAX uses.
     """
     if importlib.util.find_spec("torch") is None:
-        raise ValueError(
+        raise errors.InputError(
             "PyTorch is missing: pip install -e '.[bench]', or give --notorch"
         )
     import torch
 
     device = "cpu" if jax.default_backend() == "cpu" else "cuda"
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
+        raise errors.InputError(
             f"JAX runs on {jax.default_backend()}, and PyTorch has no CUDA: install "
             "PyTorch for it, or give --notorch"
         )
@@ -327,14 +327,11 @@ def set_up_torch() -> tuple[str, str]:
     return device, torch.__version__
 
 
-def main(argv: list[str]) -> None:
-    logging.set_verbosity(logging.WARNING)
-    if argv[1:]:
-        raise ValueError(f"unknown argument {argv[1]!r}: flags start with --")
+def main() -> None:
     if REPEATS.value < 1:
-        raise ValueError(f"--repeats={REPEATS.value} must be at least 1")
+        raise errors.InputError(f"--repeats={REPEATS.value} must be at least 1")
     if not MIN_SECONDS.value > 0:
-        raise ValueError(f"--min_seconds={MIN_SECONDS.value} must be above 0")
+        raise errors.InputError(f"--min_seconds={MIN_SECONDS.value} must be above 0")
     plan = cases(METHODS.value, SIZES.value)
     output = pathlib.Path(OUTPUT.value)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -377,7 +374,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        app.run(main)
-    except ValueError as error:
-        sys.exit(f"\n{error}")
+    program.run(main)

@@ -8,15 +8,14 @@ what true samples score. The paper scores 2,500 samples. Seconds on one CPU core
 """
 
 import pathlib
-import sys
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
 from veegan_jax import config as configs
 from veegan_jax import synthetic
-from veegan_jax.common import plots, records
+from veegan_jax.common import errors, plots, program, records
 from veegan_jax.data import mixtures
 from veegan_jax.metrics import mixture as metrics
 
@@ -31,7 +30,7 @@ def load(path: pathlib.Path, size: int) -> np.ndarray:
     """Reads samples [N, size] as float32.
 
     Raises:
-      ValueError: naming the file and what is wrong with it.
+      InputError: naming the file and what is wrong with it.
     """
     try:
         data = np.load(path, allow_pickle=False)
@@ -40,31 +39,36 @@ def load(path: pathlib.Path, size: int) -> np.ndarray:
                 raise ValueError(f"holds {len(data.files)} arrays, not one")
             data = data[data.files[0]]
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise errors.InputError(
+            f"{path} cannot be read: {error.strerror or error}"
+        ) from error
     except ValueError as error:
-        raise ValueError(f"{path} is not one .npy or .npz array: {error}") from error
+        raise errors.InputError(
+            f"{path} is not one .npy or .npz array: {error}"
+        ) from error
     if data.ndim != 2 or data.shape[1] != size or not len(data):
-        raise ValueError(
+        raise errors.InputError(
             f"{path} has shape {data.shape}; --dataset={DATASET.value} needs "
             f"[number of samples, {size}]"
         )
     if not np.issubdtype(data.dtype, np.floating):
-        raise ValueError(f"{path} holds {data.dtype}, not floating-point numbers")
+        raise errors.InputError(
+            f"{path} holds {data.dtype}, not floating-point numbers"
+        )
     if not np.isfinite(data).all():
         bad = int((~np.isfinite(data)).any(axis=1).sum())
-        raise ValueError(f"{path}: {bad} of {len(data)} samples are not finite")
+        raise errors.InputError(f"{path}: {bad} of {len(data)} samples are not finite")
     return data.astype(np.float32)
 
 
-def main(argv: list[str]) -> None:
-    logging.set_verbosity(logging.WARNING)
-    if len(argv) != 2:
-        raise ValueError("give one file of samples: eval_samples.py samples.npy")
+def main(name: str) -> None:
     for flag in (OUTPUT, FIGURE):
         if flag.value and not pathlib.Path(flag.value).parent.is_dir():
-            raise ValueError(f"--{flag.name}={flag.value}: there is no such folder")
+            raise errors.InputError(
+                f"--{flag.name}={flag.value}: there is no such folder"
+            )
     mixture = mixtures.get(DATASET.value)
-    path = pathlib.Path(argv[1])
+    path = pathlib.Path(name)
     x_NX = load(path, mixture.size)
     figures = jax.tree.map(np.asarray, synthetic.score(x_NX[None], DATASET.value))
     true = synthetic.oracle(DATASET.value, len(x_NX))
@@ -97,7 +101,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        app.run(main)
-    except ValueError as error:
-        sys.exit(f"\n{error}")
+    program.run(main, "file of samples: eval_samples.py samples.npy")

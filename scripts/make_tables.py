@@ -16,15 +16,14 @@ record stays empty. Seconds on one CPU core.
 import json
 import pathlib
 import re
-import sys
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
 from veegan_jax import config as configs
 from veegan_jax import synthetic
-from veegan_jax.common import plots, records
+from veegan_jax.common import errors, plots, program, records
 from veegan_jax.data import mixtures
 from veegan_jax.metrics import published
 
@@ -55,7 +54,9 @@ def add(run: pathlib.Path, results: pathlib.Path) -> None:
     """Copies a finished run's record and its first seed's samples."""
     path = run / "results.json"
     if not path.exists():
-        raise ValueError(f"--add={run}: no results.json there; is the run finished?")
+        raise errors.InputError(
+            f"--add={run}: no results.json there; is the run finished?"
+        )
     record = json.loads(path.read_text())
     config = record["config"]
     folder = results / "table1" / record["options"]["preset"]
@@ -73,7 +74,7 @@ def add_ablations(folder: pathlib.Path, results: pathlib.Path) -> None:
     """Copies the records of one dataset's ablations."""
     paths = sorted(folder.glob("*/ablation.json"))
     if not paths:
-        raise ValueError(f"--add_ablations={folder}: no */ablation.json there")
+        raise errors.InputError(f"--add_ablations={folder}: no */ablation.json there")
     for path in paths:
         record = json.loads(path.read_text())
         name = f"{record['options']['preset']}-{record['config']['dataset']}"
@@ -237,23 +238,20 @@ def fill(path: pathlib.Path, tables: dict[str, str]) -> None:
     """Replaces what stands between a file's table markers.
 
     Raises:
-      ValueError: for a marker whose name is not a table.
+      InputError: for a marker whose name is not a table.
     """
 
     def replace(match: re.Match) -> str:
         name = match[1]
         if name not in tables:
-            raise ValueError(f"{path}: unknown table {name!r}")
+            raise errors.InputError(f"{path}: unknown table {name!r}")
         return f"<!-- table: {name} -->\n{tables[name]}\n<!-- end -->"
 
     pattern = r"<!-- table: (\S+) -->\n.*?<!-- end -->"
     path.write_text(re.sub(pattern, replace, path.read_text(), flags=re.DOTALL))
 
 
-def main(argv: list[str]) -> None:
-    logging.set_verbosity(logging.WARNING)
-    if argv[1:]:
-        raise ValueError(f"unknown argument {argv[1]!r}: flags start with --")
+def main() -> None:
     root = pathlib.Path(ROOT.value)
     for run in ADD.value:
         add(pathlib.Path(run), root / "results")
@@ -273,7 +271,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        app.run(main)
-    except ValueError as error:
-        sys.exit(f"\n{error}")
+    program.run(main)

@@ -2,7 +2,7 @@
 
     python scripts/train_synthetic.py
         VEEGAN+ on the ring, five seeds: 8/8 modes on each, about 90 % high quality,
-        within two minutes on two CPU cores, compilation included.
+        in about a minute on two CPU cores, compilation included.
     python scripts/train_synthetic.py --method=all --dataset=all
         The paper's Table 1 at the quick preset, in about 20 minutes.
     python scripts/train_synthetic.py --preset=paper --method=veegan --dataset=grid
@@ -18,14 +18,13 @@ at any time and give the same command to go on.
 
 import importlib.util
 import pathlib
-import sys
 
-from absl import app, flags, logging
+from absl import flags
 
 from veegan_jax import config as configs
 from veegan_jax import methods, synthetic
+from veegan_jax.common import errors, loop, parallel, program
 from veegan_jax.common import flags as common_flags
-from veegan_jax.common import loop, parallel
 
 ROWS = ("gan", "ali", "unrolled", "veegan", "veegan_plus")  # of --method=all
 
@@ -47,7 +46,7 @@ def register_file(path: str) -> str:
     """Registers the method in a Python file under the file's name; returns it."""
     name = pathlib.Path(path).stem
     if not pathlib.Path(path).is_file():
-        raise ValueError(f"--method_file={path}: there is no such file")
+        raise errors.InputError(f"--method_file={path}: there is no such file")
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -75,14 +74,11 @@ def plan(options: synthetic.Options) -> list[tuple[pathlib.Path, configs.Config]
     return runs
 
 
-def main(argv: list[str]) -> None:
-    logging.set_verbosity(logging.WARNING)  # orbax tells of every file otherwise
-    if argv[1:]:
-        raise ValueError(f"unknown argument {argv[1]!r}: flags start with --")
+def main() -> None:
     options = synthetic.Options(**common_flags.read(synthetic.Options))
     runs = plan(options)
     if CPU_DEVICES.value < 1:
-        raise ValueError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
+        raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
     parallel.use_cpu_cores(CPU_DEVICES.value)
     synthetic.check(runs, options)
     tables: dict[str, dict[str, dict]] = {}
@@ -103,9 +99,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        app.run(main)
-    except loop.Interrupted as stop:
-        print(f"\n{stop}", file=sys.stderr)
-    except (ValueError, loop.NonFinite) as error:
-        sys.exit(f"\n{error}")
+    program.run(main)

@@ -26,19 +26,18 @@ Dimension key: N quadrature nodes, K modes.
 import dataclasses
 import functools
 import pathlib
-import sys
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app, flags, logging
+from absl import flags
 from scipy import stats
 
 from veegan_jax import methods, synthetic
 from veegan_jax import state as states
-from veegan_jax.common import checkpoint, loop, parallel, records
+from veegan_jax.common import checkpoint, errors, loop, parallel, program, records
 from veegan_jax.config import Config
 from veegan_jax.data import mixtures
 from veegan_jax.state import State
@@ -299,12 +298,9 @@ def draw_maps(axis: Any, out: dict[str, np.ndarray]) -> None:
     axis.set_axis_off()
 
 
-def main(argv: list[str]) -> None:
-    logging.set_verbosity(logging.WARNING)
-    if argv[1:]:
-        raise ValueError(f"unknown argument {argv[1]!r}: flags start with --")
+def main() -> None:
     if SEED.value < 0:
-        raise ValueError(f"--seed={SEED.value} must be at least 0")
+        raise errors.InputError(f"--seed={SEED.value} must be at least 0")
     config, workdir = make_config(STEPS.value), pathlib.Path(WORKDIR.value)
     identity = dataclasses.asdict(config) | {"seed": SEED.value}
     checkpoint.claim(workdir, identity)
@@ -328,7 +324,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        app.run(main)
-    except (ValueError, loop.NonFinite) as error:
-        sys.exit(f"\n{error}")
+    program.run(main)

@@ -11,7 +11,7 @@ import pytest
 
 from veegan_jax import config as configs
 from veegan_jax import synthetic
-from veegan_jax.common import checkpoint
+from veegan_jax.common import checkpoint, errors
 
 # When a restore fails, orbax leaves coroutines behind whose event loop is closed;
 # Python says so when it collects them. Collected here, they disturb no other test.
@@ -108,7 +108,7 @@ def test_all_damaged_is_an_error_not_a_fresh_start(tmp_path):
     for step in (10, 20):
         files = [p for p in (tmp_path / str(step)).rglob("*") if p.is_file()]
         truncate(max(files, key=lambda p: p.stat().st_size))
-    with pytest.raises(RuntimeError, match=r"no checkpoint .* can be read"):
+    with pytest.raises(errors.InputError, match=r"no checkpoint .* can be read"):
         checkpoint.Checkpoints(tmp_path).restore(first)
 
 

@@ -127,12 +127,16 @@ def test_plotting_and_tensorflow_are_imported_where_used():
     assert "veegan_jax/common/plots.py" in offenders(paths, forbidden)
 
 
-def test_only_scripts_and_one_module_know_flags():
-    def forbidden(names):
-        return starting_with(names, "absl")
-
-    knowing = offenders(modules(*PACKAGES), forbidden)
-    assert set(knowing) == {"veegan_jax/common/flags.py"}
+@pytest.mark.parametrize(
+    ("package", "knowing"),
+    [
+        ("absl.flags", {"veegan_jax/common/flags.py"}),
+        ("absl", {"veegan_jax/common/flags.py", "veegan_jax/common/program.py"}),
+    ],
+)
+def test_only_scripts_and_their_two_helpers_know_absl(package, knowing):
+    found = offenders(modules(*PACKAGES), lambda names: starting_with(names, package))
+    assert set(found) == knowing
 
 
 def test_no_package_module_imports_a_script_or_a_test():

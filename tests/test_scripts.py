@@ -100,6 +100,19 @@ def test_bad_flags_fail_before_any_work(tmp_path, flag, message):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_mistake_in_the_code_keeps_its_traceback(tmp_path):
+    """Whoever writes a method needs the line, not the message alone."""
+    text = "from veegan_jax.methods.gan import init, sample\n"
+    text += "def train_step(state, x, *, config, axis_name=None):\n"
+    text += "    raise ValueError('shapes differ')\n"
+    (tmp_path / "broken.py").write_text(text)
+    code, _, err = run(
+        "train_synthetic.py", *TINY, "--method_file=broken.py", cwd=tmp_path
+    )
+    assert code != 0
+    assert "broken.py" in err and "shapes differ" in err and "Traceback" in err
+
+
 def test_helpfull_groups_the_flags(tmp_path):
     _, out, _ = run("train_synthetic.py", "--helpfull", cwd=tmp_path)
     for group in ("main", "networks", "objective", "optimiser", "run"):
@@ -148,6 +161,10 @@ def test_eval_samples_refuses_bad_files(tmp_path):
         assert "Traceback" not in err
     assert not (tmp_path / "harmed").exists()
     np.save(tmp_path / "good.npy", good)
+    for names in ([], ["good.npy", "good.npy"]):
+        code, _, err = run("eval_samples.py", *names, cwd=tmp_path)
+        assert code != 0
+        assert "give one file of samples" in err and "Traceback" not in err
     for flag in ("--output=none/o.json", "--figure=none/o.png"):
         code, _, err = run("eval_samples.py", "good.npy", flag, cwd=tmp_path)
         assert code != 0

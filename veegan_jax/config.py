@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from veegan_jax.common import errors
 from veegan_jax.data import mixtures
 
 PRESETS = ("quick", "paper", "best")
@@ -114,25 +115,29 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "latent_size", "data_size"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"--{name}={getattr(self, name)} must be at least 1")
+                raise errors.InputError(
+                    f"--{name}={getattr(self, name)} must be at least 1"
+                )
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ValueError(
+                raise errors.InputError(
                     f"--{name}={getattr(self, name)!r} must be one of "
                     f"{', '.join(choices)}"
                 )
         if self.gamma and not 0 < self.gamma_end <= self.gamma:
-            raise ValueError(
+            raise errors.InputError(
                 f"--gamma_end={self.gamma_end} must be above 0 and at most "
                 f"--gamma={self.gamma}"
             )
         if not 0 <= self.gamma_hold < self.gamma_fraction <= 1:
-            raise ValueError(
+            raise errors.InputError(
                 f"--gamma_hold={self.gamma_hold} must be at least 0 and below "
                 f"--gamma_fraction={self.gamma_fraction}, that at most 1"
             )
         if not 0 <= self.schedule_hold < 1:
-            raise ValueError(f"--schedule_hold={self.schedule_hold} must be in [0, 1)")
+            raise errors.InputError(
+                f"--schedule_hold={self.schedule_hold} must be in [0, 1)"
+            )
 
 
 _CHOICES = {
@@ -153,16 +158,18 @@ def preset(name: str, method: str, dataset: str, **changes: Any) -> Config:
       **changes: fields that differ from the preset.
 
     Raises:
-      ValueError: for a name that does not exist; the message lists the valid ones.
+      InputError: for a name that does not exist; the message lists the valid ones.
 
     Example:
       >>> preset("paper", "veegan", "ring").latent_size
       254
     """
     if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}: one of {', '.join(PRESETS)}")
+        raise errors.InputError(f"unknown preset {name!r}: one of {', '.join(PRESETS)}")
     if dataset not in DATASETS:
-        raise ValueError(f"unknown dataset {dataset!r}: one of {', '.join(DATASETS)}")
+        raise errors.InputError(
+            f"unknown dataset {dataset!r}: one of {', '.join(DATASETS)}"
+        )
     values = {"quick": quick, "paper": paper, "best": best}[name](method, dataset)
     values |= {
         "method": method,

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from veegan_jax import methods
-from veegan_jax.common import checkpoint, loop, parallel, plots, records
+from veegan_jax.common import checkpoint, errors, loop, parallel, plots, records
 from veegan_jax.config import PRESETS, Config
 from veegan_jax.data import mixtures
 from veegan_jax.metrics import mixture as metrics
@@ -47,13 +47,17 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("seeds", "samples"):
             if getattr(self, name) < 1:
-                raise ValueError(f"--{name}={getattr(self, name)} must be at least 1")
+                raise errors.InputError(
+                    f"--{name}={getattr(self, name)} must be at least 1"
+                )
         if self.first_seed < 0:
-            raise ValueError(f"--first_seed={self.first_seed} must be at least 0")
+            raise errors.InputError(
+                f"--first_seed={self.first_seed} must be at least 0"
+            )
         if self.interval < 0:
-            raise ValueError(f"--interval={self.interval} must be at least 0")
+            raise errors.InputError(f"--interval={self.interval} must be at least 0")
         if self.parallel not in parallel.MODES:
-            raise ValueError(
+            raise errors.InputError(
                 f"--parallel={self.parallel!r} must be one of "
                 f"{', '.join(parallel.MODES)}"
             )
@@ -110,13 +114,13 @@ def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None
     """Refuses, before any work, runs that could not be carried out.
 
     Raises:
-      ValueError: for a batch that the devices do not divide, a size that is not the
+      InputError: for a batch that the devices do not divide, a size that is not the
         dataset's, or a work directory that cannot be written or holds another run.
     """
     for workdir, config in runs:
         size = mixtures.get(config.dataset).size
         if config.data_size != size:
-            raise ValueError(
+            raise errors.InputError(
                 f"--data_size={config.data_size}: {config.dataset} has {size} "
                 "dimensions; leave the flag out"
             )
@@ -142,7 +146,7 @@ def run(
       The record (see `make_record`) and the samples [S, N, X].
 
     Raises:
-      ValueError: for a configuration that cannot run, before anything is written.
+      InputError: for a configuration that cannot run, before anything is written.
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
     devices = jax.devices()

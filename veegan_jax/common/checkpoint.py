@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from veegan_jax.common import errors
+
 
 class Checkpoints:
     """The checkpoints of one run under `directory`, the newest `keep` of them."""
@@ -45,7 +47,7 @@ class Checkpoints:
           (steps taken, state).
 
         Raises:
-          RuntimeError: if there are checkpoints and none can be read.
+          InputError: if there are checkpoints and none can be read.
         """
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         steps = sorted(self._manager.all_steps(), reverse=True)
@@ -65,7 +67,7 @@ class Checkpoints:
                 path.rename(self._directory / f"damaged-{step}")
                 self._manager.reload()
         if steps:
-            raise RuntimeError(
+            raise errors.InputError(
                 f"no checkpoint under {self._directory} can be read; give another "
                 "--workdir, or move this one away to start over"
             )
@@ -105,7 +107,7 @@ def claim(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
       identity: what must be equal for the runs to be the same; JSON values.
 
     Raises:
-      ValueError: if it cannot be written, or holds a run with another identity; the
+      InputError: if it cannot be written, or holds a run with another identity; the
         message shows each difference.
     """
     path = workdir / "config.json"
@@ -120,12 +122,12 @@ def claim(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
         if not path.exists():
             write_atomically(path, json.dumps(identity, indent=1) + "\n")
     except OSError as error:
-        raise ValueError(
+        raise errors.InputError(
             f"--workdir={workdir} cannot be used ({error.strerror or error}); give a "
             "directory that can be written"
         ) from error
     except json.JSONDecodeError as error:
-        raise ValueError(
+        raise errors.InputError(
             f"{path} is not a run's configuration ({error}); give another --workdir"
         ) from error
 
@@ -135,7 +137,7 @@ def _compare(path: pathlib.Path, theirs: dict[str, Any], ours: dict[str, Any]) -
     differing = [n for n in names if theirs.get(n) != ours.get(n)]
     if differing:
         lines = [f"  {n}: {theirs.get(n)} there, {ours.get(n)} now" for n in differing]
-        raise ValueError(
+        raise errors.InputError(
             f"--workdir={path.parent} holds a different run:\n"
             + "\n".join(lines)
             + "\nGive another --workdir, or the flags of the run it holds."

@@ -5,6 +5,8 @@ from typing import Any
 
 from absl import flags
 
+from veegan_jax.common import errors
+
 
 def define(cls: type, *, from_preset: bool) -> None:
     """Defines a flag for every field with a help text, grouped in `--helpfull`.
@@ -34,7 +36,7 @@ def read(cls: type) -> dict[str, Any]:
     """The values of the flags of `define` that were given or have a default.
 
     Raises:
-      ValueError: for a list of sizes that are not positive integers.
+      InputError: for a list of sizes that are not positive integers.
     """
     values = {}
     for field in dataclasses.fields(cls):
@@ -53,7 +55,7 @@ def _sizes(name: str, words: list[str]) -> tuple[int, ...]:
     except ValueError:
         sizes = (0,)
     if not all(s > 0 for s in sizes):
-        raise ValueError(
+        raise errors.InputError(
             f"--{name}={','.join(words)} must be positive whole numbers, e.g. 128,128"
         )
     return sizes

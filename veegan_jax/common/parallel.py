@@ -16,6 +16,8 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from veegan_jax.common import errors
+
 BATCH_AXIS = "batch"
 SEED_AXIS = "seeds"
 MODES = ("none", "jit", "pmap")
@@ -32,12 +34,14 @@ def check(mode: str, batch_size: int, num_devices: int) -> None:
     """Refuses a mode that does not exist and a batch that cannot be split.
 
     Raises:
-      ValueError: naming the flag, its value and what to give instead.
+      InputError: naming the flag, its value and what to give instead.
     """
     if mode not in MODES:
-        raise ValueError(f"--parallel={mode!r} must be one of {', '.join(MODES)}")
+        raise errors.InputError(
+            f"--parallel={mode!r} must be one of {', '.join(MODES)}"
+        )
     if mode != "none" and batch_size % num_devices:
-        raise ValueError(
+        raise errors.InputError(
             f"--batch_size={batch_size} does not divide over {num_devices} devices; "
             f"give a multiple of {num_devices}, or --parallel=none"
         )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special
 
-from veegan_jax.common import rng
+from veegan_jax.common import errors, rng
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +79,12 @@ def get(name: str) -> Mixture:
     """Returns the mixture called `name`.
 
     Raises:
-      ValueError: if there is none; the message lists those that exist.
+      InputError: if there is none; the message lists those that exist.
     """
     if name not in MIXTURES:
-        raise ValueError(f"unknown dataset {name!r}: one of {', '.join(MIXTURES)}")
+        raise errors.InputError(
+            f"unknown dataset {name!r}: one of {', '.join(MIXTURES)}"
+        )
     return MIXTURES[name]()
 
 

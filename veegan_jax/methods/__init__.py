@@ -6,6 +6,7 @@ here, or one call of `register`.
 
 from types import ModuleType
 
+from veegan_jax.common import errors
 from veegan_jax.methods import ali, gan, unrolled, veegan, veegan_plus
 
 METHODS: dict[str, ModuleType] = {
@@ -23,10 +24,10 @@ def get(name: str) -> ModuleType:
     """Returns the method's module.
 
     Raises:
-      ValueError: if there is none; the message lists those that exist.
+      InputError: if there is none; the message lists those that exist.
     """
     if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}: one of {', '.join(METHODS)}")
+        raise errors.InputError(f"unknown method {name!r}: one of {', '.join(METHODS)}")
     return METHODS[name]
 
 
@@ -38,10 +39,10 @@ def register(name: str, method: ModuleType) -> None:
       method: a module (or any object) with `init`, `train_step` and `sample`.
 
     Raises:
-      ValueError: if the name is taken, or one of the three functions is missing.
+      InputError: if the name is taken, or one of the three functions is missing.
     """
     missing = [f for f in ("init", "train_step", "sample") if not hasattr(method, f)]
     if missing:
-        raise ValueError(f"method {name!r} lacks {', '.join(missing)}")
+        raise errors.InputError(f"method {name!r} lacks {', '.join(missing)}")
     if METHODS.setdefault(name, method) is not method:
-        raise ValueError(f"method {name!r} exists already; choose another name")
+        raise errors.InputError(f"method {name!r} exists already; choose another name")
