@@ -195,7 +195,7 @@ def speed(path: pathlib.Path) -> str:
             f"{row['seeds']}",
             f"{row['jax_median']:.4g}",
             f"{row['torch_median']:.4g}",
-            "{:.1f} ({:.1f} to {:.1f})".format(row["ratio"], *row["ratio_range"]),
+            "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"]),
             f"{100 * row['jax_of_peak']:.0f} %",
             f"{row['compile_seconds']:.0f}",
         ]

@@ -4,7 +4,7 @@
         VEEGAN+ on the ring, five seeds: 8/8 modes on each, about 90 % high quality,
         in about a minute on two CPU cores, compilation included.
     python scripts/train_synthetic.py --method=all --dataset=all
-        The paper's Table 1 at the quick preset, in about 20 minutes.
+        The paper's Table 1 at the quick preset, in about 25 minutes.
     python scripts/train_synthetic.py --preset=paper --method=veegan --dataset=grid
         The authors' own set-up, 100,000 steps, five seeds: about 45 minutes.
     python scripts/train_synthetic.py --preset=best --dataset=all
