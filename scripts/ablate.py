@@ -1,13 +1,13 @@
 """Takes VEEGAN+ apart: the same runs with one ingredient removed at a time.
 
-    python scripts/ablate.py --dataset=ring --preset=quick
-    python scripts/ablate.py --dataset=grid --preset=best
-    python scripts/ablate.py --dataset=high_dim --preset=best --seeds=3
+    python scripts/ablate.py --dataset=ring
+    python scripts/ablate.py --dataset=high_dim --seeds=2
+    python scripts/ablate.py --dataset=grid --preset=best --seeds=2 --only="longer run"
 
 Seeds start at 100, apart from those of the tables. Each variant is a run of
 train_synthetic.py with the flags shown, resumable, in
-runs/ablation/PRESET/DATASET/VARIANT; on two CPU cores ring takes about 10 minutes,
-the other two about an hour each. `make_tables.py --add_ablations=...` keeps them.
+runs/ablation/PRESET/DATASET/VARIANT; on two CPU cores the three take about 10, 20 and
+10 minutes. `make_tables.py --add_ablations=...` keeps them.
 """
 
 import pathlib

@@ -24,15 +24,21 @@ def _field(default: Any, group: str, text: str) -> Any:
 class Config:
     """Hyper-parameters. Each field is also a flag of the training scripts."""
 
-    method: str = _field("veegan", "main", "a method of the README, or all: its table")
-    dataset: str = _field("ring", "main", "ring, grid, high_dim, or all")
+    method: str = _field(
+        "veegan",
+        "main",
+        "a method of the README, or all: its table (default: veegan_plus)",
+    )
+    dataset: str = _field(
+        "ring", "main", "ring, grid, high_dim, or all (default: ring)"
+    )
     steps: int = _field(10_000, "main", "training steps")
     batch_size: int = _field(500, "main", "examples per step, over all devices")
     latent_size: int = _field(2, "main", "dimensions of z ~ N(0, I)")
 
     data_size: int = _field(2, "networks", "dimensions of x; set by the dataset")
     data_scale: float = _field(
-        1.0, "networks", "RMS of the data; only veegan_plus uses it"
+        1.0, "networks", "G's unit of x; veegan_plus reads x / this, too"
     )
     generator_widths: tuple[int, ...] = _field(
         (128, 128), "networks", "hidden layers of G"

@@ -19,7 +19,7 @@ def define(cls: type, *, from_preset: bool) -> None:
     for field in dataclasses.fields(cls):
         text = field.metadata["help"]
         default = None if from_preset else field.default
-        if from_preset:
+        if from_preset and "(default:" not in text:
             text += " (default: the preset's)"
         options = {"module_name": field.metadata["group"]}
         define_one = {
