@@ -90,10 +90,8 @@ def ablations(results: pathlib.Path) -> str:
     for folder in sorted((results / "ablation").glob("*")):
         found = [json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))]
         whole = [r for r in found if not r["changes"]]
-        rest = sorted(
-            (r for r in found if r["changes"]), key=lambda r: r["mean"]["high_quality"]
-        )
-        rows = {_without(r): r for r in [*whole, *rest]}
+        rest = sorted((r for r in found if r["changes"]), key=_quality)
+        rows = {_without(r): r | {"published": None} for r in [*whole, *rest]}
         preset, dataset = folder.name.split("-")
         first = found[0]
         seeds = f"{len(first['per_seed'])} seeds from {first['options']['first_seed']}"
@@ -104,10 +102,21 @@ def ablations(results: pathlib.Path) -> str:
     return "\n\n".join(parts) or EMPTY
 
 
+def _quality(record: dict) -> float:
+    """By the measure that true samples pass."""
+    mean = record["mean"]
+    return mean.get("calibrated", mean["high_quality"])
+
+
 def _without(record: dict) -> str:
     if not record["changes"]:
         return "everything"
-    flags_ = " ".join(f"--{k}={v}" for k, v in record["changes"].items())
+    changes = record["changes"].items()
+    # A list of layers is written as its flag is.
+    flags_ = " ".join(
+        f"--{k}={','.join(map(str, v)) if isinstance(v, list) else v}"
+        for k, v in changes
+    )
     return f"without {record['without']} (`{flags_}`)"
 
 

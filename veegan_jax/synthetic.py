@@ -295,15 +295,20 @@ def table(dataset: str, runs: dict[str, dict[str, Any]]) -> str:
     """
     first = next(iter(runs.values()))
     names = list(first["mean"])
-    header = ["", *[n.replace("_", " ") for n in names], "published modes / quality"]
-    rows = [["oracle", *[f"{first['oracle'][n]:.4g}" for n in names], ""]]
+    published_too = any(run["published"] for run in runs.values())
+    header = ["", *[n.replace("_", " ") for n in names]]
+    rows = [["oracle", *[f"{first['oracle'][n]:.4g}" for n in names]]]
+    if published_too:
+        header.append("published modes / quality")
+        rows[0].append("")
     for label, run in runs.items():
         cells = []
         for n in names:
             mean, std = run["mean"][n], run["std"][n]
             cell = "" if mean is None else f"{mean:.4g}"
             cells.append(cell + (f" ± {std:.2g}" if std is not None else ""))
-        theirs = run["published"]
-        cells.append(f"{theirs[0]:g} / {theirs[1]:g}" if theirs else "")
+        if published_too:
+            theirs = run["published"]
+            cells.append(f"{theirs[0]:g} / {theirs[1]:g}" if theirs else "")
         rows.append([label, *cells])
     return records.table(header, rows)
