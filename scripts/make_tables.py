@@ -87,7 +87,10 @@ def add_ablations(folder: pathlib.Path, results: pathlib.Path) -> None:
 def ablations(results: pathlib.Path) -> str:
     """What VEEGAN+ loses with each of its ingredients, dataset by dataset."""
     parts = []
-    for folder in sorted((results / "ablation").glob("*")):
+    folders = (results / "ablation").glob("*")
+    for folder in sorted(
+        folders, key=lambda f: list(TITLES).index(f.name.split("-")[1])
+    ):
         found = [json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))]
         whole = [r for r in found if not r["changes"]]
         rest = sorted((r for r in found if r["changes"]), key=_quality)
