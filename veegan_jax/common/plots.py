@@ -94,11 +94,15 @@ def curves(
     """
     plt = _pyplot()
     names = [n for n in names if n in log[0]]
+    rows = -(-len(names) // 5)
+    columns = -(-len(names) // rows)
     figure, axes = plt.subplots(
-        1, len(names), figsize=(3 * len(names), 2.6), squeeze=False
+        rows, columns, figsize=(3 * columns, 2.4 * rows + 0.2), squeeze=False
     )
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
     steps = [line["step"] for line in log]
-    for axis, name in zip(axes[0], names, strict=True):
+    for axis, name in zip(axes.flat, names, strict=False):
         values = np.array([line[name] for line in log], float)
         axis.plot(steps, values, linewidth=1)
         axis.set_title(name.replace("_", " "), fontsize=9)
