@@ -88,7 +88,7 @@ def test_bad_flag_is_named(script, tmp_path, bad):
         flagsaver.flagsaver(workdir=str(tmp_path / "run"), **bad),
         pytest.raises(ValueError, match=f"--{name}={value}"),
     ):
-        script.main(["two_modes.py"])
+        script.main()
     assert not (tmp_path / "run").exists()
 
 
@@ -98,4 +98,4 @@ def test_work_directory_that_cannot_be_written_is_named(script, tmp_path):
         flagsaver.flagsaver(workdir=str(tmp_path / "file" / "run")),
         pytest.raises(ValueError, match=r"--workdir=.*cannot be used"),
     ):
-        script.main(["two_modes.py"])
+        script.main()
