@@ -111,8 +111,16 @@ def _over_devices(
     collectives, and a device kept waiting for 40 s at one aborts the process.
     """
     compiled: dict[int, Callable[[Any], Any]] = {}
-    # One program each, instead of one for every array.
-    pick = jax.jit(lambda tree, index: jax.tree.map(lambda a: a[index], tree))
+
+    # One program for all arrays: sharding an array by device_put queues one for each
+    # of its pieces, hundreds in all, and XLA's CPU client has been seen to hang there.
+    @jax.jit
+    def cut(tree, index):
+        return jax.tree.map(lambda a: a[index], tree)
+
+    @functools.partial(jax.jit, static_argnames="seeds")
+    def join(parts, seeds):
+        return jax.tree.map(lambda *a: jnp.concatenate(a)[:seeds], *parts)
 
     def run_shares(state):
         seeds = len(jax.tree.leaves(state)[0])
@@ -132,11 +140,23 @@ def _over_devices(
             )
         state = jax.device_put(state, used[0])
         index = np.minimum(np.arange(share * len(used)), seeds - 1)
-        if len(index) > seeds:
-            state = pick(state, index)
-        padded = jax.device_put(state, NamedSharding(mesh, P(SEED_AXIS)))
-        result = jax.device_put(compiled[seeds](padded), used[0])
-        return pick(result, np.arange(seeds)) if len(index) > seeds else result
+        shares = [
+            jax.device_put(cut(state, part), device)
+            for part, device in zip(np.split(index, len(used)), used, strict=True)
+        ]
+        sharding = NamedSharding(mesh, P(SEED_AXIS))
+        padded = jax.tree.map(
+            lambda *a: jax.make_array_from_single_device_arrays(
+                (len(index), *a[0].shape[1:]), sharding, list(a)
+            ),
+            *shares,
+        )
+        result = compiled[seeds](padded)
+        parts = [
+            jax.tree.map(lambda a, i=i: a.addressable_shards[i].data, result)
+            for i in range(len(used))
+        ]
+        return join(jax.device_put(parts, used[0]), seeds)
 
     return run_shares
 
