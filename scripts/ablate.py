@@ -6,8 +6,8 @@
 
 Seeds start at 100, apart from those of the tables. Each variant is a run of
 train_synthetic.py with the flags shown, resumable, in
-runs/ablation/PRESET/DATASET/VARIANT; on two CPU cores the three take about 10, 20 and
-10 minutes. `make_tables.py --add_ablations=...` keeps them.
+runs/ablation/PRESET/DATASET/VARIANT; on two CPU cores the three take about 10, 10 and
+5 minutes. `make_tables.py --add_ablations=...` keeps them.
 """
 
 import pathlib

@@ -6,7 +6,7 @@
     python scripts/train_synthetic.py --method=all --dataset=all
         The paper's Table 1 at the quick preset, in about 25 minutes.
     python scripts/train_synthetic.py --preset=paper --method=veegan --dataset=grid
-        The authors' own set-up, 100,000 steps, five seeds: about 45 minutes.
+        The authors' own set-up, 100,000 steps, five seeds: about an hour.
     python scripts/train_synthetic.py --preset=best --dataset=all
         The strongest VEEGAN known here.
     python scripts/train_synthetic.py --method_file=my_gan.py --dataset=all
