@@ -275,3 +275,9 @@ LOSSES = {
     "veegan_mean": functools.partial(veegan_losses, distance=jnp.mean),
     "veegan_plus": veegan_plus_losses,
 }
+
+
+def pick(state, seed):
+    """One seed's state, its key cloned so that it can be picked again."""
+    state = state.replace(key=jax.random.clone(state.key))
+    return jax.tree.map(lambda a: a[seed], state)
