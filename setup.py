@@ -1,4 +1,7 @@
-"""Packaging: `pip install -e .`, or `.[test]`, `.[cuda]`, `.[tpu]`, `.[bench]`."""
+"""Packaging: `pip install -e .`, or `.[test]`, `.[cuda]`, `.[tpu]`, `.[bench]`.
+
+`.[data]` is for scripts/prepare_data.py only: what it prepares is read without it.
+"""
 
 import setuptools
 
@@ -10,13 +13,16 @@ setuptools.setup(
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.1",
+        "array_record>=0.5",
         "flax>=0.12",
+        "importlib_resources>=6.0",
         "jax>=0.8",
         "matplotlib>=3.9",
         "numpy>=2.0",
         "optax>=0.2.5",
         "orbax-checkpoint>=0.11.20",
         "pillow>=10.0",
+        "scikit-learn>=1.4",
         "scipy>=1.13",
         "tensorboardX>=2.6.2",
         "tensorflow-datasets>=4.9.9",
@@ -25,6 +31,7 @@ setuptools.setup(
     extras_require={
         "test": ["pytest>=8.0", "ruff>=0.12"],
         "bench": ["torch>=2.4,<2.14"],
+        "data": ["tensorflow>=2.16"],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
     },
