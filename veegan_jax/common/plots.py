@@ -137,3 +137,53 @@ def animation(
     movie = mpl_animation.FuncAnimation(figure, show, frames=len(frames))
     movie.save(path, writer=mpl_animation.PillowWriter(fps=6), dpi=80)
     plt.close(figure)
+
+
+def image_grid(
+    rows: dict[str, np.ndarray], path: pathlib.Path, title: str = ""
+) -> None:
+    """Images side by side, each of their pixels a square of whole screen pixels.
+
+    Args:
+      rows: label -> uint8 [N, H, W, C], C 1 or 3, all of one H, W and C; over 16
+        images take several lines.
+      path: the PNG to write.
+      title: above everything.
+    """
+    plt = _pyplot()
+    scale = max(1, round(56 / next(iter(rows.values())).shape[2]))
+    columns = min(16, max(map(len, rows.values())))
+    blocks = [_tiled(images_NHWC, columns) for images_NHWC in rows.values()]
+    # In screen pixels: the labels' room, the title's, and the gap between the rows.
+    left, top, gap = 110, 40 if title else 8, 10
+    heights = [scale * len(block) for block in blocks]
+    size = np.array(
+        [left + scale * blocks[0].shape[1] + gap, top + sum(heights) + gap * len(rows)]
+    )
+    dpi = 100
+    figure = plt.figure(figsize=size / dpi, dpi=dpi)
+    for label, block, tall in zip(rows, blocks, heights, strict=True):
+        top += tall
+        corner = np.array([left, size[1] - top])
+        extent = np.array([scale * block.shape[1], tall])
+        axis = figure.add_axes((*(corner / size), *(extent / size)))
+        axis.imshow(block, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axis.set_axis_off()
+        top += gap
+        middle = corner + extent / 2
+        place = (left - 10) / size[0], middle[1] / size[1]
+        figure.text(*place, label, ha="right", va="center", fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path, dpi=dpi)
+    plt.close(figure)
+
+
+def _tiled(images_NHWC: np.ndarray, columns: int) -> np.ndarray:
+    """Lines of images with a white pixel between them: [height, width, C]."""
+    lines = -(-len(images_NHWC) // columns)
+    missing = lines * columns - len(images_NHWC)
+    pads = ((0, missing), (0, 1), (0, 1), (0, 0))
+    padded = np.pad(images_NHWC, pads, constant_values=255)
+    _, height, width, channels = padded.shape
+    grid = padded.reshape(lines, columns, height, width, channels)
+    return grid.swapaxes(1, 2).reshape(lines * height, columns * width, channels)

@@ -1,4 +1,4 @@
-"""Published figures, to stand beside ours: (modes, % high quality) and the source."""
+"""Published figures, to stand beside ours, and their sources."""
 
 TABLE_1 = "VEEGAN paper, Table 1"
 
@@ -21,5 +21,46 @@ MIXTURES: dict[str, dict[str, tuple[float, float]]] = {
         "ali": (3, 5.4),
         "unrolled": (0, 0),
         "veegan": (5.5, 28.29),
+    },
+}
+
+# Stacked MNIST: method -> (modes of 1,000, KL(generated || data) in nats, source), of
+# 26,000 samples. Networks and training differ between the sources, and with them the
+# same method by much (DCGAN: 79 to 628 modes): compare inside one source only.
+STACKED_MNIST: dict[str, tuple[float, float, str]] = {
+    "DCGAN": (99, 3.4, "VEEGAN paper"),
+    "ALI": (16, 5.4, "VEEGAN paper"),
+    "Unrolled GAN": (48.7, 4.32, "VEEGAN paper"),
+    "VEEGAN": (150, 2.95, "VEEGAN paper"),
+    "DCGAN, PacGAN's": (78.9, 4.50, "PacGAN paper"),
+    "PacDCGAN2": (1000, 0.06, "PacGAN paper"),
+    "PacDCGAN3": (1000, 0.06, "PacGAN paper"),
+    "PacDCGAN4": (1000, 0.07, "PacGAN paper"),
+    "GDPP": (1000, 0.135, "GDPP paper"),
+    "WGAN-GP": (959, 0.73, "R3GAN paper, Table 3"),
+    "StyleGAN2": (940, 0.42, "R3GAN paper, Table 3"),
+    "PresGAN": (1000, 0.12, "R3GAN paper, Table 3"),
+    "DDGAN": (1000, 0.071, "R3GAN paper, Table 3"),
+    "MEG": (1000, 0.031, "R3GAN paper, Table 3"),
+    "R3GAN": (1000, 0.029, "R3GAN paper, Table 3"),
+}
+
+# The same with a discriminator that is a fraction K of the generator's size, so that
+# the figures do not saturate: K -> method -> (modes, KL), of 25,600 samples.
+SMALL_DISCRIMINATOR = "PacGAN paper, in the set-up of the Unrolled GAN paper"
+STACKED_MNIST_SMALL: dict[str, dict[str, tuple[float, float]]] = {
+    "1/4": {
+        "DCGAN, PacGAN's": (78.5, 5.21),
+        "Unrolled GAN, 5 steps": (236.4, 4.67),
+        "Unrolled GAN, 10 steps": (327.2, 4.66),
+        "PacDCGAN3": (601.3, 2.00),
+        "PacDCGAN4": (667.4, 1.81),
+    },
+    "1/2": {
+        "DCGAN, PacGAN's": (487.7, 2.24),
+        "Unrolled GAN, 5 steps": (732, 1.66),
+        "Unrolled GAN, 10 steps": (817.4, 1.43),
+        "PacDCGAN3": (866.6, 0.90),
+        "PacDCGAN4": (820.2, 1.15),
     },
 }

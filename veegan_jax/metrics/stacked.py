@@ -1,0 +1,442 @@
+"""Stacked MNIST: how many of the 1,000 triples of digits a generator makes, how evenly.
+
+Three digits are the colour channels of one image; a classifier names each.
+
+Dimension key: N samples, H height, W width, K digit classes (10), F features of a
+channel, T triples (1,000), R resamplings, U different shares.
+"""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from veegan_jax.common import errors, records
+from veegan_jax.data import images
+from veegan_jax.metrics import classifier as classifiers
+
+NUM_TRIPLES = 1000
+CONFIDENCE = 0.9
+RANGES = {"0,1": (0, 1), "-1,1": (-1, 1)}  # of float pixels in files
+
+# What each figure of `evaluate` is, in the order the tables print them. `kl_uniform`
+# is the headline: public code takes the data for uniform, though by MNIST's class
+# shares a perfect model is .004 nats from it. The classifier is sure of much that is
+# no digit (91 % of uniform noise, as one class), so `confident` shows blends of digits,
+# not every failure. `vendi` is at most 3 F = 384 and sees what triples cannot: one
+# image per digit makes 1,000 modes at the floor of both KLs, but scores 27, not 230.
+FIGURES = {
+    "modes": "triples of digits made at least once, of 1,000",
+    "kl_uniform": "KL(generated || uniform) over triples, nats: the published figure",
+    "kl_data": "KL(generated || product of the training set's class shares), nats",
+    "confident": f"% of samples with three digits of probability > {CONFIDENCE:g}",
+    "confident_modes": "triples made at least once by a confident sample",
+    "vendi": "effective number of independent features, styles included",
+}
+
+
+class Reference(NamedTuple):
+    """What the figures need to know of the data: arrays only, from the training set."""
+
+    share_K: np.ndarray  # class shares, which sum to 1
+    mean_F: np.ndarray  # of the classifier's features
+    whiten_FF: np.ndarray  # centred features times it have the covariance 1
+
+
+def reference(
+    classifier: classifiers.Classifier, data_dir: str | None = None
+) -> Reference:
+    """Measures the training set: class shares of all of it, features of 10,000 images.
+
+    Args:
+      classifier: its features.
+      data_dir: tensorflow-datasets' folder; see `images.load`.
+    """
+    train = images.load(classifier.dataset, "train", data_dir=data_dir)
+    share_K = np.bincount(train.label, minlength=classifiers.NUM_CLASSES)
+    _, feature_NF = classifiers.predict(classifier, train.image[:10_000])
+    feature_NF = feature_NF.astype(np.float64)
+    value_F, vector_FF = np.linalg.eigh(np.cov(feature_NF.T))
+    # The ridge keeps units that are never active from counting as features.
+    whiten_FF = vector_FF / np.sqrt(value_F + 1e-3 * value_F.max())
+    arrays = share_K / len(train.label), feature_NF.mean(axis=0), whiten_FF
+    return Reference(*(a.astype(np.float32) for a in arrays))
+
+
+def evaluate(
+    logits_N3K: jax.Array, feature_N3F: jax.Array, reference: Reference
+) -> dict[str, jax.Array]:
+    """Scores what the classifier says of stacked images. Pure: jit and vmap it.
+
+    Args:
+      logits_N3K: of each channel's digit, float [N, 3, K].
+      feature_N3F: of each channel's digit, float [N, 3, F].
+      reference: of the data and the classifier.
+
+    Returns:
+      Scalars by the names of `FIGURES`, and `histogram` [T]: the share of samples of
+      each triple, 100 r + 10 g + b.
+
+    Source: VEEGAN section 4.2; PacGAN section 4.2 (classifier and KL).
+    """
+    triple_N = triples(jnp.argmax(logits_N3K, axis=-1))
+    probability_N3 = jnp.max(jax.nn.softmax(logits_N3K), axis=-1)
+    confident_N = jnp.all(probability_N3 > CONFIDENCE, axis=-1)
+    histogram_T = _count(triple_N, jnp.ones(len(triple_N))) / len(triple_N)
+    sure_T = _count(triple_N, confident_N.astype(jnp.float32))
+    return {
+        "modes": jnp.sum(histogram_T > 0),
+        "kl_uniform": kl(histogram_T, jnp.full(NUM_TRIPLES, 1 / NUM_TRIPLES)),
+        "kl_data": kl(histogram_T, product(reference.share_K)),
+        "confident": 100 * jnp.mean(confident_N),
+        "confident_modes": jnp.sum(sure_T > 0),
+        "vendi": vendi(directions(feature_N3F, reference)),
+        "histogram": histogram_T,
+    }
+
+
+def triples(label_N3: jax.Array) -> jax.Array:
+    """Labels of the three channels -> one of 0 to 999, the digits read as a number."""
+    return 100 * label_N3[:, 0] + 10 * label_N3[:, 1] + label_N3[:, 2]
+
+
+def _count(triple_N: jax.Array, weight_N: jax.Array) -> jax.Array:
+    return jax.ops.segment_sum(weight_N, triple_N, num_segments=NUM_TRIPLES)
+
+
+def product(share_K: jax.Array) -> jax.Array:
+    """Shares [T] of triples of three independent digits with the shares [K]."""
+    pair = share_K.reshape(-1, 1, 1) * share_K.reshape(1, -1, 1)
+    return (pair * share_K.reshape(1, 1, -1)).reshape(-1)
+
+
+def kl(p_T: jax.Array, q_T: jax.Array) -> jax.Array:
+    """KL(p || q) in nats; infinite where p has what q has not."""
+    log_ratio_T = jnp.log(jnp.where(p_T > 0, p_T, 1)) - jnp.log(q_T)
+    return jnp.sum(jnp.where(p_T > 0, p_T * log_ratio_T, 0))
+
+
+def directions(feature_N3F: jax.Array, reference: Reference) -> jax.Array:
+    """Vectors [N, 3 F] whose dot product is the mean over the channels of the cosine
+    of whitened features.
+
+    Unwhitened, the ten classes outweigh all that differs inside a class, and averages
+    of two digits score more than digits do.
+    """
+    centred_N3F = feature_N3F - reference.mean_F.reshape(1, 1, -1)
+    white_N3F = centred_N3F @ reference.whiten_FF
+    norm_N31 = jnp.linalg.norm(white_N3F, axis=-1, keepdims=True)
+    unit_N3F = white_N3F / jnp.maximum(norm_N31, 1e-12)
+    return unit_N3F.reshape(len(unit_N3F), -1) / np.sqrt(3)
+
+
+def vendi(x_NF: jax.Array) -> jax.Array:
+    """Vendi score of unit vectors: exp(entropy of the eigenvalues of x x' / N).
+
+    From 1 (all alike) to min(N, F) (all orthogonal, or as far as they can be).
+
+    Args:
+      x_NF: vectors of length 1; a zero vector counts for nothing.
+
+    Returns:
+      The score, a scalar.
+
+    Source: Friedman and Dieng 2023, The Vendi Score, definition 3.1.
+    """
+    # x x' and x' x have the same eigenvalues but for zeros: the smaller one it is.
+    gram = x_NF @ x_NF.T if x_NF.shape[0] < x_NF.shape[1] else x_NF.T @ x_NF
+    value = jnp.maximum(jnp.linalg.eigvalsh(gram), 0)
+    value = value / jnp.sum(value)
+    return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(value, value)))
+
+
+def expected(share_T: np.ndarray, num_samples: int) -> dict[str, float]:
+    """What N draws from the true distribution score on average: the sampling floor.
+
+    Exact: of a triple of share p, seen c times, c is binomial, and
+    E[c / N log(c / (N q))] = p E[log((1 + b) / (N q))] with b ~ Binomial(N - 1, p).
+    For large N, E[KL(drawn || true)] is (T - 1) / (2 N): .0192 at 26,000.
+
+    Args:
+      share_T: the true shares [T], none of them 0.
+      num_samples: N.
+
+    Returns:
+      The means of `modes`, `kl_uniform` and `kl_data`, if a classifier made no error.
+    """
+    share_T = np.asarray(share_T, np.float64)
+    # Shares of triples that differ in order only are equal but for their rounding.
+    values_U, index_T = np.unique(np.round(share_T, 12), return_inverse=True)
+    most = int(stats.binom.isf(1e-15, num_samples - 1, share_T.max()))
+    count = np.arange(most + 1).reshape(-1, 1)
+    chance = stats.binom.pmf(count, num_samples - 1, values_U)
+    log_T = (chance * np.log1p(count)).sum(axis=0)[index_T] - np.log(num_samples)
+    return {
+        "modes": float(np.sum(1 - (1 - share_T) ** num_samples)),
+        "kl_uniform": float(np.sum(share_T * (log_T + np.log(NUM_TRIPLES)))),
+        "kl_data": float(np.sum(share_T * (log_T - np.log(share_T)))),
+    }
+
+
+def standard_errors(
+    count_T: np.ndarray, share_T: np.ndarray, repeats: int = 1000
+) -> dict[str, float]:
+    """Standard errors over the draw of the samples, by the bootstrap.
+
+    The model, its training and the classifier stay as they are: over seeds the
+    figures differ by more. Only the spread is taken from the resamplings: the KL of
+    a histogram is too large on average, and a resampled one's is so twice. At the
+    floor, where the KL is nothing but that, the spread is 1.8 times the true one:
+    read it as an upper bound there.
+
+    Args:
+      count_T: how many samples are of each triple.
+      share_T: the data's shares, for `kl_data`.
+      repeats: how many resamplings.
+
+    Returns:
+      The standard errors of `modes`, `kl_uniform` and `kl_data`.
+    """
+    num = int(count_T.sum())
+    generator = np.random.default_rng(0)
+    count_RT = generator.multinomial(num, count_T / num, size=repeats)
+    drawn_RT = count_RT / num
+    uniform_T = np.full(NUM_TRIPLES, 1 / NUM_TRIPLES)
+    figures = {
+        "modes": (count_RT > 0).sum(axis=1),
+        "kl_uniform": stats.entropy(drawn_RT, uniform_T.reshape(1, -1), axis=1),
+        "kl_data": stats.entropy(drawn_RT, share_T.reshape(1, -1), axis=1),
+    }
+    return {name: float(values.std(ddof=1)) for name, values in figures.items()}
+
+
+def predict(
+    classifier: classifiers.Classifier, x_NHW3: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """The classifier's logits [N, 3, K] and features [N, 3, F] of stacked images.
+
+    Args:
+      classifier: of the images' data set.
+      x_NHW3: uint8 in 0 to 255, or floats in [-1, 1].
+
+    Raises:
+      ValueError: if the images have not three channels of the classifier's size.
+    """
+    height, width, _ = images.SHAPES[classifier.dataset]
+    if x_NHW3.shape[1:] != (height, width, 3):
+        raise ValueError(
+            f"stacked images have shape {x_NHW3.shape}; {classifier.dataset} needs "
+            f"[number of samples, {height}, {width}, 3]"
+        )
+    x_N3HW = np.moveaxis(np.asarray(classifiers.as_uint8(x_NHW3)), 3, 1)
+    x_NHWC = x_N3HW.reshape(-1, height, width, 1)  # every three are one sample's
+    outputs = classifiers.predict(classifier, x_NHWC)
+    logits_N3K, feature_N3F = (a.reshape(-1, 3, a.shape[-1]) for a in outputs)
+    return logits_N3K, feature_N3F
+
+
+_evaluate = jax.jit(evaluate)
+
+
+def score(
+    x_NHW3: Any, classifier: classifiers.Classifier, reference: Reference
+) -> dict[str, np.ndarray]:
+    """`evaluate` of stacked images: uint8 [N, H, W, 3], or floats in [-1, 1].
+
+    Args:
+      x_NHW3: the images.
+      classifier: of the images' data set; see `classifier.ready`.
+      reference: that of the classifier.
+
+    Returns:
+      Scalars by the names of `FIGURES`, and `histogram` [T].
+    """
+    outputs = predict(classifier, x_NHW3)
+    return jax.tree.map(np.asarray, _evaluate(*outputs, reference))
+
+
+def oracle_triples(num_images: int, num_samples: int) -> np.ndarray:
+    """Which test images are a true sample's three channels: int [N, 3], always same."""
+    return np.random.default_rng(0).integers(num_images, size=(num_samples, 3))
+
+
+def oracle_images(test: images.Images, num_samples: int) -> np.ndarray:
+    """The first of the oracle's stacked images: uint8 [N, H, W, 3]."""
+    index_N3 = oracle_triples(len(test.label), num_samples)
+    return np.moveaxis(test.image[index_N3, :, :, 0], 1, 3)
+
+
+def oracle(
+    classifier: classifiers.Classifier,
+    num_samples: int,
+    reference: Reference,
+    data_dir: str | None = None,
+) -> dict[str, np.ndarray]:
+    """What triples of real test digits score: a perfect model, this classifier.
+
+    Arguments and result are those of `score`, but for the number of samples.
+    """
+    test = images.load(classifier.dataset, "test", data_dir=data_dir)
+    index_N3 = oracle_triples(len(test.label), num_samples)
+    outputs = [a[index_N3] for a in classifiers.predict(classifier, test.image)]
+    return jax.tree.map(np.asarray, _evaluate(*outputs, reference))
+
+
+def read(path: pathlib.Path, value_range: str | None = None) -> np.ndarray:
+    """Reads stacked images [N, H, W, 3] as uint8, or as float32 in [-1, 1].
+
+    Args:
+      path: a .npy, or an .npz of one array.
+      value_range: one of `RANGES`, of floats; may be left out if any is negative.
+
+    Raises:
+      InputError: naming the file and what is wrong with it.
+    """
+    try:
+        with path.open("rb") as file:  # NumPy leaves a damaged file open
+            data = np.load(file, allow_pickle=False)
+            if isinstance(data, np.lib.npyio.NpzFile):
+                if len(data.files) != 1:
+                    raise ValueError(f"holds {len(data.files)} arrays, not one")
+                data = data[data.files[0]]
+    except OSError as error:
+        raise errors.InputError(
+            f"{path} cannot be read: {error.strerror or error}"
+        ) from error
+    except Exception as error:  # a damaged file raises many kinds, by where it is cut
+        raise errors.InputError(
+            f"{path} is not one .npy or .npz array: {error}"
+        ) from error
+    needs = "stacked images have shape [number of samples, height, width, 3]"
+    if data.ndim == 4 and data.shape[1] == 3 != data.shape[3]:
+        raise errors.InputError(
+            f"{path} has shape {data.shape}: {needs}; transpose it: "
+            "x.transpose(0, 2, 3, 1)"
+        )
+    if data.ndim == 3 or (data.ndim == 4 and data.shape[3] == 1):
+        raise errors.InputError(
+            f"{path} has shape {data.shape}, single digits: {needs}, a digit in each "
+            "channel"
+        )
+    if data.ndim != 4 or data.shape[3] != 3 or not data.size:
+        raise errors.InputError(f"{path} has shape {data.shape}: {needs}")
+    return _scaled(path, data, value_range)
+
+
+def _scaled(
+    path: pathlib.Path, data: np.ndarray, value_range: str | None
+) -> np.ndarray:
+    """uint8 as it is; floats from their stated range to [-1, 1]."""
+    if data.dtype == np.uint8:
+        if value_range:
+            raise errors.InputError(f"{path} holds uint8: --range is for floats")
+        if data.max() <= 1:
+            raise errors.InputError(
+                f"{path} holds uint8 of at most {data.max()}: white must be 255"
+            )
+        return data
+    if not np.issubdtype(data.dtype, np.floating):
+        raise errors.InputError(
+            f"{path} holds {data.dtype}; give uint8 in 0 to 255, or floats"
+        )
+    finite_N = np.isfinite(data).all(axis=(1, 2, 3))
+    if not finite_N.all():
+        raise errors.InputError(
+            f"{path}: {(~finite_N).sum()} of {len(data)} samples are not finite"
+        )
+    low, high = data.min(), data.max()
+    if not value_range and low >= 0:
+        raise errors.InputError(
+            f"{path} holds floats from {low:g} to {high:g}: state --range=0,1 or "
+            "--range=-1,1, or give uint8"
+        )
+    name = value_range or "-1,1"
+    least, most = RANGES[name]
+    if low < least or high > most:
+        raise errors.InputError(
+            f"{path} holds floats from {low:g} to {high:g}, outside --range={name}: "
+            "clip or scale them, or give uint8"
+        )
+    return (2 * (data.astype(np.float32) - least) / (most - least) - 1).clip(-1, 1)
+
+
+def dataset_of(shape: tuple[int, ...], wanted: str = "auto") -> str:
+    """The data set whose digits have the size of stacked images [N, H, W, 3].
+
+    Args:
+      shape: of the images.
+      wanted: the data set it must be, or "auto".
+
+    Raises:
+      InputError: if there is none, or it is not the one wanted.
+    """
+    sizes = {d: images.SHAPES[d][:2] for d in classifiers.RECIPES}
+    if wanted not in ("auto", *sizes):
+        raise errors.InputError(
+            f"--dataset={wanted} must be one of auto, {', '.join(sizes)}"
+        )
+    names = list(sizes) if wanted == "auto" else [wanted]
+    for name in names:
+        if sizes[name] == tuple(shape[1:3]):
+            return name
+    known = " or ".join(f"{sizes[d][0]} x {sizes[d][1]} ({d})" for d in names)
+    raise errors.InputError(
+        f"images of {shape[1]} x {shape[2]} pixels cannot be scored: {known} can"
+    )
+
+
+def make_record(
+    x_NHW3: Any, classifier: classifiers.Classifier, data_dir: str | None = None
+) -> dict[str, Any]:
+    """Everything known of some stacked images, as JSON values.
+
+    Args:
+      x_NHW3: uint8 [N, H, W, 3], or floats in [-1, 1].
+      classifier: of the images' data set; see `classifier.ready`.
+      data_dir: tensorflow-datasets' folder; see `images.load`.
+
+    Returns:
+      `figures`, their `standard_error` over the draws, the `oracle`'s figures, those
+      `expected` of a perfect model that no classifier misreads, the `histogram` of
+      counts, and the classifier's identity.
+    """
+    num = len(x_NHW3)
+    known = reference(classifier, data_dir)
+    share_T = product(known.share_K.astype(np.float64))
+    figures = score(x_NHW3, classifier, known)
+    true = oracle(classifier, num, known, data_dir)
+    count_T = np.rint(num * figures["histogram"].astype(np.float64)).astype(int)
+    spread = standard_errors(count_T, share_T)
+    return {
+        "dataset": classifier.dataset,
+        "samples": num,
+        "figures": {n: records.number(figures[n]) for n in FIGURES},
+        "standard_error": {n: records.number(e) for n, e in spread.items()},
+        "oracle": {n: records.number(true[n]) for n in FIGURES},
+        "expected": {n: records.number(e) for n, e in expected(share_T, num).items()},
+        "histogram": count_T.tolist(),
+        "classifier": classifier.identity,
+    }
+
+
+def table(record: dict[str, Any], label: str) -> str:
+    """A record of `make_record` as Markdown, one figure a line."""
+    rows = []
+    for name, meaning in FIGURES.items():
+        value = f"{record['figures'][name]:.4g}"
+        if name in record["standard_error"]:
+            value += f" ± {record['standard_error'][name]:.2g}"
+        floor = record["expected"].get(name)
+        rows.append(
+            [
+                name.replace("_", " "),
+                value,
+                f"{record['oracle'][name]:.4g}",
+                "" if floor is None else f"{floor:.4g}",
+                meaning,
+            ]
+        )
+    return records.table(["", label, "oracle", "floor", "meaning"], rows)
