@@ -109,19 +109,27 @@ def networks_of(config):
     return plain, reconstructor, functools.partial(plain, is_d=True)
 
 
+def packs(x, size):
+    """Every `size` rows side by side, as PacGAN's discriminator sees them."""
+    groups = [x[i : i + size] for i in range(0, len(x), size)]
+    return jnp.stack([jnp.concatenate(list(group)) for group in groups])
+
+
 def gan_losses(config, state, x, noise):
     del state
     G, _, D = networks_of(config)
     (latent,) = noise
+    x = packs(x, config.pack)
 
     def loss_d(d, p):
-        fake = G(p["generator"], latent)
+        fake = packs(G(p["generator"], latent), config.pack)
         return -jnp.mean(log_sigmoid(D(d, x))) - jnp.mean(
             log_one_minus_sigmoid(D(d, fake))
         )
 
     def loss_g(g, p):
-        return -jnp.mean(log_sigmoid(D(p["discriminator"], G(g, latent))))
+        fake = packs(G(g, latent), config.pack)
+        return -jnp.mean(log_sigmoid(D(p["discriminator"], fake)))
 
     return {"discriminator": loss_d, "generator": loss_g}
 
@@ -231,8 +239,11 @@ def veegan_plus_losses(config, state, x, noise):
             return -jnp.mean(log_sigmoid(up - down))
         return -jnp.mean(log_sigmoid(up)) - jnp.mean(log_one_minus_sigmoid(down))
 
+    def packed(*pair):
+        return tuple(packs(part, config.pack) for part in pair)
+
     def pairs(g, r):
-        return (z, G(g, latent)), (R(r, x), x)
+        return packed(z, G(g, latent)), packed(R(r, x), x)
 
     def loss_d(d, p):
         def logit_of_one(z, x):
@@ -251,7 +262,7 @@ def veegan_plus_losses(config, state, x, noise):
 
     def loss_gr(g, r, d):
         fake, real = pairs(g, r)
-        error = jnp.mean(jnp.sum((z - R(r, fake[1])) ** 2, axis=1))
+        error = jnp.mean(jnp.sum((z - R(r, G(g, latent))) ** 2, axis=1))
         if not config.adversarial_reconstructor:
             real = stop(real[0]), real[1]
         return (
@@ -268,6 +279,7 @@ def veegan_plus_losses(config, state, x, noise):
 
 LOSSES = {
     "gan": gan_losses,
+    "pacgan": gan_losses,
     "ali": ali_losses,
     "unrolled": unrolled_losses,
     "veegan": veegan_losses,

@@ -48,6 +48,7 @@ def case(method: str, **changes: Any) -> Config:
 # Between them they use every option of the networks.
 CASES = {
     "gan": case("gan", batch_norm=True, activation="leaky_relu", init="he"),
+    "pacgan": case("pacgan", pack=3, batch_norm=True),
     "ali": case("ali", maxout=3, batch_norm=True, reconstructor_noise=2),
     "unrolled": case("unrolled", unrolled_steps=5, init="orthogonal"),
     "unrolled_1": case("unrolled", unrolled_steps=1, schedule="constant", ema=0.0),
@@ -65,6 +66,7 @@ CASES = {
         gamma_end=0.05,
         fourier_size=4,
         batch_norm=True,
+        pack=2,
     ),
     "veegan_plus_high_dim": case(
         "veegan_plus",
@@ -274,6 +276,7 @@ def test_samples_use_the_average_and_the_running_moments(name):
     run = second_step(name)
     config, new = run.config, run.new
     params = new.params["generator"] if new.ema is None else new.ema
+    old_stats, stats = (s.batch_stats["generator"] for s in (run.old, new))
     if config.batch_norm:
         batch = []
         equations.network(
@@ -282,16 +285,16 @@ def test_samples_use_the_average_and_the_running_moments(name):
         for number, (mean, var) in enumerate(batch):
             norm = f"BatchNorm_{number}"
             for stat, value in (("mean", mean), ("var", var)):
-                expected = 0.99 * run.old.batch_stats[norm][stat] + 0.01 * value
-                actual = new.batch_stats[norm][stat]
+                expected = 0.99 * old_stats[norm][stat] + 0.01 * value
+                actual = stats[norm][stat]
                 np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
-                assert np.abs(actual - run.old.batch_stats[norm][stat]).min() > 0
+                assert np.abs(actual - old_stats[norm][stat]).min() > 0
     else:
-        assert new.batch_stats == {}
+        assert stats == {}
     sample = jax.jit(methods.get(config.method).sample, static_argnames="config")
     z_BZ = run.noise[0][:, :Z]
     padded = np.pad(z_BZ, ((0, 0), (0, config.generator_noise)))
-    expected = equations.network(params, padded, config=config, stats=new.batch_stats)
+    expected = equations.network(params, padded, config=config, stats=stats)
     np.testing.assert_allclose(
         sample(new, z_BZ, config=config),
         config.data_scale * expected,

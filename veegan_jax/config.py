@@ -82,6 +82,24 @@ class Config:
         1.0, "networks", "standard deviation of their frequencies"
     )
 
+    image_size: int = _field(
+        0, "images", "height and width of x; 0: vectors; set by the dataset"
+    )
+    channels: int = _field(3, "images", "of x; set by the dataset")
+    num_stacks: int = _field(
+        0, "images", "stacks in a fixed list to train on; 0: fresh ones every step"
+    )
+    kernel_size: int = _field(3, "images", "of every convolution")
+    output_conv: bool = _field(
+        True, "images", "G ends in a convolution, not in a transposed one"
+    )
+    discriminator_norm: bool = _field(False, "images", "BatchNorm in D")
+    joint_widths: tuple[int, ...] = _field(
+        (), "images", "hidden layers of D where features of x meet z"
+    )
+    dtype: str = _field("float32", "images", "of activations: float32 or bfloat16")
+
+    pack: int = _field(1, "objective", "pacgan, veegan_plus: samples D sees at once")
     wave_start: float = _field(
         0.0, "networks", "share of the run before D sees sines and cosines of x"
     )
@@ -112,6 +130,7 @@ class Config:
     learning_rate_d: float = _field(1e-3, "optimiser", "Adam step size of D")
     beta1: float = _field(0.5, "optimiser", "Adam beta1")
     beta2: float = _field(0.999, "optimiser", "Adam beta2")
+    discriminator_every: int = _field(1, "optimiser", "steps of G and R to one of D")
     schedule: str = _field("constant", "optimiser", "constant, or cosine down to 0")
     schedule_hold: float = _field(
         0.0, "optimiser", "share of the run before the cosine begins"
@@ -119,7 +138,14 @@ class Config:
     ema: float = _field(0.0, "optimiser", "decay of G's average; 0: none")
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "latent_size", "data_size"):
+        for name in (
+            "steps",
+            "batch_size",
+            "latent_size",
+            "data_size",
+            "pack",
+            "discriminator_every",
+        ):
             if getattr(self, name) <= 0:
                 raise errors.InputError(
                     f"--{name}={getattr(self, name)} must be at least 1"
@@ -130,6 +156,11 @@ class Config:
                     f"--{name}={getattr(self, name)!r} must be one of "
                     f"{', '.join(choices)}"
                 )
+        if self.batch_size % self.pack:
+            raise errors.InputError(
+                f"--batch_size={self.batch_size} must be a multiple of "
+                f"--pack={self.pack}"
+            )
         if self.gamma and not 0 < self.gamma_end <= self.gamma:
             raise errors.InputError(
                 f"--gamma_end={self.gamma_end} must be above 0 and at most "
@@ -150,6 +181,7 @@ _CHOICES = {
     "activation": ("relu", "leaky_relu", "tanh"),
     "init": ("xavier", "he", "orthogonal", "normal"),
     "schedule": ("constant", "cosine"),
+    "dtype": ("float32", "bfloat16"),
 }
 
 
@@ -329,6 +361,7 @@ def _variant(
         "veegan_mean": algorithm_1 | {"reconstruction_weight": 1 / latent_size},
         "veegan_plus": {"adversarial_reconstructor": True},
         "ali": {"reconstructor_noise": 2},
+        "pacgan": {"pack": 2},
     }.get(method, {})
 
 

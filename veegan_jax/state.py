@@ -1,5 +1,6 @@
 """The training state: arrays only, so a checkpoint of it is the whole run."""
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -24,7 +25,7 @@ class State:
     step: jax.Array  # int32 [], steps taken
     key: jax.Array  # typed PRNG key []
     params: dict[str, Any]  # by network: generator, discriminator, reconstructor
-    batch_stats: Any  # the generator's running BatchNorm moments; {} without
+    batch_stats: dict[str, Any]  # running BatchNorm moments, by network; {} without
     opt_state: dict[str, Any]  # Adam's, by network
     ema: Any  # averaged generator parameters; None without averaging
 
@@ -64,21 +65,21 @@ def create(
         step=jnp.zeros((), jnp.int32),
         key=key,
         params=params,
-        batch_stats=variables["generator"].get("batch_stats", {}),
+        batch_stats={n: v.get("batch_stats", {}) for n, v in variables.items()},
         opt_state={n: optimiser(config, n).init(p) for n, p in params.items()},
         ema=jax.tree.map(jnp.copy, params["generator"]) if config.ema else None,
     )
 
 
 def advance(
-    state: State, grads: dict[str, Any], batch_stats: Any, config: Config
+    state: State, grads: dict[str, Any], batch_stats: dict[str, Any], config: Config
 ) -> State:
     """Updates every network by its Adam, and the generator's average.
 
     Args:
       state: before the step.
       grads: one gradient tree per network, already averaged over devices.
-      batch_stats: the generator's BatchNorm moments after the step.
+      batch_stats: the BatchNorm moments after the step of the networks that have any.
       config: the run's.
 
     Returns:
@@ -86,14 +87,18 @@ def advance(
     """
     params, opt_state = {}, {}
     for name, grad in grads.items():
-        updates, opt_state[name] = optimiser(config, name).update(
-            grad, state.opt_state[name]
-        )
-        params[name] = optax.apply_updates(state.params[name], updates)
+        old = state.params[name], state.opt_state[name]
+        updates, opt_state[name] = optimiser(config, name).update(grad, old[1])
+        params[name] = optax.apply_updates(old[0], updates)
+        if name == "discriminator" and config.discriminator_every > 1:
+            turn = state.step % config.discriminator_every == 0
+            params[name], opt_state[name] = jax.tree.map(
+                functools.partial(jnp.where, turn), (params[name], opt_state[name]), old
+            )
     return state.replace(
         step=state.step + 1,
         params=params,
-        batch_stats=batch_stats,
+        batch_stats=state.batch_stats | batch_stats,
         opt_state=opt_state,
         ema=optimisers.average(state.ema, params["generator"], config.ema, state.step),
     )

@@ -7,10 +7,11 @@ here, or one call of `register`.
 from types import ModuleType
 
 from veegan_jax.common import errors
-from veegan_jax.methods import ali, gan, unrolled, veegan, veegan_plus
+from veegan_jax.methods import ali, gan, pacgan, unrolled, veegan, veegan_plus
 
 METHODS: dict[str, ModuleType] = {
     "gan": gan,
+    "pacgan": pacgan,
     "ali": ali,
     "unrolled": unrolled,
     "veegan": veegan,

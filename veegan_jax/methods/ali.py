@@ -28,7 +28,7 @@ def init(key: jax.Array, config: Config) -> State:
     key_g, key_r, key_d, key_train = jax.random.split(key, 4)
     latent_BZE = jnp.zeros(networks.latent_shape(config, 1))
     z_BZ = jnp.zeros((1, config.latent_size))
-    x_BX = jnp.zeros((1, config.data_size))
+    x_BX = networks.example(config)
     noise_BE = jnp.zeros((1, config.reconstructor_noise))
     variables = {
         "generator": networks.generator(config).init(key_g, latent_BZE),
@@ -43,8 +43,8 @@ def train_step(
 ) -> tuple[State, Metrics]:
     """One simultaneous update of D, G and R on a batch of real examples."""
     generator = networks.generator(config, axis_name)
-    reconstructor = networks.reconstructor(config)
-    discriminator = networks.discriminator(config)
+    reconstructor = networks.reconstructor(config, axis_name)
+    discriminator = networks.discriminator(config, axis_name)
     batch = x_BX.shape[0]
     key_z, key_r = jax.random.split(jax.random.fold_in(state.key, state.step))
     latent_BZE = rng.normal(
@@ -56,18 +56,17 @@ def train_step(
     )
 
     def losses(params_d, params_g, params_r):
-        fake_BX, updates = generator.apply(
-            {"params": params_g, "batch_stats": state.batch_stats},
-            latent_BZE,
-            train=True,
-            mutable=["batch_stats"],
+        fake_BX, stats_g = networks.train(
+            generator, params_g, state.batch_stats["generator"], latent_BZE
         )
-        code_BZ = reconstructor.apply({"params": params_r}, noise_BE, x_BX)
+        code_BZ, stats_r = networks.train(
+            reconstructor, params_r, state.batch_stats["reconstructor"], noise_BE, x_BX
+        )
         real_logit = discriminator.apply({"params": params_d}, code_BZ, x_BX)
         fake_logit = discriminator.apply({"params": params_d}, z_BZ, fake_BX)
         loss_d = jnp.mean(softplus(-real_logit)) + jnp.mean(softplus(fake_logit))
         loss_gr = jnp.mean(softplus(real_logit)) + jnp.mean(softplus(-fake_logit))
-        return (loss_d, loss_gr), updates.get("batch_stats", {})
+        return (loss_d, loss_gr), {"generator": stats_g, "reconstructor": stats_r}
 
     (loss_d, loss_gr), pullback, batch_stats = jax.vjp(
         losses,
@@ -92,6 +91,4 @@ sample = networks.generate
 def reconstruct(state: State, x_BX: jax.Array, *, config: Config) -> jax.Array:
     """The encoder's z_BZ for x_BX, its noise inputs at their mean, 0."""
     noise_BE = jnp.zeros((x_BX.shape[0], config.reconstructor_noise))
-    return networks.reconstructor(config).apply(
-        {"params": state.params["reconstructor"]}, noise_BE, x_BX
-    )
+    return networks.reconstruct(state, noise_BE, x_BX, config=config)

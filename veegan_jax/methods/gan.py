@@ -25,7 +25,7 @@ def init(key: jax.Array, config: Config) -> State:
     """Initialises G and D from a typed key."""
     key_g, key_d, key_train = jax.random.split(key, 3)
     z_BZ = jnp.zeros(networks.latent_shape(config, 1))
-    x_BX = jnp.zeros((1, config.data_size))
+    x_BX = networks.example(config)
     variables = {
         "generator": networks.generator(config).init(key_g, z_BZ),
         "discriminator": networks.discriminator(config).init(key_d, x_BX),
@@ -38,23 +38,20 @@ def train_step(
 ) -> tuple[State, Metrics]:
     """One simultaneous update of D and G on a batch of real examples."""
     generator = networks.generator(config, axis_name)
-    discriminator = networks.discriminator(config)
+    discriminator = networks.discriminator(config, axis_name)
     key_z = jax.random.fold_in(state.key, state.step)
     shape = networks.latent_shape(config, x_BX.shape[0])
     z_BZ = rng.normal(key_z, shape, axis_name=axis_name)
 
     def losses(params_d, params_g):
-        fake_BX, updates = generator.apply(
-            {"params": params_g, "batch_stats": state.batch_stats},
-            z_BZ,
-            train=True,
-            mutable=["batch_stats"],
+        fake_BX, stats_g = networks.train(
+            generator, params_g, state.batch_stats["generator"], z_BZ
         )
         real_logit = discriminator.apply({"params": params_d}, x_BX)
         fake_logit = discriminator.apply({"params": params_d}, fake_BX)
         loss_d = jnp.mean(softplus(-real_logit)) + jnp.mean(softplus(fake_logit))
         loss_g = jnp.mean(softplus(-fake_logit))
-        return (loss_d, loss_g), updates.get("batch_stats", {})
+        return (loss_d, loss_g), {"generator": stats_g}
 
     (loss_d, loss_g), pullback, batch_stats = jax.vjp(
         losses, state.params["discriminator"], state.params["generator"], has_aux=True

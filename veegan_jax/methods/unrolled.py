@@ -30,7 +30,7 @@ def init(key: jax.Array, config: Config) -> State:
     """Initialises G and D from a typed key."""
     key_g, key_d, key_train = jax.random.split(key, 3)
     z_BZ = jnp.zeros(networks.latent_shape(config, 1))
-    x_BX = jnp.zeros((1, config.data_size))
+    x_BX = networks.example(config)
     variables = {
         "generator": networks.generator(config).init(key_g, z_BZ),
         "discriminator": networks.discriminator(config).init(key_d, x_BX),
@@ -43,7 +43,7 @@ def train_step(
 ) -> tuple[State, Metrics]:
     """One simultaneous update of D and G on a batch of real examples."""
     generator = networks.generator(config, axis_name)
-    discriminator = networks.discriminator(config)
+    discriminator = networks.discriminator(config, axis_name)
     # Without eps_root the gradient through an update is infinite wherever D's own
     # gradient is 0, as behind a dead ReLU.
     optimiser = states.optimiser(config, "discriminator", eps_root=1e-16)
@@ -57,11 +57,8 @@ def train_step(
         return jnp.mean(softplus(-real_logit)) + jnp.mean(softplus(fake_logit))
 
     def loss_of_g(params_g):
-        fake_BX, updates = generator.apply(
-            {"params": params_g, "batch_stats": state.batch_stats},
-            z_BZ,
-            train=True,
-            mutable=["batch_stats"],
+        fake_BX, stats_g = networks.train(
+            generator, params_g, state.batch_stats["generator"], z_BZ
         )
 
         def update_d(carry, _):
@@ -79,7 +76,7 @@ def train_step(
                 update_d, carry, length=config.unrolled_steps - 1, unroll=True
             )
         loss_g = -loss_of_d(carry[0], fake_BX)
-        return loss_g, (grad_d, loss_d, updates.get("batch_stats", {}))
+        return loss_g, (grad_d, loss_d, {"generator": stats_g})
 
     (loss_g, (grad_d, loss_d, batch_stats)), grad_g = jax.value_and_grad(
         loss_of_g, has_aux=True

@@ -31,7 +31,7 @@ def init(key: jax.Array, config: Config) -> State:
     key_g, key_r, key_d, key_train = jax.random.split(key, 4)
     latent_BZE = jnp.zeros(networks.latent_shape(config, 1))
     z_BZ = jnp.zeros((1, config.latent_size))
-    x_BX = jnp.zeros((1, config.data_size))
+    x_BX = networks.example(config)
     variables = {
         "generator": networks.generator(config).init(key_g, latent_BZE),
         "reconstructor": networks.reconstructor(config).init(key_r, x_BX),
@@ -45,8 +45,8 @@ def train_step(
 ) -> tuple[State, Metrics]:
     """One simultaneous update of D, G and R on a batch of real examples."""
     generator = networks.generator(config, axis_name)
-    reconstructor = networks.reconstructor(config)
-    discriminator = networks.discriminator(config)
+    reconstructor = networks.reconstructor(config, axis_name)
+    discriminator = networks.discriminator(config, axis_name)
     batch = x_BX.shape[0]
     key_z, key_r = jax.random.split(jax.random.fold_in(state.key, state.step))
     latent_BZE = rng.normal(
@@ -58,14 +58,14 @@ def train_step(
     )
 
     def losses(params_d, params_g, params_r):
-        fake_BX, updates = generator.apply(
-            {"params": params_g, "batch_stats": state.batch_stats},
-            latent_BZE,
-            train=True,
-            mutable=["batch_stats"],
+        fake_BX, stats_g = networks.train(
+            generator, params_g, state.batch_stats["generator"], latent_BZE
         )
-        error_BZ = z_BZ - reconstructor.apply({"params": params_r}, fake_BX)
-        code_BZ = reconstructor.apply({"params": params_r}, x_BX) + code_noise_BZ
+        moments_r = state.batch_stats["reconstructor"]
+        fake_code_BZ, _ = networks.train(reconstructor, params_r, moments_r, fake_BX)
+        error_BZ = z_BZ - fake_code_BZ
+        code_BZ, stats_r = networks.train(reconstructor, params_r, moments_r, x_BX)
+        code_BZ += code_noise_BZ
         if not config.adversarial_reconstructor:
             code_BZ = jax.lax.stop_gradient(code_BZ)
         fake_logit = discriminator.apply({"params": params_d}, z_BZ, fake_BX)
@@ -75,7 +75,8 @@ def train_step(
         loss_gr = jnp.mean(fake_logit) + config.reconstruction_weight * reconstruction
         if config.adversarial_reconstructor:
             loss_gr -= jnp.mean(real_logit)
-        return (loss_d, loss_gr), (reconstruction, updates.get("batch_stats", {}))
+        batch_stats = {"generator": stats_g, "reconstructor": stats_r}
+        return (loss_d, loss_gr), (reconstruction, batch_stats)
 
     (loss_d, loss_gr), pullback, (reconstruction, batch_stats) = jax.vjp(
         losses,
@@ -100,6 +101,4 @@ sample = networks.generate
 
 def reconstruct(state: State, x_BX: jax.Array, *, config: Config) -> jax.Array:
     """The mean of z_BZ given x_BX."""
-    return networks.reconstructor(config).apply(
-        {"params": state.params["reconstructor"]}, x_BX
-    )
+    return networks.reconstruct(state, x_BX, config=config)

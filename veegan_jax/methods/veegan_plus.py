@@ -8,8 +8,9 @@ As in VEEGAN, D judges pairs, and R learns to invert G on z ~ N(0, I):
 
 What differs: the logits are compared pairwise (relativistic loss), D's slope in (z, x)
 is penalised at both pairs on every step (R3GAN, Huang et al. 2024, there for x alone),
-R is adversarial and deterministic, gamma falls geometrically over the run, and D and R
-may read features of x (networks/mlp.py). All networks work on x / data_scale, and
+R is adversarial and deterministic, gamma falls geometrically over the run, D may judge
+packs of pairs (PacGAN, Lin et al. 2018), and D and R may read features of x
+(networks/mlp.py). All networks work on x / data_scale, and
 slopes in x are taken per penalty_scale of that, so that gamma and the frequencies mean
 the same for every dataset.
 
@@ -30,12 +31,13 @@ def init(key: jax.Array, config: Config) -> State:
     """Initialises G, R and D from a typed key."""
     key_g, key_r, key_d, key_train = jax.random.split(key, 4)
     latent_BZE = jnp.zeros(networks.latent_shape(config, 1))
-    z_BZ = jnp.zeros((1, config.latent_size))
-    x_BX = jnp.zeros((1, config.data_size))
+    z_BZ = jnp.zeros((config.pack, config.latent_size))
+    x_BX = networks.example(config, config.pack)
+    one_pack = networks.pack(z_BZ, config.pack), networks.pack(x_BX, config.pack)
     variables = {
         "generator": networks.generator(config).init(key_g, latent_BZE),
         "reconstructor": networks.reconstructor(config).init(key_r, x_BX),
-        "discriminator": networks.discriminator(config).init(key_d, z_BZ, x_BX),
+        "discriminator": networks.discriminator(config).init(key_d, *one_pack),
     }
     return states.create(key_train, config, variables)
 
@@ -72,8 +74,8 @@ def train_step(
 ) -> tuple[State, Metrics]:
     """One simultaneous update of D, G and R on a batch of real examples."""
     generator = networks.generator(config, axis_name)
-    reconstructor = networks.reconstructor(config)
-    discriminator = networks.discriminator(config)
+    reconstructor = networks.reconstructor(config, axis_name)
+    discriminator = networks.discriminator(config, axis_name)
     batch = x_BX.shape[0]
     x_BX = x_BX / config.data_scale
     key_z = jax.random.fold_in(state.key, state.step)
@@ -83,18 +85,17 @@ def train_step(
     z_BZ = latent_BZE[:, : config.latent_size]
 
     def make_pairs(params_g, params_r):
-        fake_BX, updates = generator.apply(
-            {"params": params_g, "batch_stats": state.batch_stats},
-            latent_BZE,
-            train=True,
-            mutable=["batch_stats"],
+        fake_BX, stats_g = networks.train(
+            generator, params_g, state.batch_stats["generator"], latent_BZE
         )
         both = jnp.concatenate([fake_BX, x_BX])
-        fake_code_BZ, code_BZ = jnp.split(
-            reconstructor.apply({"params": params_r}, both), 2
+        codes_BZ, stats_r = networks.train(
+            reconstructor, params_r, state.batch_stats["reconstructor"], both
         )
+        fake_code_BZ, code_BZ = jnp.split(codes_BZ, 2)
         error = 0.5 * jnp.mean(jnp.sum((z_BZ - fake_code_BZ) ** 2, axis=1))
-        return (fake_BX, code_BZ, error), updates.get("batch_stats", {})
+        batch_stats = {"generator": stats_g, "reconstructor": stats_r}
+        return (fake_BX, code_BZ, error), batch_stats
 
     (fake_BX, code_BZ, reconstruction), pullback, batch_stats = jax.vjp(
         make_pairs,
@@ -107,7 +108,8 @@ def train_step(
 
     def loss_of_d(params_d):
         def sum_of_logits(z, x):
-            logit = discriminator.apply({"params": params_d}, z, x, wave_gain=gain)
+            packed = networks.pack(z, config.pack), networks.pack(x, config.pack)
+            logit = discriminator.apply({"params": params_d}, *packed, wave_gain=gain)
             logit = logit[:, 0]
             return jnp.sum(logit), logit
 
@@ -115,7 +117,7 @@ def train_step(
         logits = jnp.split(logit, 2)
         slope_z, slope_x = slopes
         square = jnp.sum(slope_z**2) + config.penalty_scale**2 * jnp.sum(slope_x**2)
-        penalty = 0.5 * square / batch
+        penalty = 0.5 * square / len(logits[0])
         loss, _ = losses(*logits, config)
         if config.gamma:  # without a penalty there is no second derivative to take
             loss += gamma(state.step, config) * penalty
@@ -131,8 +133,10 @@ def train_step(
     )(*logits)
     if not config.adversarial_reconstructor:
         of_real_B = jnp.zeros_like(of_real_B)
+    of_fake_B, of_real_B = (jnp.repeat(c, config.pack) for c in (of_fake_B, of_real_B))
+    one_each = (batch,) + (1,) * (x_BX.ndim - 1)
     cotangents = (
-        of_fake_B[:, None] * slope_x[:batch],
+        of_fake_B.reshape(one_each) * slope_x[:batch],
         of_real_B[:, None] * slope_z[batch:],
         jnp.asarray(config.reconstruction_weight, reconstruction.dtype),
     )
@@ -155,6 +159,4 @@ sample = networks.generate
 
 def reconstruct(state: State, x_BX: jax.Array, *, config: Config) -> jax.Array:
     """z_BZ given x_BX."""
-    return networks.reconstructor(config).apply(
-        {"params": state.params["reconstructor"]}, x_BX / config.data_scale
-    )
+    return networks.reconstruct(state, x_BX / config.data_scale, config=config)

@@ -3,18 +3,31 @@
 Dimension key: B batch, Z latent (with G's noise inputs), X data dimensions.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from veegan_jax.common import rng
 from veegan_jax.config import Config
-from veegan_jax.networks import mlp
+from veegan_jax.networks import dcgan, mlp
 from veegan_jax.state import State
 
 
 def generator(config: Config, axis_name: str | None = None) -> nn.Module:
     """G: (z, noise) -> x."""
+    if config.image_size:
+        return dcgan.Generator(
+            data_shape(config),
+            config.generator_widths,
+            config.kernel_size,
+            config.output_conv,
+            kernels=config.init,
+            batch_norm=config.batch_norm,
+            dtype=config.dtype,
+            axis_name=axis_name,
+        )
     if config.generator_code:
         return mlp.CodeGenerator(
             config.latent_size,
@@ -34,8 +47,20 @@ def generator(config: Config, axis_name: str | None = None) -> nn.Module:
     )
 
 
-def reconstructor(config: Config) -> mlp.MLP:
+def reconstructor(config: Config, axis_name: str | None = None) -> nn.Module:
     """R: x, or (noise, x), -> the mean of z given x."""
+    if config.image_size:
+        return dcgan.Encoder(
+            config.reconstructor_widths,
+            (),
+            config.latent_size,
+            config.kernel_size,
+            kernels=config.init,
+            batch_norm=config.batch_norm,
+            running=True,
+            dtype=config.dtype,
+            axis_name=axis_name,
+        )
     return mlp.MLP(
         config.reconstructor_widths,
         config.latent_size,
@@ -47,8 +72,19 @@ def reconstructor(config: Config) -> mlp.MLP:
     )
 
 
-def discriminator(config: Config) -> mlp.MLP:
+def discriminator(config: Config, axis_name: str | None = None) -> nn.Module:
     """D: x, or the pair (z, x), -> one logit."""
+    if config.image_size:
+        return dcgan.Encoder(
+            config.discriminator_widths,
+            config.joint_widths,
+            1,
+            config.kernel_size,
+            kernels=config.init,
+            batch_norm=config.discriminator_norm,
+            dtype=config.dtype,
+            axis_name=axis_name,
+        )
     return mlp.MLP(
         config.discriminator_widths,
         1,
@@ -63,9 +99,53 @@ def discriminator(config: Config) -> mlp.MLP:
     )
 
 
+def data_shape(config: Config) -> tuple[int, ...]:
+    """Shape of one example: [X], or [H, W, C] of an image."""
+    if config.image_size:
+        return config.image_size, config.image_size, config.channels
+    return (config.data_size,)
+
+
+def example(config: Config, batch: int = 1) -> jax.Array:
+    """Zeros in the shape of a batch of data, to initialise networks with."""
+    return jnp.zeros((batch, *data_shape(config)))
+
+
+def train(
+    network: nn.Module, params: Any, batch_stats: Any, *inputs: jax.Array
+) -> tuple[jax.Array, Any]:
+    """Applies a network in training mode: (output, running BatchNorm moments)."""
+    output, updates = network.apply(
+        {"params": params, "batch_stats": batch_stats},
+        *inputs,
+        train=True,
+        mutable=["batch_stats"],
+    )
+    return output, updates.get("batch_stats", {})
+
+
+def pack(x_B: jax.Array, degree: int) -> jax.Array:
+    """Joins `degree` consecutive examples on the last axis: [B/m, ..., m C].
+
+    What D sees under packing (Lin et al. 2018): samples of one kind, side by side.
+    """
+    batch, *middle, channels = x_B.shape
+    x_B = x_B.reshape(batch // degree, degree, *middle, channels)
+    return jnp.moveaxis(x_B, 1, -2).reshape(batch // degree, *middle, degree * channels)
+
+
 def latent_shape(config: Config, batch: int) -> tuple[int, int]:
     """Shape of G's whole input for a batch: z's columns, then the noise's."""
     return batch, config.latent_size + config.generator_noise
+
+
+def reconstruct(state: State, *inputs: jax.Array, config: Config) -> jax.Array:
+    """R's z_BZ for its inputs, BatchNorm in inference mode."""
+    variables = {
+        "params": state.params["reconstructor"],
+        "batch_stats": state.batch_stats["reconstructor"],
+    }
+    return reconstructor(config).apply(variables, *inputs)
 
 
 def generate(
@@ -81,7 +161,7 @@ def generate(
       num_samples: how many to draw from a key.
 
     Returns:
-      float [B, X].
+      float [B, X], or [B, H, W, C] in [-1, 1] for images.
     """
     if jnp.issubdtype(key_or_z.dtype, jax.dtypes.prng_key):
         z_BZ = rng.normal(key_or_z, latent_shape(config, num_samples))
@@ -89,5 +169,5 @@ def generate(
         missing = latent_shape(config, 0)[1] - key_or_z.shape[1]
         z_BZ = jnp.pad(key_or_z, ((0, 0), (0, missing)))
     params = state.params["generator"] if state.ema is None else state.ema
-    variables = {"params": params, "batch_stats": state.batch_stats}
+    variables = {"params": params, "batch_stats": state.batch_stats["generator"]}
     return config.data_scale * generator(config).apply(variables, z_BZ)
