@@ -15,7 +15,7 @@ import pathlib
 from absl import flags
 
 from veegan_jax import config as configs
-from veegan_jax import synthetic
+from veegan_jax import experiment, synthetic
 from veegan_jax.common import errors, parallel, program, records
 
 DATASET = flags.DEFINE_string("dataset", "ring", "which mixture")
@@ -39,7 +39,7 @@ def select(variants: dict[str, dict], names: list[str]) -> dict[str, dict]:
 
 
 def main() -> None:
-    options = synthetic.Options(preset=PRESET.value, seeds=SEEDS.value, first_seed=100)
+    options = experiment.Options(preset=PRESET.value, seeds=SEEDS.value, first_seed=100)
     config = configs.preset(PRESET.value, "veegan_plus", DATASET.value)
     parallel.use_cpu_cores(CPU_DEVICES.value)
     base = pathlib.Path(WORKDIR.value) / PRESET.value / DATASET.value

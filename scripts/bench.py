@@ -49,7 +49,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from veegan_jax import config as configs
-from veegan_jax import methods, synthetic
+from veegan_jax import experiment, methods, synthetic
 from veegan_jax.common import errors, flops, parallel, program, records
 from veegan_jax.config import Config
 
@@ -126,7 +126,7 @@ def jax_runner(config: Config, seeds: int, num_steps: int) -> tuple[Runner, floa
         mode="none",
         devices=jax.devices(),
     )
-    state = jax.block_until_ready(synthetic.init_seeds(range(seeds), config))
+    state = jax.block_until_ready(experiment.init_seeds(range(seeds), config))
 
     def run() -> None:
         nonlocal state

@@ -7,10 +7,10 @@
 
 The first rewrites what stands between the markers `<!-- table: NAME -->` and
 `<!-- end -->` in README.md and results/README.md, and draws results/figures/. The
-second first copies finished runs (results.json and the first seed's samples) to
-results/table1/PRESET/DATASET-METHOD, the third those of ablate.py to
-results/ablation/PRESET-DATASET. Nothing is computed here: a cell without a
-record stays empty. Seconds on one CPU core.
+second first copies finished runs (results.json and some of the first seed's samples) to
+results/table1/PRESET/DATASET-METHOD or results/stacked_mnist/PRESET/METHOD, the third
+those of ablate.py to results/ablation/PRESET-DATASET. Nothing is computed here: a cell
+without a record stays empty. Seconds on one CPU core.
 """
 
 import json
@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 from veegan_jax import config as configs
-from veegan_jax import synthetic
+from veegan_jax import config_images, stacked, synthetic
 from veegan_jax.common import errors, plots, program, records
 from veegan_jax.data import mixtures
 from veegan_jax.metrics import published
@@ -37,6 +37,7 @@ ROOT = flags.DEFINE_string(
 
 LABELS = {
     "gan": "GAN",
+    "pacgan": "PacGAN",
     "ali": "ALI",
     "unrolled": "Unrolled GAN",
     "veegan": "VEEGAN",
@@ -51,7 +52,7 @@ Runs = dict[str, dict[str, dict[str, dict]]]  # preset -> dataset -> method -> r
 
 
 def add(run: pathlib.Path, results: pathlib.Path) -> None:
-    """Copies a finished run's record and its first seed's samples."""
+    """Copies a finished run's record and some of its first seed's samples."""
     path = run / "results.json"
     if not path.exists():
         raise errors.InputError(
@@ -59,15 +60,22 @@ def add(run: pathlib.Path, results: pathlib.Path) -> None:
         )
     record = json.loads(path.read_text())
     config = record["config"]
-    folder = results / "table1" / record["options"]["preset"]
+    stack = config["dataset"] in stacked.DIGITS
+    folder = results / (config["dataset"] if stack else "table1")
+    folder /= record["options"]["preset"]
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{config['dataset']}-{config['method']}"
+    name = config["method"] if stack else f"{config['dataset']}-{config['method']}"
+    target = folder / name
     # Where the run was kept is no part of what repeats it.
     record["command"] = re.sub(r" --workdir[= ]\S+", "", record["command"])
     records.write(target.with_suffix(".json"), record)
     with np.load(run / "samples.npz", allow_pickle=False) as data:
-        plane_N2 = data["plane"][0].astype(np.float16)
-    np.savez_compressed(target.with_suffix(".npz"), plane=plane_N2)
+        if stack:
+            kept = {"image": data["image"][0, :32]}
+            np.savez_compressed(folder / "real.npz", image=data["real"])
+        else:
+            kept = {"plane": data["plane"][0].astype(np.float16)}
+    np.savez_compressed(target.with_suffix(".npz"), **kept)
 
 
 def add_ablations(folder: pathlib.Path, results: pathlib.Path) -> None:
@@ -136,6 +144,42 @@ def read(results: pathlib.Path) -> Runs:
     return runs
 
 
+def read_stacked(results: pathlib.Path) -> Runs:
+    """All records of results/stacked_*: dataset -> preset -> method -> record."""
+    runs: Runs = {}
+    for dataset in stacked.DIGITS:
+        for preset in config_images.PRESETS:
+            for method in LABELS:
+                path = results / dataset / preset / f"{method}.json"
+                if path.exists():
+                    rows = runs.setdefault(dataset, {}).setdefault(preset, {})
+                    rows[method] = json.loads(path.read_text())
+    return runs
+
+
+def stacked_tables(runs: Runs, results: pathlib.Path) -> dict[str, str]:
+    """Tables by name, "DATASET-PRESET" and with "-details", and their figures."""
+    tables = {}
+    for dataset in stacked.DIGITS:
+        for preset in config_images.PRESETS:
+            name = f"{dataset}-{preset}"
+            rows = runs.get(dataset, {}).get(preset)
+            if not rows:
+                tables[name] = tables[f"{name}-details"] = EMPTY
+                continue
+            tables[name] = stacked.table({LABELS[m]: r for m, r in rows.items()})
+            tables[f"{name}-details"] = repeat(rows)
+            panels = {}
+            for file, label in {"real": "real", **{m: LABELS[m] for m in rows}}.items():
+                path = results / dataset / preset / f"{file}.npz"
+                with np.load(path, allow_pickle=False) as data:
+                    panels[label] = data["image"]
+            path = results / "figures" / f"{name}.png"
+            title = f"{dataset}, preset {preset}: the first seed's first samples"
+            plots.image_grid(panels, path, title)
+    return tables
+
+
 def summary(runs: dict[str, dict[str, dict]]) -> str:
     """One preset: modes / % high quality of each method, over the published ones."""
     header = ["modes / % high quality", *TITLES.values(), "1200-D, calibrated"]
@@ -181,21 +225,26 @@ def details(runs: dict[str, dict[str, dict]]) -> str:
     for dataset, rows in runs.items():
         labelled = {LABELS[m]: r for m, r in rows.items()}
         parts.append(f"### {TITLES[dataset]}\n\n{synthetic.table(dataset, labelled)}")
-        lines = [
-            [
-                LABELS[m],
-                f"`{r['command']}`",
-                r["commit"][:10],
-                f"{len(r['per_seed'])} from {r['options']['first_seed']}",
-                f"{r['config']['steps']}",
-                f"{r['wall_seconds'] / 60:.1f}",
-                r["device"],
-            ]
-            for m, r in rows.items()
-        ]
-        header = ["", "command", "commit", "seeds", "steps", "minutes", "device"]
-        parts.append(records.table(header, lines))
+        parts.append(repeat(rows))
     return "\n\n".join(parts)
+
+
+def repeat(rows: dict[str, dict]) -> str:
+    """How to repeat each record, and what it took."""
+    lines = [
+        [
+            LABELS[m],
+            f"`{r['command']}`",
+            r["commit"][:10],
+            f"{len(r['per_seed'])} from {r['options']['first_seed']}",
+            f"{r['config']['steps']}",
+            f"{r['wall_seconds'] / 60:.1f}",
+            r["device"],
+        ]
+        for m, r in rows.items()
+    ]
+    header = ["", "command", "commit", "seeds", "steps", "minutes", "device"]
+    return records.table(header, lines)
 
 
 def speed(path: pathlib.Path) -> str:
@@ -281,6 +330,7 @@ def main() -> None:
     tables["bench"] = speed(root / "results" / "bench.json")
     tables["ablation"] = ablations(root / "results")
     draw(runs, root / "results")
+    tables |= stacked_tables(read_stacked(root / "results"), root / "results")
     fill(root / "README.md", tables)
     fill(root / "results" / "README.md", tables)
 

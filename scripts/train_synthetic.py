@@ -22,11 +22,11 @@ import pathlib
 from absl import flags
 
 from veegan_jax import config as configs
-from veegan_jax import methods, synthetic
+from veegan_jax import experiment, methods, synthetic
 from veegan_jax.common import errors, loop, parallel, program
 from veegan_jax.common import flags as common_flags
 
-ROWS = ("gan", "ali", "unrolled", "veegan", "veegan_plus")  # of --method=all
+ROWS = ("gan", "pacgan", "ali", "unrolled", "veegan", "veegan_plus")  # --method=all
 
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/PRESET/DATASET-METHOD)"
@@ -39,7 +39,7 @@ CPU_DEVICES = flags.DEFINE_integer(
     "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
 )
 common_flags.define(configs.Config, from_preset=True)
-common_flags.define(synthetic.Options, from_preset=False)
+common_flags.define(experiment.Options, from_preset=False)
 
 
 def register_file(path: str) -> str:
@@ -54,7 +54,7 @@ def register_file(path: str) -> str:
     return name
 
 
-def plan(options: synthetic.Options) -> list[tuple[pathlib.Path, configs.Config]]:
+def plan(options: experiment.Options) -> list[tuple[pathlib.Path, configs.Config]]:
     """The runs that the flags ask for, with their work directories."""
     changes = common_flags.read(configs.Config)
     method, dataset = changes.pop("method", None), changes.pop("dataset", "ring")
@@ -75,7 +75,7 @@ def plan(options: synthetic.Options) -> list[tuple[pathlib.Path, configs.Config]
 
 
 def main() -> None:
-    options = synthetic.Options(**common_flags.read(synthetic.Options))
+    options = experiment.Options(**common_flags.read(experiment.Options))
     runs = plan(options)
     if CPU_DEVICES.value < 1:
         raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")

@@ -35,7 +35,7 @@ import optax
 from absl import flags
 from scipy import stats
 
-from veegan_jax import methods, synthetic
+from veegan_jax import experiment, methods, synthetic
 from veegan_jax import state as states
 from veegan_jax.common import checkpoint, errors, loop, parallel, program, records
 from veegan_jax.config import Config
@@ -165,7 +165,7 @@ def train(start: State, config: Config) -> State:
 
 def make_cases(seed: int, config: Config) -> dict[str, State]:
     """The three pairs (G, R)."""
-    start = jax.tree.map(lambda leaf: leaf[0], synthetic.init_seeds([seed], config))
+    start = jax.tree.map(lambda leaf: leaf[0], experiment.init_seeds([seed], config))
     fit = functools.partial(
         fit_network,
         config=dataclasses.replace(config, steps=min(config.steps, FIT_STEPS)),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from veegan_jax import config as configs
-from veegan_jax import synthetic
+from veegan_jax import experiment
 from veegan_jax.common import checkpoint, errors
 
 # When a restore fails, orbax leaves coroutines behind whose event loop is closed;
@@ -33,7 +33,7 @@ CONFIG = configs.Config(
 
 def states():
     """A state of two seeds and a later one that differs in every array."""
-    first = synthetic.init_seeds([0, 1], CONFIG)
+    first = experiment.init_seeds([0, 1], CONFIG)
     later = jax.tree.map(
         lambda a: a if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a + 1, first
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from veegan_jax import config as configs
-from veegan_jax import methods, synthetic
+from veegan_jax import experiment, methods, synthetic
 from veegan_jax.common import checkpoint, loop, records
 
 SMALL = configs.preset(
@@ -25,7 +25,7 @@ SMALL = configs.preset(
     reconstructor_widths=(8,),
     discriminator_widths=(8,),
 )
-OPTIONS = synthetic.Options(seeds=2, samples=50, interval=20, save_every=0.0)
+OPTIONS = experiment.Options(seeds=2, samples=50, interval=20, save_every=0.0)
 
 
 class Killed(Exception):
@@ -33,7 +33,7 @@ class Killed(Exception):
 
 
 def parameters(workdir: pathlib.Path, config=SMALL, seeds=2):
-    like = synthetic.init_seeds(range(seeds), config)
+    like = experiment.init_seeds(range(seeds), config)
     checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
     step, state = checkpoints.restore(like)
     checkpoints.close()
@@ -198,7 +198,7 @@ def test_sizes_below_one_are_refused(name, value):
 @pytest.mark.parametrize("value", [0, -1])
 def test_seeds_below_one_are_refused(value):
     with pytest.raises(ValueError, match=f"--seeds={value} must be at least 1"):
-        synthetic.Options(seeds=value)
+        experiment.Options(seeds=value)
 
 
 def test_unknown_names_list_the_valid_ones():
@@ -209,4 +209,4 @@ def test_unknown_names_list_the_valid_ones():
     with pytest.raises(ValueError, match=r"unknown method 'vae': one of gan, ali"):
         methods.get("vae")
     with pytest.raises(ValueError, match=r"--parallel='all' must be one of none, jit"):
-        synthetic.Options(parallel="all")
+        experiment.Options(parallel="all")

@@ -6,75 +6,26 @@ Dimension key: S seeds, N samples, X data dimensions.
 import dataclasses
 import functools
 import pathlib
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from veegan_jax import methods
-from veegan_jax.common import checkpoint, errors, loop, parallel, plots, records
-from veegan_jax.config import PRESETS, Config
+from veegan_jax import experiment, methods
+from veegan_jax.common import errors, plots, records
+from veegan_jax.config import Config
 from veegan_jax.data import mixtures
 from veegan_jax.metrics import mixture as metrics
 from veegan_jax.metrics import published
 from veegan_jax.state import State
-
-# Uses of a state's key other than the steps', which fold in 0, 1, 2, ...
-_DATA, _EVALUATION = 2**32 - 1, 2**32 - 2
-
-
-def _option(default: Any, text: str, group: str = "run") -> Any:
-    metadata = {"group": group, "help": text}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Where and how to run: nothing here changes a seed's numbers but rounding."""
-
-    preset: str = _option("quick", f"start from: {', '.join(PRESETS)}", "main")
-    seeds: int = _option(5, "independent runs, all in one program")
-    first_seed: int = _option(0, "seeds are first_seed, first_seed + 1, ...")
-    samples: int = _option(2500, "generated samples to score, per seed")
-    parallel: str = _option(
-        "none", "none: seeds spread over devices; jit or pmap: each batch split"
-    )
-    interval: int = _option(0, "steps between evaluations; 0: a fiftieth of the run")
-    save_every: float = _option(30.0, "seconds between checkpoints")
-
-    def __post_init__(self) -> None:
-        for name in ("seeds", "samples"):
-            if getattr(self, name) < 1:
-                raise errors.InputError(
-                    f"--{name}={getattr(self, name)} must be at least 1"
-                )
-        if self.first_seed < 0:
-            raise errors.InputError(
-                f"--first_seed={self.first_seed} must be at least 0"
-            )
-        if self.interval < 0:
-            raise errors.InputError(f"--interval={self.interval} must be at least 0")
-        if self.parallel not in parallel.MODES:
-            raise errors.InputError(
-                f"--parallel={self.parallel!r} must be one of "
-                f"{', '.join(parallel.MODES)}"
-            )
-
-
-def init_seeds(seeds: Sequence[int], config: Config) -> State:
-    """Initial states of all seeds, leaves [S, ...]; seed s starts from key(s)."""
-    keys_S = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
-    init = functools.partial(methods.get(config.method).init, config=config)
-    return jax.jit(jax.vmap(init))(keys_S)
 
 
 def step_on_fresh_data(
     state: State, axis_name: str | None, *, config: Config, num_devices: int = 1
 ) -> tuple[State, Any]:
     """Draws this step's batch from the mixture and takes one training step."""
-    key = jax.random.fold_in(jax.random.fold_in(state.key, _DATA), state.step)
+    key = jax.random.fold_in(jax.random.fold_in(state.key, experiment.DATA), state.step)
     x_BX = mixtures.sample(
         mixtures.get(config.dataset),
         key,
@@ -91,7 +42,7 @@ def draw(state: State, *, config: Config, num_samples: int) -> jax.Array:
     sample = functools.partial(
         methods.get(config.method).sample, config=config, num_samples=num_samples
     )
-    fold_in = functools.partial(jax.random.fold_in, data=_EVALUATION)
+    fold_in = functools.partial(jax.random.fold_in, data=experiment.EVALUATION)
     return jax.vmap(lambda s: sample(s, fold_in(s.key)))(state)
 
 
@@ -105,17 +56,18 @@ def score(x_SNX: jax.Array, dataset: str) -> dict[str, jax.Array]:
 def oracle(dataset: str, num_samples: int, repeats: int = 5) -> dict[str, np.ndarray]:
     """What true samples score: the floor of every table. Figures [repeats]."""
     mixture = mixtures.get(dataset)
-    keys_S = jax.random.split(jax.random.key(_EVALUATION), repeats)
+    keys_S = jax.random.split(jax.random.key(experiment.EVALUATION), repeats)
     x_SNX = jax.vmap(lambda key: mixtures.sample(mixture, key, num_samples))(keys_S)
     return jax.tree.map(np.asarray, score(x_SNX, dataset))
 
 
-def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None:
+def check(
+    runs: Sequence[tuple[pathlib.Path, Config]], options: experiment.Options
+) -> None:
     """Refuses, before any work, runs that could not be carried out.
 
     Raises:
-      InputError: for a batch that the devices do not divide, a size that is not the
-        dataset's, or a work directory that cannot be written or holds another run.
+      InputError: for a size that is not the dataset's; see `experiment.check`.
     """
     for workdir, config in runs:
         size = mixtures.get(config.dataset).size
@@ -124,14 +76,15 @@ def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None
                 f"--data_size={config.data_size}: {config.dataset} has {size} "
                 "dimensions; leave the flag out"
             )
-        parallel.check(options.parallel, config.batch_size, len(jax.devices()))
-        identity = dataclasses.asdict(config)
-        identity |= {"seeds": options.seeds, "first_seed": options.first_seed}
-        checkpoint.claim(workdir, identity)
+        experiment.check(workdir, config, options)
 
 
 def run(
-    config: Config, options: Options, workdir: pathlib.Path, *, gif: bool = False
+    config: Config,
+    options: experiment.Options,
+    workdir: pathlib.Path,
+    *,
+    gif: bool = False,
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Trains all seeds, resuming what the work directory holds, and records it.
 
@@ -149,46 +102,20 @@ def run(
       InputError: for a configuration that cannot run, before anything is written.
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
-    devices = jax.devices()
     check([(workdir, config)], options)
-    splits = {"none": 1, "jit": 1, "pmap": len(devices)}[options.parallel]
+    splits = {"none": 1, "jit": 1, "pmap": len(jax.devices())}[options.parallel]
     step = functools.partial(step_on_fresh_data, config=config, num_devices=splits)
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
-    interval = options.interval or max(1, config.steps // 50)
-    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
-    resumed_step, state = checkpoints.restore(init_seeds(seeds, config))
-    log = records.MetricsLog(workdir, resumed_step)
-    clock = [time.perf_counter()]
     frames: list[tuple[str, np.ndarray]] = []
 
-    def report(done: int, state: State, losses: dict[str, np.ndarray]) -> str:
+    def report(done: int, state: State) -> tuple[dict[str, np.ndarray], str]:
         x_SNX = draw(state, config=config, num_samples=options.samples)
         figures = jax.tree.map(np.asarray, score(x_SNX, config.dataset))
         del figures["histogram"]
         if gif:
             frames.append((f"step {done}", np.asarray(x_SNX[0])))
-        figures |= {name: values.mean(axis=1) for name, values in losses.items()}
-        clock.append(time.perf_counter())
-        log.write(done, clock[-1] - clock[-2], figures)
-        return _words(figures)
+        return figures, _words(figures)
 
-    try:
-        state, failures = loop.train(
-            state,
-            resumed_step,
-            functools.partial(
-                parallel.run_steps, step, mode=options.parallel, devices=devices
-            ),
-            steps=config.steps,
-            interval=interval,
-            save_every=options.save_every,
-            checkpoints=checkpoints,
-            report=report,
-            name=f"{config.dataset} {config.method}",
-        )
-    finally:
-        checkpoints.close()
-        log.close()
+    state, failures = experiment.train(config, options, workdir, step, report)
     x_SNX = np.asarray(draw(state, config=config, num_samples=options.samples))
     record = make_record(config, options, x_SNX, failures, workdir)
     plane_SN2 = np.stack([project(x_NX, config.dataset) for x_NX in x_SNX])
@@ -249,7 +176,7 @@ def draw_figures(config: Config, workdir: pathlib.Path, x_SNX: np.ndarray) -> No
 
 def make_record(
     config: Config,
-    options: Options,
+    options: experiment.Options,
     x_SNX: np.ndarray,
     failures: dict[int, str],
     workdir: pathlib.Path,
@@ -257,28 +184,16 @@ def make_record(
     """One run's results and all that is needed to repeat them, as JSON values."""
     figures = jax.tree.map(np.asarray, score(x_SNX, config.dataset))
     true = oracle(config.dataset, options.samples)
-    whole = [s for s in range(options.seeds) if s not in failures]
     names = [n for n in metrics.FIGURES if n in figures]
+    seeds = experiment.by_seed(figures, names, options, failures)
+    for s, seed in enumerate(seeds["per_seed"]):
+        seed["histogram"] = [records.number(p) for p in figures["histogram"][s]]
     return {
         **records.provenance(),
         "config": dataclasses.asdict(config),
         "options": dataclasses.asdict(options),
         "wall_seconds": sum(r["seconds"] for r in records.read_metrics(workdir)),
-        "per_seed": [
-            {
-                "seed": options.first_seed + s,
-                **{n: records.number(figures[n][s]) for n in names},
-                "histogram": [records.number(p) for p in figures["histogram"][s]],
-                **({"failed": failures[s]} if s in failures else {}),
-            }
-            for s in range(options.seeds)
-        ],
-        # Over the seeds that stayed finite; std is the sample's (n - 1).
-        "mean": {n: records.number(figures[n][whole].mean()) for n in names},
-        "std": {
-            n: records.number(figures[n][whole].std(ddof=1)) if len(whole) > 1 else None
-            for n in names
-        },
+        **seeds,
         "oracle": {n: records.number(true[n].mean()) for n in names},
         "published": published.MIXTURES.get(config.dataset, {}).get(
             config.method.split("_")[0]

@@ -132,6 +132,23 @@ def claim(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
         ) from error
 
 
+def claimed(workdir: pathlib.Path) -> dict[str, Any]:
+    """The identity of the run that a work directory holds.
+
+    Raises:
+      InputError: if it holds none.
+    """
+    path = workdir / "config.json"
+    try:
+        identity = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise errors.InputError(
+            f"{workdir} is not a run's work directory: {path.name} cannot be read "
+            f"({error})"
+        ) from error
+    return identity
+
+
 def _compare(path: pathlib.Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     names = sorted(set(theirs) | set(ours))
     differing = [n for n in names if theirs.get(n) != ours.get(n)]

@@ -48,7 +48,12 @@ def check(mode: str, batch_size: int, num_devices: int) -> None:
 
 
 def run_steps(
-    step: Step, num_steps: int, *, mode: str, devices: Sequence[jax.Device]
+    step: Step,
+    num_steps: int,
+    *,
+    mode: str,
+    devices: Sequence[jax.Device],
+    data: Any = None,
 ) -> Callable[[Any], tuple[Any, Any]]:
     """Compiles `num_steps` steps of all seeds into one program.
 
@@ -59,6 +64,8 @@ def run_steps(
         "jit": every batch is split over the devices, by NamedSharding and the
         compiler; "pmap": the same by jax.pmap, the step calling pmean itself.
       devices: what to run on.
+      data: arrays that every step reads, copied to each device once; the step then
+        takes them as its first argument.
 
     Returns:
       A function of the state of all seeds, leaves [S, ...]. It returns the new state
@@ -68,9 +75,11 @@ def run_steps(
 
     devices = list(devices)
 
-    def one_seed(state, axis_name=None):
+    def one_seed(state, data, axis_name=None):
+        bound = step if data is None else functools.partial(step, data)
+
         def body(carry, _):
-            return step(carry, axis_name)
+            return bound(carry, axis_name)
 
         new, metrics = jax.lax.scan(body, state, length=num_steps)
         ok = _all_finite(metrics) & _all_finite(new)
@@ -79,38 +88,41 @@ def run_steps(
     mesh = jax.sharding.Mesh(np.asarray(devices), (BATCH_AXIS,))
     everywhere = NamedSharding(mesh, P())
     if mode == "pmap":
-        run = jax.vmap(functools.partial(one_seed, axis_name=BATCH_AXIS))
+        run = functools.partial(one_seed, axis_name=BATCH_AXIS)
         mapped = jax.pmap(
-            lambda state, _: run(state),
+            lambda state, data, _: jax.vmap(run, (0, None))(state, data),
             BATCH_AXIS,
-            in_axes=(None, 0),
+            in_axes=(None, None, 0),
             out_axes=None,
             devices=devices,
         )
         # pmap wants one argument with a device axis; a state placed as it leaves
         # pmap is not compiled for again.
         axis = np.zeros(len(devices))
-        return lambda state: mapped(jax.device_put(state, everywhere), axis)
+        data = jax.device_put(data, everywhere)
+        return lambda state: mapped(jax.device_put(state, everywhere), data, axis)
     if mode == "jit":
-        run = jax.jit(jax.vmap(one_seed), out_shardings=everywhere)
+        run = jax.jit(jax.vmap(one_seed, (0, None)), out_shardings=everywhere)
+        data = jax.device_put(data, everywhere)
 
         def run_in_mesh(state):
             with jax.set_mesh(mesh):
-                return run(jax.device_put(state, everywhere))
+                return run(jax.device_put(state, everywhere), data)
 
         return run_in_mesh
-    return _over_devices(jax.vmap(one_seed), devices)
+    return _over_devices(jax.vmap(one_seed, (0, None)), devices, data)
 
 
 def _over_devices(
-    run: Callable[[Any], Any], devices: list[jax.Device]
+    run: Callable[[Any, Any], Any], devices: list[jax.Device], data: Any
 ) -> Callable[[Any], Any]:
     """Gives each device an equal share of the seeds, repeating the last as padding.
 
     Shares are cut and joined outside the compiled program: inside, they would be
     collectives, and a device kept waiting for 40 s at one aborts the process.
     """
-    compiled: dict[int, Callable[[Any], Any]] = {}
+    compiled: dict[int, Callable[[Any, Any], Any]] = {}
+    copies: dict[int, Any] = {}  # of the data, by number of seeds
 
     # One program for all arrays: sharding an array by device_put queues one for each
     # of its pieces, hundreds in all, and XLA's CPU client has been seen to hang there.
@@ -133,11 +145,12 @@ def _over_devices(
                 jax.shard_map(
                     run,
                     mesh=mesh,
-                    in_specs=P(SEED_AXIS),
+                    in_specs=(P(SEED_AXIS), P()),
                     out_specs=P(SEED_AXIS),
                     check_vma=False,
                 )
             )
+            copies[seeds] = jax.device_put(data, NamedSharding(mesh, P()))
         state = jax.device_put(state, used[0])
         index = np.minimum(np.arange(share * len(used)), seeds - 1)
         shares = [
@@ -151,7 +164,7 @@ def _over_devices(
             ),
             *shares,
         )
-        result = compiled[seeds](padded)
+        result = compiled[seeds](padded, copies[seeds])
         parts = [
             jax.tree.map(lambda a, i=i: a.addressable_shards[i].data, result)
             for i in range(len(used))

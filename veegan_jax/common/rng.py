@@ -56,9 +56,22 @@ def index(
     """
     first_row = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
     count = jax.lax.iota(jnp.uint32, rows) + jnp.uint32(first_row)
-    word, _ = _blocks(key, count)
-    choice = (word % jnp.uint32(num_choices)).astype(jnp.int32)
-    return parallel.shard_rows(choice)
+    return parallel.shard_rows(index_at(key, count, num_choices))
+
+
+def index_at(key: jax.Array, position: jax.Array, num_choices: int) -> jax.Array:
+    """Entries of an endless list of uniform integers in [0, num_choices).
+
+    Args:
+      key: one typed threefry key; it is the list.
+      position: which entries, integers of any shape.
+      num_choices: the number of choices; the bias is below num_choices / 2**32.
+
+    Returns:
+      int32, in the shape of `position`.
+    """
+    word, _ = _blocks(key, position.astype(jnp.uint32))
+    return (word % jnp.uint32(num_choices)).astype(jnp.int32)
 
 
 def _blocks(key: jax.Array, count: jax.Array) -> list[jax.Array]:

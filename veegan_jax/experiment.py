@@ -1,0 +1,228 @@
+"""What every experiment shares: options, initial states, resumable training.
+
+Dimension key: S seeds.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from veegan_jax import methods
+from veegan_jax.common import checkpoint, errors, loop, parallel, records
+from veegan_jax.config import PRESETS, Config
+from veegan_jax.state import State
+
+# Uses of a state's key other than the steps', which fold in 0, 1, 2, ...
+DATA, EVALUATION = 2**32 - 1, 2**32 - 2
+
+Report = Callable[[int, State], tuple[dict[str, np.ndarray], str]]
+
+
+def option(default: Any, text: str, group: str = "run") -> Any:
+    """A field of `Options` that is also a flag."""
+    metadata = {"group": group, "help": text}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Where and how to run: nothing here changes a seed's numbers but rounding."""
+
+    preset: str = option("quick", f"start from: {', '.join(PRESETS)}", "main")
+    seeds: int = option(5, "independent runs, all in one program")
+    first_seed: int = option(0, "seeds are first_seed, first_seed + 1, ...")
+    samples: int = option(2500, "generated samples to score, per seed")
+    parallel: str = option(
+        "none", "none: seeds spread over devices; jit or pmap: each batch split"
+    )
+    interval: int = option(0, "steps between evaluations; 0: a fiftieth of the run")
+    save_every: float = option(30.0, "seconds between checkpoints")
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "samples"):
+            if getattr(self, name) < 1:
+                raise errors.InputError(
+                    f"--{name}={getattr(self, name)} must be at least 1"
+                )
+        if self.first_seed < 0:
+            raise errors.InputError(
+                f"--first_seed={self.first_seed} must be at least 0"
+            )
+        if self.interval < 0:
+            raise errors.InputError(f"--interval={self.interval} must be at least 0")
+        if self.parallel not in parallel.MODES:
+            raise errors.InputError(
+                f"--parallel={self.parallel!r} must be one of "
+                f"{', '.join(parallel.MODES)}"
+            )
+
+    def seed_numbers(self) -> range:
+        """The seeds of the run."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+
+def check(workdir: pathlib.Path, config: Config, options: Options) -> None:
+    """Refuses, before any work, a run that could not be carried out.
+
+    Raises:
+      InputError: for a batch that the devices do not divide into whole packs, or a
+        work directory that cannot be written or holds another run.
+    """
+    devices = len(jax.devices())
+    parallel.check(options.parallel, config.batch_size, devices)
+    if options.parallel != "none" and config.batch_size % (devices * config.pack):
+        raise errors.InputError(
+            f"--batch_size={config.batch_size} does not divide into packs of "
+            f"{config.pack} on {devices} devices; give a multiple of "
+            f"{devices * config.pack}"
+        )
+    identity = dataclasses.asdict(config)
+    identity |= {"seeds": options.seeds, "first_seed": options.first_seed}
+    checkpoint.claim(workdir, identity)
+
+
+def init_seeds(seeds: Sequence[int], config: Config) -> State:
+    """Initial states of all seeds, leaves [S, ...]; seed s starts from key(s)."""
+    keys_S = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
+    init = functools.partial(methods.get(config.method).init, config=config)
+    options = None
+    if config.image_size and jax.default_backend() == "cpu":
+        # Random kernels by the dozen: 40 s of LLVM for a program of milliseconds. The
+        # mixtures' takes seconds, and their records rest on its very rounding.
+        options = {
+            "xla_backend_optimization_level": 0,
+            "xla_llvm_disable_expensive_passes": True,
+        }
+    return jax.jit(jax.vmap(init), compiler_options=options)(keys_S)
+
+
+def train(
+    config: Config,
+    options: Options,
+    workdir: pathlib.Path,
+    step: parallel.Step,
+    report: Report,
+    *,
+    data: Any = None,
+    interval: int = 0,
+) -> tuple[State, dict[int, str]]:
+    """Trains all seeds, going on from what the work directory holds.
+
+    Args:
+      config: what to train.
+      options: how to run it.
+      workdir: gets checkpoints, metrics.jsonl and TensorBoard events.
+      step: draws a batch and takes one training step.
+      report: (steps taken, state) -> figures [S] to log, and words for the bar.
+      data: see `parallel.run_steps`.
+      interval: steps between reports; 0: as the options say.
+
+    Returns:
+      The final states and the seeds that diverged, as `loop.train` does.
+
+    Raises:
+      loop.Interrupted, loop.NonFinite: see `loop.train`.
+    """
+    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
+    like = init_seeds(options.seed_numbers(), config)
+    resumed_step, state = checkpoints.restore(like)
+    log = records.MetricsLog(workdir, resumed_step)
+    clock = [time.perf_counter()]
+
+    def report_and_log(done, state, losses):
+        figures, words = report(done, state)
+        figures |= {name: values.mean(axis=1) for name, values in losses.items()}
+        clock.append(time.perf_counter())
+        log.write(done, clock[-1] - clock[-2], figures)
+        return words
+
+    try:
+        return loop.train(
+            state,
+            resumed_step,
+            functools.partial(
+                parallel.run_steps,
+                step,
+                mode=options.parallel,
+                devices=jax.devices(),
+                data=data,
+            ),
+            steps=config.steps,
+            interval=interval or options.interval or max(1, config.steps // 50),
+            save_every=options.save_every,
+            checkpoints=checkpoints,
+            report=report_and_log,
+            name=f"{config.dataset} {config.method}",
+        )
+    finally:
+        checkpoints.close()
+        log.close()
+
+
+def restore(workdir: pathlib.Path) -> tuple[Config, range, int, State]:
+    """A finished or interrupted run, from its work directory alone.
+
+    Returns:
+      Its configuration, its seeds, the steps taken and the states [S, ...].
+
+    Raises:
+      InputError: if it holds no run, or one without a checkpoint.
+    """
+    identity = checkpoint.claimed(workdir)
+    seeds = identity.pop("seeds"), identity.pop("first_seed")
+    names = {field.name for field in dataclasses.fields(Config)}
+    if set(identity) != names:
+        raise errors.InputError(
+            f"{workdir / 'config.json'} was written by another version: its fields "
+            f"differ in {', '.join(sorted(set(identity) ^ names))}; train again"
+        )
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in identity.items()}
+    config = Config(**values)
+    seeds = range(seeds[1], seeds[1] + seeds[0])
+    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
+    try:
+        done, state = checkpoints.restore(init_seeds(seeds, config))
+    finally:
+        checkpoints.close()
+    if not done:
+        raise errors.InputError(f"{workdir} holds no checkpoint yet; train it first")
+    return config, seeds, done, state
+
+
+def by_seed(
+    figures: dict[str, np.ndarray],
+    names: Sequence[str],
+    options: Options,
+    failures: dict[int, str],
+) -> dict[str, Any]:
+    """The part of a record that tells of the seeds: each, their mean and spread.
+
+    Args:
+      figures: [S] each.
+      names: those to keep.
+      options: the run's.
+      failures: seeds that diverged, by index; left out of mean and spread.
+    """
+    whole = [s for s in range(options.seeds) if s not in failures]
+    return {
+        "per_seed": [
+            {
+                "seed": seed,
+                **{n: records.number(figures[n][s]) for n in names},
+                **({"failed": failures[s]} if s in failures else {}),
+            }
+            for s, seed in enumerate(options.seed_numbers())
+        ],
+        "mean": {n: records.number(figures[n][whole].mean()) for n in names},
+        # The sample's (n - 1).
+        "std": {
+            n: records.number(figures[n][whole].std(ddof=1)) if len(whole) > 1 else None
+            for n in names
+        },
+    }
