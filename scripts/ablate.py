@@ -3,11 +3,13 @@
     python scripts/ablate.py --dataset=ring
     python scripts/ablate.py --dataset=high_dim --seeds=2
     python scripts/ablate.py --dataset=grid --preset=best --seeds=2 --only="longer run"
+    python scripts/ablate.py --dataset=stacked_mnist --seeds=2
 
 Seeds start at 100, apart from those of the tables. Each variant is a run of
-train_synthetic.py with the flags shown, resumable, in
-runs/ablation/PRESET/DATASET/VARIANT; on two CPU cores the three take about 10, 10 and
-5 minutes. `make_tables.py --add_ablations=...` keeps them.
+train_synthetic.py or train_stacked_mnist.py with the flags shown, resumable, in
+runs/ablation/PRESET/DATASET/VARIANT; on two CPU cores the mixtures take about 10, 10
+and 5 minutes, Stacked MNIST half an hour. `make_tables.py --add_ablations=...` keeps
+them.
 """
 
 import pathlib
@@ -15,10 +17,12 @@ import pathlib
 from absl import flags
 
 from veegan_jax import config as configs
-from veegan_jax import experiment, synthetic
+from veegan_jax import config_images, experiment, stacked, synthetic
 from veegan_jax.common import errors, parallel, program, records
 
-DATASET = flags.DEFINE_string("dataset", "ring", "which mixture")
+DATASET = flags.DEFINE_string(
+    "dataset", "ring", f"one of {', '.join((*configs.DATASETS, *config_images.SIZES))}"
+)
 PRESET = flags.DEFINE_string("preset", "quick", "configuration to start from")
 SEEDS = flags.DEFINE_integer("seeds", 5, "seeds per variant, from 100")
 ONLY = flags.DEFINE_list("only", [], "ingredients to take out (default: each)")
@@ -39,23 +43,29 @@ def select(variants: dict[str, dict], names: list[str]) -> dict[str, dict]:
 
 
 def main() -> None:
-    options = experiment.Options(preset=PRESET.value, seeds=SEEDS.value, first_seed=100)
-    config = configs.preset(PRESET.value, "veegan_plus", DATASET.value)
+    images = DATASET.value in config_images.SIZES
+    presets = config_images if images else configs
+    values = dict(preset=PRESET.value, seeds=SEEDS.value, first_seed=100)
+    options = stacked.Options(**values) if images else experiment.Options(**values)
+    config = presets.preset(PRESET.value, "veegan_plus", DATASET.value)
     parallel.use_cpu_cores(CPU_DEVICES.value)
     base = pathlib.Path(WORKDIR.value) / PRESET.value / DATASET.value
-    variants = select(configs.ablations(config), ONLY.value)
+    variants = select(presets.ablations(config), ONLY.value)
     runs = []
     for name, changes in variants.items():
-        changed = configs.preset(PRESET.value, "veegan_plus", DATASET.value, **changes)
+        changed = presets.preset(PRESET.value, "veegan_plus", DATASET.value, **changes)
         runs.append((base / name.replace(" ", "_"), changed))
-    synthetic.check(runs, options)
+    (stacked if images else synthetic).check(runs, options)
     rows = {}
     for (path, changed), (name, changes) in zip(runs, variants.items(), strict=True):
-        rows[name], _ = synthetic.run(changed, options, path)
+        if images:
+            rows[name] = stacked.run(changed, options, path)
+        else:
+            rows[name], _ = synthetic.run(changed, options, path)
         about = {"without": name, "changes": changes}
         records.write(path / "ablation.json", about | rows[name])
     print(f"\n{DATASET.value}, {PRESET.value}, each row without:\n")
-    print(synthetic.table(DATASET.value, rows))
+    print(stacked.table(rows) if images else synthetic.table(DATASET.value, rows))
 
 
 if __name__ == "__main__":

@@ -96,8 +96,9 @@ def ablations(results: pathlib.Path) -> str:
     """What VEEGAN+ loses with each of its ingredients, dataset by dataset."""
     parts = []
     folders = (results / "ablation").glob("*")
+    titles = TITLES | {"stacked_mnist": "Stacked MNIST"}
     for folder in sorted(
-        folders, key=lambda f: list(TITLES).index(f.name.split("-")[1])
+        folders, key=lambda f: list(titles).index(f.name.split("-")[1])
     ):
         found = [json.loads(p.read_text()) for p in sorted(folder.glob("*.json"))]
         whole = [r for r in found if not r["changes"]]
@@ -107,8 +108,12 @@ def ablations(results: pathlib.Path) -> str:
         first = found[0]
         seeds = f"{len(first['per_seed'])} seeds from {first['options']['first_seed']}"
         parts.append(
-            f"### {TITLES[dataset]}, {preset}: {seeds}, `{first['command']}`\n\n"
-            + synthetic.table(dataset, rows)
+            f"### {titles[dataset]}, {preset}: {seeds}, `{first['command']}`\n\n"
+            + (
+                stacked.table(rows)
+                if dataset in stacked.DIGITS
+                else synthetic.table(dataset, rows)
+            )
         )
     return "\n\n".join(parts) or EMPTY
 
@@ -116,6 +121,8 @@ def ablations(results: pathlib.Path) -> str:
 def _quality(record: dict) -> float:
     """By the measure that true samples pass."""
     mean = record["mean"]
+    if "kl_uniform" in mean:
+        return -mean["kl_uniform"]
     return mean.get("calibrated", mean["high_quality"])
 
 

@@ -2,7 +2,7 @@
 
 `paper` is the full DCGAN; `quarter` and `half` are the set-up that does not saturate
 (Metz et al. 2017, appendix): a small pair, D with 1/4 or 1/2 of the channels. `quick`
-is that pair with all of D's channels, at a budget of minutes on two CPU cores.
+is the quarter at a budget of minutes on two CPU cores. `best` is for a GPU.
 """
 
 from typing import Any
@@ -86,16 +86,15 @@ def small(method: str, name: str) -> dict[str, Any]:
 
 
 def quick(method: str) -> dict[str, Any]:
-    """The small pair with a D of G's own size, large steps and a batch of 64."""
+    """The quarter pair, large steps, a batch of 64, and D alike for all but its z."""
     values = small(method, "quarter") | dict(
         steps=2000,
         batch_size=64,
         latent_size=64,
-        discriminator_widths=(8, 16, 32),
         learning_rate=1e-3,
         learning_rate_d=1e-3,
     )
-    return values | _variant(method, values)
+    return values | _variant(method, values) | {"joint_widths": (32,)}
 
 
 def best(method: str) -> dict[str, Any]:
@@ -106,11 +105,10 @@ def best(method: str) -> dict[str, Any]:
         generator_widths=(256, 128, 64, 32),
         reconstructor_widths=(32, 64, 128),
         discriminator_widths=(32, 64, 128),
-        joint_widths=(256,),
         schedule="cosine",
         ema=0.999,
     )
-    return values | _variant(method, values)
+    return values | _variant(method, values) | {"joint_widths": (256,)}
 
 
 def _variant(method: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -134,6 +132,18 @@ def _variant(method: str, values: dict[str, Any]) -> dict[str, Any]:
         }.get(method, algorithm_1)
     return {
         "ali": {"reconstructor_noise": values["latent_size"]},
-        "pacgan": {"pack": 4},
-        "gan": {"joint_widths": ()},
+        "pacgan": {"pack": 4, "joint_widths": ()},
     }.get(method, {"joint_widths": ()})
+
+
+def ablations(config: Config) -> dict[str, dict[str, Any]]:
+    """VEEGAN+'s ingredients: name -> the fields that take it out of `config`."""
+    return {
+        "everything": {},
+        "reconstruction": {"reconstruction_weight": 0.0},
+        "relativistic loss": {"relativistic": False},
+        "penalty": {"gamma": 0.0},
+        "fall of gamma": {"gamma_end": config.gamma},
+        "R left to the reconstruction": {"adversarial_reconstructor": True},
+        "Adam without momentum": {"beta1": 0.5},
+    }
