@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from veegan_jax import config_images, methods, networks
+from veegan_jax import config_images, experiment, methods, networks
 from veegan_jax.common import parallel
 from veegan_jax.networks import dcgan
 
@@ -38,8 +38,8 @@ def tiny(method, **changes):
 
 
 def init(config):
-    # Random kernels by the dozen compile slowly; one by one they are found again.
-    return methods.get(config.method).init(jax.random.key(0), config)
+    state = experiment.init_seeds([0], config)
+    return jax.tree.map(lambda leaf: leaf[0], state)
 
 
 def step(config):
@@ -154,7 +154,7 @@ def run(config, data, mode, devices):
             x_BHWC = jax.lax.dynamic_slice_in_dim(x_BHWC, first, size)
         return method.train_step(state, x_BHWC, config=config, axis_name=axis_name)
 
-    state = jax.tree.map(lambda leaf: leaf[None], init(config))
+    state = experiment.init_seeds([0], config)
     many = parallel.run_steps(step, 2, mode=mode, devices=devices, data=data)
     new, metrics = many(state)
     return jax.tree.map(np.asarray, (new.params, new.batch_stats, metrics))

@@ -82,7 +82,7 @@ _DIRS = ("whole", "part")
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--method=vae", "unknown method 'vae': one of gan, ali"),
+        ("--method=vae", "unknown method 'vae': one of gan, pacgan, ali"),
         ("--dataset=cube", "unknown dataset 'cube': one of ring, grid, high_dim"),
         ("--preset=fast", "unknown preset 'fast': one of quick, paper, best"),
         ("--data_size=3", "--data_size=3: ring has 2 dimensions"),

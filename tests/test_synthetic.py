@@ -206,7 +206,9 @@ def test_unknown_names_list_the_valid_ones():
         configs.preset("fast", "gan", "ring")
     with pytest.raises(ValueError, match=r"unknown dataset 'cube': one of ring, grid"):
         configs.preset("quick", "gan", "cube")
-    with pytest.raises(ValueError, match=r"unknown method 'vae': one of gan, ali"):
+    with pytest.raises(
+        ValueError, match=r"unknown method 'vae': one of gan, pacgan, ali"
+    ):
         methods.get("vae")
     with pytest.raises(ValueError, match=r"--parallel='all' must be one of none, jit"):
         experiment.Options(parallel="all")

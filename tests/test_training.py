@@ -62,7 +62,9 @@ def test_presets_of_the_variants_change_what_their_names_say():
 
 
 def test_the_registry_answers_and_refuses():
-    with pytest.raises(ValueError, match="unknown method 'wgan': one of gan, pacgan, ali"):
+    with pytest.raises(
+        ValueError, match="unknown method 'wgan': one of gan, pacgan, ali"
+    ):
         methods.get("wgan")
     functions = {"init": None, "train_step": None, "sample": None}
     mine = types.SimpleNamespace(**functions)
