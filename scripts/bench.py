@@ -31,16 +31,14 @@ numbers for FLOPs.) The peak is the best rate, in either library, of a product o
 """
 
 import functools
-import importlib.util
 import os
 import pathlib
-import resource
 import statistics
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import bench_timing as timing
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,8 +66,6 @@ REPEATS = flags.DEFINE_integer("repeats", 5, "measurements of each figure")
 MIN_SECONDS = flags.DEFINE_float("min_seconds", 0.8, "length of a measurement")
 OUTPUT = flags.DEFINE_string("output", "runs/bench.json", "where the record goes")
 TORCH = flags.DEFINE_bool("torch", True, "compare with PyTorch")
-
-Runner = tuple[Callable[[], None], int]  # trains on and waits; steps of all seeds
 
 
 def cases(names: Sequence[str], presets: Sequence[str]) -> list[tuple[str, Config]]:
@@ -114,45 +110,17 @@ def flops_per_step(config: Config) -> int:
     return flops.of_products(jax.jit(step).lower(state).as_text())
 
 
-def jax_runner(config: Config, seeds: int, num_steps: int) -> tuple[Runner, float]:
+def jax_runner(
+    config: Config, seeds: int, num_steps: int
+) -> tuple[timing.Runner, float]:
     """Compiles num_steps steps of all seeds, placed as `synthetic.run` places them.
 
     Returns:
       A runner, which goes on from where it stopped, and the seconds to compile it.
     """
-    run_steps = parallel.run_steps(
-        functools.partial(synthetic.step_on_fresh_data, config=config),
-        num_steps,
-        mode="none",
-        devices=jax.devices(),
-    )
-    state = jax.block_until_ready(experiment.init_seeds(range(seeds), config))
-
-    def run() -> None:
-        nonlocal state
-        state, metrics = run_steps(state)
-        jax.block_until_ready((state, metrics))
-
-    first, later = seconds(run), seconds(run)
-    return (run, num_steps * seeds), max(0.0, first - later)
-
-
-def seconds(run: Callable[[], None]) -> float:
-    """How long one call takes."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def rate(runner: Runner, min_seconds: float) -> float:
-    """Steps per second over at least min_seconds of whole calls."""
-    run, steps = runner
-    time.sleep(0.1)  # the other library's threads spin for a while before they sleep
-    calls, elapsed = 0, 0.0
-    while elapsed < min_seconds or not calls:
-        elapsed += seconds(run)
-        calls += 1
-    return calls * steps / elapsed
+    step = functools.partial(synthetic.step_on_fresh_data, config=config)
+    state = experiment.init_seeds(range(seeds), config)
+    return timing.jax_runner(step, state, num_steps)
 
 
 def matmul_rate(torch_device: str | None) -> dict[str, float]:
@@ -169,19 +137,9 @@ def matmul_rate(torch_device: str | None) -> dict[str, float]:
 
         runs["torch"] = (bench_torch.matmul(torch_device, MATMUL_SIZE), 1)
     return {
-        name: count * work / min(seconds(run) for _ in range(8))
+        name: count * work / min(timing.seconds(run) for _ in range(8))
         for name, (run, count) in runs.items()
     }
-
-
-def memory() -> dict[str, float]:
-    """The largest memory so far, in MiB: of the process and, on a GPU, of JAX there."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
-    device = jax.devices()[0].memory_stats() or {}
-    if "peak_bytes_in_use" in device:
-        peak["device"] = device["peak_bytes_in_use"] / 2**20
-    return peak
 
 
 def measure(
@@ -225,10 +183,7 @@ def measure(
     for count in seeds:
         num_steps = max(10, min(2000, int(work_per_call / (per_step * count))))
         ours[count], compile_seconds[count] = jax_runner(config, count, num_steps)
-    rates = {name: [] for name in [*ours, *theirs]}
-    for _ in range(repeats):
-        for name, runner in (ours | theirs).items():
-            rates[name].append(rate(runner, min_seconds))
+    rates = timing.rates(ours | theirs, repeats, min_seconds)
     return [
         {
             "method": config.method,
@@ -239,7 +194,7 @@ def measure(
             "compile_seconds": compile_seconds[count],
             "jax_steps_per_second": rates[count],
             "torch_steps_per_second_by_threads": {n: rates[n] for n in theirs},
-            "peak_memory_so_far_mib": memory(),
+            "peak_memory_so_far_mib": timing.memory(),
             **shared,
         }
         for count in seeds
@@ -273,17 +228,15 @@ def summarise(rows: list[dict[str, Any]], peak: float) -> str:
         cells = ["", "", ""]
         by_threads = row["torch_steps_per_second_by_threads"]
         if by_threads:
-            threads = max(by_threads, key=lambda n: statistics.median(by_threads[n]))
+            threads = timing.fastest(by_threads)
             theirs = by_threads[threads]
             row["torch_threads"] = int(threads)
             row["torch_median"] = statistics.median(theirs)
             row["torch_of_peak"] = row["torch_median"] * row["flops_per_step"] / peak
-            row["ratio"] = row["jax_median"] / row["torch_median"]
-            turns = [a / b for a, b in zip(ours, theirs, strict=True)]
-            row["ratio_range"] = [min(turns), max(turns)]
+            row |= timing.ratio(ours, theirs)
             cells = [
                 f"{row['torch_median']:.4g} ({threads})",
-                f"{row['ratio']:.2f} ({min(turns):.2f} to {max(turns):.2f})",
+                "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"]),
                 f"{100 * row['torch_of_peak']:.1f} %",
             ]
         lines.append(
@@ -302,31 +255,6 @@ def summarise(rows: list[dict[str, Any]], peak: float) -> str:
     return records.table(header, lines)
 
 
-def set_up_torch() -> tuple[str, str]:
-    """Chooses PyTorch's device; returns it and PyTorch's version.
-
-    Raises:
-      InputError: if PyTorch is missing, or cannot use the GPU that JAX uses.
-    """
-    if importlib.util.find_spec("torch") is None:
-        raise errors.InputError(
-            "PyTorch is missing: pip install -e '.[bench]', or give --notorch"
-        )
-    import torch
-
-    device = "cpu" if jax.default_backend() == "cpu" else "cuda"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise errors.InputError(
-            f"JAX runs on {jax.default_backend()}, and PyTorch has no CUDA: install "
-            "PyTorch for it, or give --notorch"
-        )
-    torch.manual_seed(0)
-    torch.set_num_threads(parallel.cpu_cores())
-    if device == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32, which is JAX's default
-    return device, torch.__version__
-
-
 def main() -> None:
     if REPEATS.value < 1:
         raise errors.InputError(f"--repeats={REPEATS.value} must be at least 1")
@@ -339,7 +267,7 @@ def main() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     parallel.use_cpu_cores(parallel.cpu_cores())
     start = time.perf_counter()
-    device, version = set_up_torch() if TORCH.value else (None, None)
+    device, version = timing.set_up_torch() if TORCH.value else (None, None)
     peaks = [matmul_rate(device)]
     rows = []
     for preset, config in plan:
@@ -363,13 +291,13 @@ def main() -> None:
         "wall_seconds": time.perf_counter() - start,
         "matmul_flops_per_second": peaks,
         "peak_flops_per_second": peak,
-        "peak_memory_mib": memory(),
+        "peak_memory_mib": timing.memory(),
         "rows": rows,
     }
     records.write(output, record)
     print(f"\n{text}\n")
     print(f"{record['device']}; matmul peak {peak / 1e9:.4g} GFLOP/s", end="; ")
-    used = [f"{size:.0f} MiB of {kind}" for kind, size in memory().items()]
+    used = [f"{size:.0f} MiB of {kind}" for kind, size in timing.memory().items()]
     print(f"peak memory: {', '.join(used)}\nrecord: {output}")
 
 

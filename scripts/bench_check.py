@@ -7,7 +7,7 @@ Dimension key: B batch, X data dimensions.
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -46,8 +46,8 @@ def check(config: Config, device: str, warm_up: int = 30, steps: int = 3) -> flo
     """
     state = methods.get(config.method).init(jax.random.key(0), config)
     draw = bench_torch.make(config, device)
-    with _exact_products():
-        step = _step_on_given_noise(config)
+    with exact_products():
+        step = step_on_given_noise(config)
         for _ in range(warm_up):
             state, _ = step(state, *_to_jax(draw.data(), *draw.noise()))
         start = state
@@ -57,13 +57,13 @@ def check(config: Config, device: str, warm_up: int = 30, steps: int = 3) -> flo
             state, ours = step(state, *_to_jax(x_BX, *noise))
             theirs = peer.step(x_BX, *noise)
             if i == 0:
-                errors = _compare_losses(config, theirs, ours)
-    _compare_parameters(peer, start, state)
+                errors = compare_losses(config, theirs, ours)
+    compare_parameters(peer, start, state)
     return max(errors)
 
 
 @contextlib.contextmanager
-def _exact_products() -> Iterator[None]:
+def exact_products() -> Iterator[None]:
     """No TF32 in either library, on GPUs that have it."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -78,9 +78,10 @@ def _to_jax(*tensors: torch.Tensor) -> list[jax.Array]:
     return [jnp.asarray(a.cpu().numpy()) for a in tensors]
 
 
-def _compare_losses(
+def compare_losses(
     config: Config, theirs: bench_torch.Losses, ours: Any
 ) -> list[float]:
+    """The losses' relative errors; raises Mismatch above 1e-5; see `check`."""
     if set(theirs) != set(ours):
         raise Mismatch(f"{config.method}: losses {set(theirs)}, in JAX {set(ours)}")
     errors = []
@@ -94,7 +95,17 @@ def _compare_losses(
     return errors
 
 
-def _compare_parameters(peer: bench_torch.Peer, start: State, end: State) -> None:
+def compare_parameters(
+    peer: Any, start: State, end: State, tensors: Callable = bench_torch.tensors
+) -> None:
+    """Raises Mismatch unless a peer's parameters went where JAX's did; see `check`.
+
+    Args:
+      peer: after its steps.
+      start: of the JAX run, where the peer began.
+      end: of the JAX run.
+      tensors: turns a flax network's parameters into a list like the peer's.
+    """
     trees = {
         name: (network.parameters(), start.params[name], end.params[name])
         for name, network in peer.networks.items()
@@ -105,7 +116,7 @@ def _compare_parameters(peer: bench_torch.Peer, start: State, end: State) -> Non
         cpu = torch.device("cpu")
         there = torch.cat([p.detach().cpu().flatten() for p in theirs])
         origin, here = (
-            torch.cat([p.flatten() for p in bench_torch.tensors(tree, cpu)])
+            torch.cat([p.flatten() for p in tensors(tree, cpu)])
             for tree in (before, after)
         )
         # The mean, not the largest: where a gradient is 0 but for rounding (D's last
@@ -119,7 +130,7 @@ def _compare_parameters(peer: bench_torch.Peer, start: State, end: State) -> Non
 
 
 @functools.cache  # compiling is most of a check's time
-def _step_on_given_noise(config: Config) -> Any:
+def step_on_given_noise(config: Config) -> Any:
     """The JAX step as a function of (state, batch, *normals)."""
     train_step = methods.get(config.method).train_step
 

@@ -284,6 +284,55 @@ def speed(path: pathlib.Path) -> str:
     return f"{records.table(header, lines)}\n\n{about}"
 
 
+def speed_images(path: pathlib.Path) -> str:
+    """What bench_images.py measured: training, drawing and scoring, convolutions."""
+    if not path.exists():
+        return EMPTY
+    record = json.loads(path.read_text())
+    lines = []
+    for row in record["rows"]:
+        theirs = ["", ""]
+        if "ratio" in row:
+            theirs = [
+                f"{row['torch_images_per_second']:.4g} ({row['torch_variant']})",
+                "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"]),
+            ]
+        lines.append(
+            [
+                LABELS[row["method"]],
+                f"{row['preset']}, batch {row['batch_size']}",
+                f"{row['seeds']}",
+                f"{row['jax_images_per_second']:.4g}",
+                f"{row['jax_median']:.4g}",
+                *theirs,
+                f"{row['compile_seconds']:.0f}",
+            ]
+        )
+    header = ["", "sizes", "seeds", "images/s", "steps/s", "PyTorch's images/s"]
+    parts = [records.table([*header, "ratio (range)", "compile, s"], lines)]
+    names = {"draw": "samples drawn", "score": "samples scored"}
+    lines = [
+        [f"{names[row['what']]}{', ' * bool(row['preset'])}{row['preset']}"]
+        + [f"{row['median']:.4g}"]
+        for row in record["evaluation"]
+    ]
+    parts.append(records.table(["", "images/s"], lines))
+    for row in record["convolutions"]:
+        parts.append(
+            f"{LABELS[row['method']]}, {row['preset']}, one seed: "
+            "{:.1f} ({:.1f} to {:.1f}) times the steps/s that XLA's own "
+            "convolutions give.".format(row["ratio"], *row["ratio_range"])
+        )
+    torch = f"torch {record['torch']}, " if record["torch"] else ""
+    parts.append(
+        f"`{record['command']}`, commit {record['commit'][:10]}, {record['device']}, "
+        f"jax {record['versions']['jax']}, {torch}"
+        f"{record['wall_seconds'] / 60:.0f} minutes; peak memory "
+        f"{record['peak_memory_mib']['process']:.0f} MiB."
+    )
+    return "\n\n".join(parts)
+
+
 def draw(runs: Runs, results: pathlib.Path) -> None:
     """Side-by-side figures: each method's first seed over the truth, and density."""
     (results / "figures").mkdir(parents=True, exist_ok=True)
@@ -335,6 +384,7 @@ def main() -> None:
         tables[preset] = summary(present) if present else EMPTY
         tables[f"{preset}-details"] = details(present) if present else EMPTY
     tables["bench"] = speed(root / "results" / "bench.json")
+    tables["bench-images"] = speed_images(root / "results" / "bench_images.json")
     tables["ablation"] = ablations(root / "results")
     draw(runs, root / "results")
     tables |= stacked_tables(read_stacked(root / "results"), root / "results")

@@ -20,6 +20,7 @@ from veegan_jax.data import mixtures
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "scripts"))
 import bench  # a script, not part of a package
+import bench_timing as timing
 
 
 def tiny(method: str, **changes) -> configs.Config:
@@ -111,10 +112,10 @@ def test_cases_refuse_what_they_do_not_know(names, presets, message):
 
 
 def test_rate_counts_whole_calls_and_all_their_steps():
-    rate = bench.rate((lambda: time.sleep(0.02), 10), min_seconds=0.05)
+    rate = timing.rate((lambda: time.sleep(0.02), 10), min_seconds=0.05)
     assert 250 < rate <= 500  # 10 steps in 20 ms, or longer if the machine is busy
     calls = []
-    bench.rate((lambda: calls.append(1), 1), min_seconds=0.0)
+    timing.rate((lambda: calls.append(1), 1), min_seconds=0.0)
     assert len(calls) == 1
 
 
@@ -122,7 +123,7 @@ def test_jax_runner_continues_and_counts_every_seed():
     (run, steps), compile_seconds = bench.jax_runner(tiny("gan"), seeds=2, num_steps=4)
     assert steps == 8
     assert compile_seconds > 0
-    assert bench.seconds(run) < compile_seconds
+    assert timing.seconds(run) < compile_seconds
 
 
 def test_measure_and_summarise_without_torch():
@@ -173,9 +174,9 @@ def test_matmul_rate_is_positive(monkeypatch):
 
 
 def test_missing_torch_is_an_error_that_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(timing.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install -e '\.\[bench\]', or give --no"):
-        bench.set_up_torch()
+        timing.set_up_torch()
 
 
 @pytest.fixture
