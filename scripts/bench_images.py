@@ -2,13 +2,15 @@
 
     pip install -e '.[bench]'
     python scripts/bench_images.py
-        Every method's step with the quarter-size networks, and the GAN's at half and
-        at full size, too; one seed, and four spread over the CPU cores: about 10
-        minutes on two free cores, half of them compilation.
+        Every method's step with the quarter-size networks, one seed, and four spread
+        over the CPU cores; the GAN's at half and at full size, one seed. About 12
+        minutes on two free cores, most of them compilation.
     python scripts/bench_images.py --presets=paper --nocompile
         The full DCGAN alone, in three minutes.
+    python scripts/bench_images.py --seeds=1
+        Without the rows of four seeds: about 9 minutes.
     python scripts/bench_images.py --all_sizes
-        Every method at every size: for a GPU.
+        Every method, and the four seeds, at every size: for a GPU.
     python scripts/bench_images.py --tiny --repeats=1 --min_seconds=0
         Networks of a few channels, to try the program: its figures mean nothing.
 
@@ -61,8 +63,12 @@ WORK_PER_CALL = 5e10
 
 METHODS = flags.DEFINE_list("methods", list(NAMES), "what to measure")
 SIZES = flags.DEFINE_list("presets", list(PRESETS), "at which sizes")
-SEEDS = flags.DEFINE_list("seeds", ["1", "4"], "how many at once in JAX, row by row")
-ALL_SIZES = flags.DEFINE_bool("all_sizes", False, "every method at every size")
+SEEDS = flags.DEFINE_list(
+    "seeds",
+    ["1", "4"],
+    "how many at once in JAX, row by row; the first alone at half and paper",
+)
+ALL_SIZES = flags.DEFINE_bool("all_sizes", False, "all at every size")
 REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each figure")
 MIN_SECONDS = flags.DEFINE_float("min_seconds", 1.0, "length of a measurement")
 OUTPUT = flags.DEFINE_string(
@@ -173,7 +179,8 @@ def measure(
       bench_check.Mismatch: if the PyTorch step is not the JAX step.
     """
     num_steps = steps_per_call(config, digits_NHW, most_steps)
-    states = {count: experiment.init_seeds(range(count), config) for count in seeds}
+    every = experiment.init_seeds(range(max(seeds)), config)
+    states = {n: jax.tree.map(lambda a, n=n: a[:n], every) for n in seeds}
     theirs, shared = {}, {}
     if torch_device and config.method == "gan":
         import bench_images_torch
@@ -181,7 +188,7 @@ def measure(
         theirs, shared["relative_error"], shared["torch_compile"] = (
             bench_images_torch.variants(
                 config,
-                jax.tree.map(lambda a: a[0], states[seeds[0]]),
+                jax.tree.map(lambda a: a[0], every),
                 torch_device,
                 digits_NHW,
                 min(num_steps, 20),
@@ -338,12 +345,14 @@ def main() -> None:
     times = dict(repeats=REPEATS.value, min_seconds=MIN_SECONDS.value)
     digits_NHW = random_digits(plan[0][1])
     rows, convolutions = [], []
+    seeds = [int(n) for n in SEEDS.value]
     for preset, config in plan:
+        several = ALL_SIZES.value or preset == PRESETS[0]
         more = measure(
             preset,
             config,
             digits_NHW,
-            seeds=[int(n) for n in SEEDS.value],
+            seeds=seeds if several else seeds[:1],
             torch_device=device,
             compiled=COMPILE.value,
             most_steps=4 if tiny else 200,
@@ -355,7 +364,7 @@ def main() -> None:
         compiling = more[0][0].get("torch_compile")
         note = f"; torch.compile: {compiling}" if compiling else ""
         print(f"{elapsed:4.0f} s: {config.method}, {preset}{note}", flush=True)
-    scoring = evaluation(plan, 500 if tiny else 5000, **times)
+    scoring = evaluation(plan, 500 if tiny else 2000, **times)
     text = summarise(rows)
     record = {
         **records.provenance(),

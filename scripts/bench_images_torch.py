@@ -166,7 +166,7 @@ class GAN:
         self.restore(state)
         self.run_gradients: Callable = self.gradients
         if compiled:
-            # Else the gradients are no part of the program. Older ones lack it.
+            # Else gradients are no part of a program. Older versions lack the setting.
             torch._dynamo.config.trace_autograd_ops = True
             self.run_gradients = torch.compile(
                 self.gradients, fullgraph=True, dynamic=False
@@ -243,13 +243,21 @@ def _minimise(
     adam.step()
 
 
-def check(peer: GAN, state: State, warm_up: int = 10, steps: int = 4) -> float:
+def warm_up(peer: GAN, state: State, steps: int = 10) -> State:
+    """The state after an even number of JAX steps; why, `bench_check.check` tells."""
+    with bench_check.exact_products():
+        step = bench_check.step_on_given_noise(peer.config)
+        for _ in range(steps):
+            state, _ = step(state, *to_jax(peer.data(), peer.noise()))
+    return state
+
+
+def check(peer: GAN, start: State, steps: int = 4) -> float:
     """Trains peer and JAX side by side on the same weights, batches and noise.
 
     Args:
-      peer: begins anew where JAX is after the warm-up.
-      state: where JAX begins.
-      warm_up: steps that JAX takes first, an even number; see `bench_check.check`.
+      peer: begins anew where JAX begins.
+      start: where JAX begins, after a warm-up.
       steps: steps compared.
 
     Returns:
@@ -258,19 +266,16 @@ def check(peer: GAN, state: State, warm_up: int = 10, steps: int = 4) -> float:
     Raises:
       bench_check.Mismatch: if the two differ; see `bench_check.check`.
     """
-    config = peer.config
+    peer.restore(start)
+    state = start
     with bench_check.exact_products():
-        step = bench_check.step_on_given_noise(config)
-        for _ in range(warm_up):
-            state, _ = step(state, *to_jax(peer.data(), peer.noise()))
-        start = state
-        peer.restore(state)
+        step = bench_check.step_on_given_noise(peer.config)
         for i in range(steps):
             x_BCHW, z_BZ = peer.data(), peer.noise()
             state, ours = step(state, *to_jax(x_BCHW, z_BZ))
             theirs = peer.step(x_BCHW, z_BZ)
             if i == 0:
-                errors = bench_check.compare_losses(config, theirs, ours)
+                errors = bench_check.compare_losses(peer.config, theirs, ours)
     bench_check.compare_parameters(peer, start, state, tensors)
     return max(errors)
 
@@ -316,6 +321,7 @@ def variants(
     runners, errors, times = {}, [], {}
     for layout in LAYOUTS:
         peer = GAN(config, state, torch.device(device), digits_NHW, layout)
+        state = state if times else warm_up(peer, state)
         errors.append(check(peer, state))
         runners[layout] = run, _ = runner(peer, num_steps)
         start = time.perf_counter()

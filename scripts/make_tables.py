@@ -311,11 +311,10 @@ def speed_images(path: pathlib.Path) -> str:
     header = ["", "sizes", "seeds", "images/s", "steps/s", "PyTorch's images/s"]
     parts = [records.table([*header, "ratio (range)", "compile, s"], lines)]
     names = {"draw": "samples drawn", "score": "samples scored"}
-    lines = [
-        [f"{names[row['what']]}{', ' * bool(row['preset'])}{row['preset']}"]
-        + [f"{row['median']:.4g}"]
-        for row in record["evaluation"]
-    ]
+    lines = []
+    for row in record["evaluation"]:
+        size = f", {row['preset']}" if row["preset"] else ""
+        lines.append([names[row["what"]] + size, f"{row['median']:.4g}"])
     parts.append(records.table(["", "images/s"], lines))
     for row in record["convolutions"]:
         parts.append(
