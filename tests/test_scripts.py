@@ -86,6 +86,7 @@ _DIRS = ("whole", "part")
         ("--dataset=cube", "unknown dataset 'cube': one of ring, grid, high_dim"),
         ("--preset=fast", "unknown preset 'fast': one of quick, paper, best"),
         ("--data_size=3", "--data_size=3: ring has 2 dimensions"),
+        ("--image_size=8", "--image_size=8: ring has vectors, not images"),
         ("--steps=0", "--steps=0 must be at least 1"),
         ("--generator_widths=8,x", "--generator_widths=8,x must be positive whole"),
         ("--method_file=none.py", "--method_file=none.py: there is no such file"),

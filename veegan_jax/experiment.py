@@ -110,7 +110,7 @@ def train(
     report: Report,
     *,
     data: Any = None,
-    interval: int = 0,
+    reports: int = 50,
 ) -> tuple[State, dict[int, str]]:
     """Trains all seeds, going on from what the work directory holds.
 
@@ -121,7 +121,7 @@ def train(
       step: draws a batch and takes one training step.
       report: (steps taken, state) -> figures [S] to log, and words for the bar.
       data: see `parallel.run_steps`.
-      interval: steps between reports; 0: as the options say.
+      reports: how many, unless the options set an interval.
 
     Returns:
       The final states and the seeds that diverged, as `loop.train` does.
@@ -154,7 +154,7 @@ def train(
                 data=data,
             ),
             steps=config.steps,
-            interval=interval or options.interval or max(1, config.steps // 50),
+            interval=options.interval or max(1, config.steps // reports),
             save_every=options.save_every,
             checkpoints=checkpoints,
             report=report_and_log,

@@ -70,6 +70,11 @@ def check(
       InputError: for a size that is not the dataset's; see `experiment.check`.
     """
     for workdir, config in runs:
+        if config.image_size:
+            raise errors.InputError(
+                f"--image_size={config.image_size}: {config.dataset} has vectors, not "
+                "images; leave the flag out"
+            )
         size = mixtures.get(config.dataset).size
         if config.data_size != size:
             raise errors.InputError(

@@ -30,10 +30,12 @@ class BatchMoments(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         axes = tuple(range(x.ndim - 1))
-        moments = jnp.stack([x.mean(axes), jnp.square(x).mean(axes)])
+        # In bfloat16 the difference of the moments below would be lost to rounding.
+        exact = x.astype(jnp.float32)
+        moments = jnp.stack([exact.mean(axes), jnp.square(exact).mean(axes)])
         if self.axis_name is not None:
             moments = jax.lax.pmean(moments, self.axis_name)
-        mean, square = moments.astype(jnp.float32)
+        mean, square = moments
         scale *= jax.lax.rsqrt(square - mean**2 + 1e-5)
         shape = (1,) * (x.ndim - 1) + (-1,)
         bias = (bias - mean * scale).astype(x.dtype).reshape(shape)
