@@ -15,7 +15,7 @@ from absl import flags
 
 from veegan_jax import config as configs
 from veegan_jax import synthetic
-from veegan_jax.common import errors, plots, program, records
+from veegan_jax.common import arrays, errors, plots, program, records
 from veegan_jax.data import mixtures
 from veegan_jax.metrics import mixture as metrics
 
@@ -32,20 +32,7 @@ def load(path: pathlib.Path, size: int) -> np.ndarray:
     Raises:
       InputError: naming the file and what is wrong with it.
     """
-    try:
-        data = np.load(path, allow_pickle=False)
-        if isinstance(data, np.lib.npyio.NpzFile):
-            if len(data.files) != 1:
-                raise ValueError(f"holds {len(data.files)} arrays, not one")
-            data = data[data.files[0]]
-    except OSError as error:
-        raise errors.InputError(
-            f"{path} cannot be read: {error.strerror or error}"
-        ) from error
-    except ValueError as error:
-        raise errors.InputError(
-            f"{path} is not one .npy or .npz array: {error}"
-        ) from error
+    data = arrays.read(path)
     if data.ndim != 2 or data.shape[1] != size or not len(data):
         raise errors.InputError(
             f"{path} has shape {data.shape}; --dataset={DATASET.value} needs "

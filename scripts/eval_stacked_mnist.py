@@ -19,8 +19,8 @@ import numpy as np
 from absl import flags
 
 from veegan_jax.common import errors, plots, program, records
-from veegan_jax.data import images
-from veegan_jax.metrics import classifier as classifiers
+from veegan_jax.data import images, pixels, stacked_files
+from veegan_jax.metrics import classifier_files
 from veegan_jax.metrics import stacked as metrics
 
 DATASET = flags.DEFINE_string(
@@ -32,7 +32,7 @@ CLASSIFIER = flags.DEFINE_string(
 RANGE = flags.DEFINE_enum(
     "range",
     None,
-    list(metrics.RANGES),
+    list(stacked_files.RANGES),
     "of float pixels (default: -1,1 if any is negative)",
 )
 SAMPLES = flags.DEFINE_integer("samples", 26_000, "how many, from a work directory")
@@ -57,11 +57,12 @@ def main(name: str) -> None:
                 f"--{flag.name}={flag.value}: there is no such folder"
             )
     path = pathlib.Path(name)
-    x_NHW3 = from_run(path) if path.is_dir() else metrics.read(path, RANGE.value)
-    dataset = metrics.dataset_of(x_NHW3.shape, DATASET.value)
+    x_NHW3 = from_run(path) if path.is_dir() else stacked_files.read(path, RANGE.value)
+    dataset = stacked_files.dataset_of(x_NHW3.shape, DATASET.value)
     file = pathlib.Path(CLASSIFIER.value) if CLASSIFIER.value else None
-    classifier = classifiers.ready(dataset, file, DATA_DIR.value)
-    record = metrics.make_record(x_NHW3, classifier, DATA_DIR.value)
+    classifier = classifier_files.ready(dataset, file, DATA_DIR.value)
+    truth = metrics.truth(classifier, len(x_NHW3), DATA_DIR.value)
+    record = metrics.make_record(x_NHW3, truth)
     print(
         f"{len(x_NHW3)} samples of stacked {dataset}; classifier of "
         f"{classifier.test_accuracy:.2f} % on test images, {classifier.sha256[:12]}\n"
@@ -74,7 +75,7 @@ def main(name: str) -> None:
     if FIGURE.value:
         test = images.load(dataset, "test", data_dir=DATA_DIR.value)
         rows = {
-            path.name: np.asarray(classifiers.as_uint8(x_NHW3[:64])),
+            path.name: np.asarray(pixels.to_uint8(x_NHW3[:64])),
             "real": metrics.oracle_images(test, 64),
         }
         plots.image_grid(rows, pathlib.Path(FIGURE.value))

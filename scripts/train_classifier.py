@@ -16,6 +16,7 @@ from absl import flags
 from veegan_jax.common import errors, loop, program
 from veegan_jax.data import images
 from veegan_jax.metrics import classifier as classifiers
+from veegan_jax.metrics import classifier_files
 
 DATASET = flags.DEFINE_string(
     "dataset", "auto", "mnist, digits, or auto: MNIST where it is prepared, else digits"
@@ -38,11 +39,11 @@ def main() -> None:
     seed = SEED.value
     if not 0 <= seed < 2**32:
         raise errors.InputError(f"--seed={seed} must be at least 0 and below 2**32")
-    path = classifiers.default_path(dataset, seed)
+    path = classifier_files.default_path(dataset, seed)
     if OUTPUT.value:
         path = pathlib.Path(OUTPUT.value)
     if path.exists():
-        found = classifiers.load(path, dataset)
+        found = classifier_files.load(path, dataset)
         if (found.seed, found.recipe) != (seed, classifiers.RECIPES[dataset]):
             raise errors.InputError(
                 f"{path} holds another classifier (seed {found.seed}, {found.recipe}) "
@@ -58,10 +59,10 @@ def main() -> None:
     except KeyboardInterrupt:
         raise loop.Interrupted("stopped; nothing was kept, start it again") from None
     classifier = classifiers.measured(classifier, test)
-    classifiers.save(classifier, path)
+    classifier_files.save(classifier, path)
     _describe(path, classifier)
     print(f"train accuracy  {classifiers.accuracy(classifier, train):.2f} %")
-    required = classifiers.REQUIRED[dataset]
+    required = classifier_files.REQUIRED[dataset]
     if classifier.test_accuracy < required:
         raise errors.InputError(
             f"below the {required:g} % that figures need: try another --seed"

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from veegan_jax.common import errors
-from veegan_jax.data import images
+from veegan_jax.data import images, pixels
 from veegan_jax.metrics import classifier as classifiers
+from veegan_jax.metrics import classifier_files
 
 TINY = classifiers.Recipe(
     layers=((4, 3, 2), (4, 3, 2)),
@@ -37,7 +38,7 @@ def tiny():
 @pytest.fixture
 def content(tiny, tmp_path):
     """The arrays of a saved file, to be damaged."""
-    classifiers.save(tiny, tmp_path / "whole.npz")
+    classifier_files.save(tiny, tmp_path / "whole.npz")
     with np.load(tmp_path / "whole.npz", allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -81,13 +82,13 @@ def test_chunks_and_floats_change_nothing(tiny, generator, num):
 
 def test_floats_beyond_the_range_are_cut_off():
     x = np.float32([-1.5, -1, 0.0, 1, 2])
-    np.testing.assert_array_equal(classifiers.as_uint8(x), [0, 0, 128, 255, 255])
+    np.testing.assert_array_equal(pixels.to_uint8(x), [0, 0, 128, 255, 255])
 
 
 def test_a_file_gives_back_the_classifier(tiny, tmp_path, generator):
     path = tmp_path / "c.npz"
-    classifiers.save(tiny, path)
-    found = classifiers.load(path)
+    classifier_files.save(tiny, path)
+    found = classifier_files.load(path)
     assert found.identity == tiny.identity
     assert (found.recipe, found.source) == (tiny.recipe, tiny.source)
     x_NHWC = generator.integers(256, size=(9, 8, 8, 1), dtype=np.uint8)
@@ -116,17 +117,17 @@ def test_the_hash_sees_every_bit(tiny):
 
 def test_a_file_is_not_overwritten(tiny, tmp_path):
     path = tmp_path / "new" / "c.npz"
-    classifiers.save(tiny, path)
+    classifier_files.save(tiny, path)
     with pytest.raises(errors.InputError, match="exists and is not overwritten"):
-        classifiers.save(tiny, path)
+        classifier_files.save(tiny, path)
     assert [p.name for p in path.parent.iterdir()] == ["c.npz"]
 
 
 def test_accuracy_is_measured_whatever_the_file_claims(tiny, tmp_path):
     liar = dataclasses.replace(tiny, test_accuracy=100.0)
-    classifiers.save(liar, tmp_path / "liar.npz")
+    classifier_files.save(liar, tmp_path / "liar.npz")
     with pytest.raises(errors.InputError) as caught:
-        classifiers.ready("digits", tmp_path / "liar.npz")
+        classifier_files.ready("digits", tmp_path / "liar.npz")
     assert "figures need 97 %" in str(caught.value)
     assert "python scripts/train_classifier.py --dataset=digits" in str(caught.value)
 
@@ -135,7 +136,7 @@ def test_a_missing_mnist_classifier_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = r"mnist-seed0.npz is missing.*train_classifier.py --dataset=mnist"
     with pytest.raises(errors.InputError, match=words):
-        classifiers.ready("mnist")
+        classifier_files.ready("mnist")
 
 
 def damaged(content, change):
@@ -179,17 +180,17 @@ def test_a_damaged_file_is_refused_by_name(content, tmp_path, change, words):
     path = tmp_path / "damaged.npz"
     path.write_bytes(damaged(content, change))
     with pytest.raises(errors.InputError, match=words) as caught:
-        classifiers.load(path)
+        classifier_files.load(path)
     assert str(path) in str(caught.value)
     assert "scripts/train_classifier.py" in str(caught.value)
 
 
 def test_files_that_are_none_or_of_another_data_set_are_refused(tiny, tmp_path):
     with pytest.raises(errors.InputError, match=r"no\.npz cannot be read: No such"):
-        classifiers.load(tmp_path / "no.npz")
-    classifiers.save(tiny, tmp_path / "c.npz")
+        classifier_files.load(tmp_path / "no.npz")
+    classifier_files.save(tiny, tmp_path / "c.npz")
     with pytest.raises(errors.InputError, match="of digits, not of mnist"):
-        classifiers.load(tmp_path / "c.npz", "mnist")
+        classifier_files.load(tmp_path / "c.npz", "mnist")
 
 
 SHAPES = [(4, 28, 28, 1), (4, 8, 8, 3), (4, 8, 8), (0, 8, 8, 1)]

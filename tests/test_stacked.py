@@ -18,6 +18,7 @@ from veegan_jax import config_images, experiment, stacked
 from veegan_jax.common import errors
 from veegan_jax.data import images, stacked_mnist
 from veegan_jax.metrics import classifier as classifiers
+from veegan_jax.metrics import classifier_files
 
 SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
 TINY = dict(
@@ -37,7 +38,7 @@ FLAGS = [
 def classifier(tmp_path_factory):
     """The file of a classifier good enough to score with."""
     path = tmp_path_factory.mktemp("classifier") / "digits.npz"
-    classifiers.save(classifiers.train(images.load("digits", "train"), 0), path)
+    classifier_files.save(classifiers.train(images.load("digits", "train"), 0), path)
     return path
 
 
@@ -59,7 +60,7 @@ def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(classifier, tm
     assert part["per_seed"] == whole["per_seed"]
 
     record = json.loads((tmp_path / "whole" / "results.json").read_text())
-    assert record["classifier"] == classifiers.ready("digits", classifier).identity
+    assert record["classifier"] == classifier_files.ready("digits", classifier).identity
     assert record["data"] == images.load("digits", "train").source
     assert [s["seed"] for s in record["per_seed"]] == [0, 1]
     modes = [s["modes"] for s in record["per_seed"]]
@@ -72,7 +73,7 @@ def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(classifier, tm
     # The figures again from the checkpoint, counted by hand.
     x_NHW3 = stacked.load_samples(tmp_path / "whole", 700)
     assert x_NHW3.shape == (700, 8, 8, 3) and x_NHW3.dtype == np.uint8
-    judge = classifiers.ready("digits", classifier)
+    judge = classifier_files.ready("digits", classifier)
     labels = [
         classifiers.classify(judge, x_NHW3[..., c : c + 1]).tolist() for c in range(3)
     ]

@@ -17,9 +17,9 @@ import pytest
 from scipy import stats
 
 from veegan_jax.common import errors, plots
-from veegan_jax.data import images
+from veegan_jax.data import images, pixels, stacked_files
 from veegan_jax.metrics import classifier as classifiers
-from veegan_jax.metrics import published
+from veegan_jax.metrics import classifier_files, published
 from veegan_jax.metrics import stacked as metrics
 
 SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
@@ -33,7 +33,7 @@ UNIFORM = np.full(1000, 1 / 1000)
 def classifier():
     """Untrained: its labels are arbitrary, and the figures must not care."""
     recipe = classifiers.Recipe(((8, 3, 2), (8, 3, 2)), 16, 1, 4, 1e-3, 0.0, 0, 0.5)
-    params = jax.tree.map(np.asarray, classifiers._init(3, "digits", recipe))
+    params = jax.tree.map(np.asarray, classifiers.init(3, "digits", recipe))
     return classifiers.Classifier(params, "digits", "nothing", 3, recipe)
 
 
@@ -261,7 +261,7 @@ def test_bad_files_are_refused_by_name(tmp_path, name):
     path = tmp_path / f"{name}.npy"
     np.save(path, data)
     with pytest.raises(errors.InputError, match=words) as caught:
-        metrics.read(path)
+        stacked_files.read(path)
     assert str(path) in str(caught.value)
 
 
@@ -271,17 +271,17 @@ def test_files_with_something_missing_are_refused(tmp_path, generator):
     x[3, 0, 0, 2] = np.inf
     np.save(tmp_path / "nan.npy", x)
     with pytest.raises(errors.InputError, match="2 of 5 samples are not finite"):
-        metrics.read(tmp_path / "nan.npy")
+        stacked_files.read(tmp_path / "nan.npy")
     np.savez(tmp_path / "two.npz", a=x, b=x)
     with pytest.raises(errors.InputError, match="holds 2 arrays, not one"):
-        metrics.read(tmp_path / "two.npz")
+        stacked_files.read(tmp_path / "two.npz")
     with pytest.raises(errors.InputError, match="No such file"):
-        metrics.read(tmp_path / "no.npy")
+        stacked_files.read(tmp_path / "no.npy")
     whole = (tmp_path / "two.npz").read_bytes()
     for name, content in {"cut.npz": whole[:-50], "text.npy": b"hello"}.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(errors.InputError, match=rf"{name} is not one"):
-            metrics.read(tmp_path / name)
+            stacked_files.read(tmp_path / name)
 
 
 def test_every_range_gives_the_same_images(tmp_path, generator):
@@ -294,22 +294,22 @@ def test_every_range_gives_the_same_images(tmp_path, generator):
         (np.float32(x / 127.5 - 1), "-1,1"),
     ):
         np.save(path, data)
-        read = metrics.read(path, value_range)
-        np.testing.assert_array_equal(classifiers.as_uint8(read), x)
+        read = stacked_files.read(path, value_range)
+        np.testing.assert_array_equal(pixels.to_uint8(read), x)
     np.save(path, x)
     with pytest.raises(errors.InputError, match="--range is for floats"):
-        metrics.read(path, "0,1")
+        stacked_files.read(path, "0,1")
 
 
 def test_the_size_names_the_data_set():
-    assert metrics.dataset_of((5, 8, 8, 3)) == "digits"
-    assert metrics.dataset_of((5, 28, 28, 3), "mnist") == "mnist"
+    assert stacked_files.dataset_of((5, 8, 8, 3)) == "digits"
+    assert stacked_files.dataset_of((5, 28, 28, 3), "mnist") == "mnist"
     with pytest.raises(errors.InputError, match=r"8 x 8 pixels.*28 x 28 \(mnist\) can"):
-        metrics.dataset_of((5, 8, 8, 3), "mnist")
+        stacked_files.dataset_of((5, 8, 8, 3), "mnist")
     with pytest.raises(errors.InputError, match="32 x 32 pixels"):
-        metrics.dataset_of((5, 32, 32, 3))
+        stacked_files.dataset_of((5, 32, 32, 3))
     with pytest.raises(errors.InputError, match="--dataset=cifar10 must be one of"):
-        metrics.dataset_of((5, 8, 8, 3), "cifar10")
+        stacked_files.dataset_of((5, 8, 8, 3), "cifar10")
 
 
 def test_image_grid_is_crisp(tmp_path, generator):
@@ -355,7 +355,7 @@ def test_script_trains_scores_and_records_the_digits(tmp_path, monkeypatch):
     )
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "o.json").read_text())
-    saved = classifiers.load(tmp_path / KEPT, "digits")
+    saved = classifier_files.load(tmp_path / KEPT, "digits")
     assert record["classifier"] == saved.identity
     assert saved.sha256[:12] in done.stdout and "commit" in record
     # The right answer is known: the labels that the classifier should have found.
@@ -384,7 +384,7 @@ def test_script_trains_scores_and_records_the_digits(tmp_path, monkeypatch):
     # What the script trained is found, judged and used from now on.
     monkeypatch.chdir(tmp_path)
     kept = pathlib.Path(KEPT).stat()
-    classifier = classifiers.ready("digits")
+    classifier = classifier_files.ready("digits")
     assert classifier.identity == record["classifier"]
     assert pathlib.Path(KEPT).stat() == kept
     labels = classifiers.classify(classifier, test.image)

@@ -15,10 +15,10 @@ import numpy as np
 from veegan_jax import config_images, experiment, methods
 from veegan_jax.common import errors, plots, records
 from veegan_jax.config import Config
-from veegan_jax.data import images, stacked_mnist
+from veegan_jax.data import images, pixels, stacked_mnist
 from veegan_jax.experiment import option
 from veegan_jax.metrics import classifier as classifiers
-from veegan_jax.metrics import published
+from veegan_jax.metrics import classifier_files, published
 from veegan_jax.metrics import stacked as metrics
 from veegan_jax.state import State
 
@@ -70,7 +70,7 @@ def _draw(state: State, *, config: Config, num_samples: int) -> jax.Array:
     def chunk(index):
         key_chunk = jax.random.fold_in(key, index)
         x = sample(state, key_chunk, config=config, num_samples=_CHUNK)
-        return stacked_mnist.quantise(x)
+        return pixels.to_uint8(x)
 
     x = jax.lax.map(chunk, np.arange(-(-num_samples // _CHUNK)))
     return x.reshape(-1, *x.shape[2:])[:num_samples]
@@ -130,7 +130,7 @@ def _materials(
     """Training images, test images and the classifier that judges."""
     data_dir = options.data_dir or None
     path = pathlib.Path(options.classifier) if options.classifier else None
-    classifier = classifiers.ready(dataset, path, data_dir)
+    classifier = classifier_files.ready(dataset, path, data_dir)
     splits = (images.load(dataset, s, data_dir=data_dir) for s in images.SPLITS)
     return *splits, classifier
 
@@ -155,7 +155,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
     check([(workdir, config)], options)
     dataset, data_dir = DIGITS[config.dataset], options.data_dir or None
     train, test, classifier = _materials(dataset, options)
-    reference = metrics.reference(classifier, data_dir)
+    truth = metrics.truth(classifier, options.samples, data_dir)
     splits = {"none": 1, "jit": 1, "pmap": len(jax.devices())}[options.parallel]
     step = functools.partial(step_on_stacks, config=config, num_devices=splits)
     grids = workdir / "grids"
@@ -166,7 +166,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
         rows = _rows(x_SNHW3, options)
         title = f"{config.method} on {config.dataset}, step {done}"
         plots.image_grid(rows, grids / f"step-{done:07d}.png", title)
-        scores = [metrics.score(x, classifier, reference) for x in x_SNHW3]
+        scores = [metrics.score(x, classifier, truth.reference) for x in x_SNHW3]
         names = ("modes", "kl_uniform", "confident")
         figures = {n: np.array([float(s[n]) for s in scores]) for n in names}
         modes, kl, sure = (figures[n].mean() for n in names)
@@ -183,7 +183,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
         reports=10,
     )
     x_SNHW3 = draw(state, config=config, num_samples=options.samples)
-    scored = [metrics.make_record(x, classifier, data_dir) for x in x_SNHW3]
+    scored = [metrics.make_record(x, truth) for x in x_SNHW3]
     record = make_record(config, options, scored, failures, workdir, train.source)
     records.write(workdir / "results.json", record)
     real = metrics.oracle_images(test, 32)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from veegan_jax.common import rng
+from veegan_jax.data import pixels
 
 LIST_SEED = 1000  # of the fixed lists: the same stacks for every run
 
@@ -39,7 +40,7 @@ def sample(
     index_B3 = indices(
         len(digits_NHW), key, batch, num_stacks=num_stacks, axis_name=axis_name
     )
-    return scale(jnp.moveaxis(digits_NHW[index_B3], 1, -1))
+    return pixels.to_float(jnp.moveaxis(digits_NHW[index_B3], 1, -1))
 
 
 def indices(
@@ -59,13 +60,3 @@ def indices(
         keys_3 = jax.random.split(key, 3)
         columns = [rng.index(k, batch, num_digits, axis_name=axis_name) for k in keys_3]
     return jnp.stack(columns, axis=1)
-
-
-def scale(image: jax.Array) -> jax.Array:
-    """uint8 0..255 -> float32 [-1, 1]."""
-    return image.astype(jnp.float32) / 127.5 - 1
-
-
-def quantise(x: jax.Array) -> jax.Array:
-    """float [-1, 1] -> uint8 0..255, the inverse of `scale`; values beyond are cut."""
-    return jnp.round((jnp.clip(x, -1, 1) + 1) * 127.5).astype(jnp.uint8)

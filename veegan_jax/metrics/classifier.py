@@ -10,9 +10,6 @@ K classes (10), F features of the last hidden layer.
 import dataclasses
 import functools
 import hashlib
-import io
-import json
-import pathlib
 from typing import Any
 
 import flax.linen as nn
@@ -23,15 +20,11 @@ import optax
 import tqdm
 from flax import traverse_util
 
-from veegan_jax.common import errors, optimisers, rng
-from veegan_jax.data import images
+from veegan_jax.common import optimisers, rng
+from veegan_jax.data import images, pixels
 from veegan_jax.networks import conv
 
 NUM_CLASSES = 10
-FOLDER = pathlib.Path("runs/classifier")
-# % of the test images that a classifier must get right before figures rest on it.
-# The digits have 359 of them, so that one image is 0.3 %.
-REQUIRED = {"mnist": 99.0, "digits": 97.0}
 
 _CHUNK = 250  # images classified at a time: bounds the memory
 
@@ -90,7 +83,7 @@ class Classifier:
     def sha256(self) -> str:
         """Over the names, shapes and bytes of all parameters, in the names' order."""
         digest = hashlib.sha256()
-        for name, value in sorted(_flat(self.params).items()):
+        for name, value in sorted(flat(self.params).items()):
             digest.update(f"{name} {value.shape}\n".encode())
             digest.update(np.ascontiguousarray(value, "<f4").tobytes())
         return digest.hexdigest()
@@ -126,21 +119,7 @@ class _Network(nn.Module):
         return logits, h_BF
 
 
-def as_uint8(x: jax.Array) -> jax.Array:
-    """Pixels in [-1, 1] as uint8, those outside cut off; uint8 stays as it is.
-
-    A model in memory and the file of its images then score the same.
-    """
-    if x.dtype == np.uint8:
-        return x
-    return jnp.rint((jnp.clip(x, -1, 1) + 1) * 127.5).astype(jnp.uint8)
-
-
-def _as_input(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.float32) / 127.5 - 1
-
-
-def _init(seed: int, dataset: str, recipe: Recipe) -> Any:
+def init(seed: int, dataset: str, recipe: Recipe) -> Any:
     x_BHWC = jnp.zeros((1, *images.SHAPES[dataset]))
     network = _Network(recipe)
     return network.init(jax.random.key(seed), x_BHWC, training=False)["params"]
@@ -174,7 +153,7 @@ def _train_steps(
         keys = jax.random.split(jax.random.fold_in(key, step), 3)
         key_index, key_shift, key_dropout = keys
         index_B = rng.index(key_index, recipe.batch_size, len(label_N))
-        x_BHWC = _as_input(_shifted(key_shift, image_NHWC[index_B], recipe.shift))
+        x_BHWC = pixels.to_float(_shifted(key_shift, image_NHWC[index_B], recipe.shift))
 
         def loss(params: Any) -> jax.Array:
             rngs = {"dropout": key_dropout}
@@ -221,7 +200,7 @@ def train(data: images.Images, seed: int, recipe: Recipe | None = None) -> Class
       The classifier with the averaged weights, its accuracy not measured.
     """
     recipe = recipe or RECIPES[data.dataset]
-    params = jax.jit(_init, static_argnums=(1, 2))(seed, data.dataset, recipe)
+    params = jax.jit(init, static_argnums=(1, 2))(seed, data.dataset, recipe)
     moments = _optimiser(recipe).init(params)
     state = np.int32(0), params, jax.tree.map(jnp.copy, params), moments
     # The initial weights come from key(seed) itself: the steps' key differs from it.
@@ -262,7 +241,7 @@ def predict(classifier: Classifier, x_NHWC: Any) -> tuple[np.ndarray, np.ndarray
             f"digits have shape {x_NHWC.shape}; a classifier of {classifier.dataset} "
             f"needs {('number', *shape)}"
         )
-    x_NHWC = np.asarray(as_uint8(x_NHWC))
+    x_NHWC = np.asarray(pixels.to_uint8(x_NHWC))
     num = len(x_NHWC)
     # Padded to whole chunks, so that one compiled program serves every number.
     x_NHWC = np.concatenate([x_NHWC, np.zeros((-num % _CHUNK, *shape), np.uint8)])
@@ -277,7 +256,7 @@ def predict(classifier: Classifier, x_NHWC: Any) -> tuple[np.ndarray, np.ndarray
 @functools.partial(jax.jit, static_argnames="recipe")
 def _apply(params: Any, x_BHWC: jax.Array, *, recipe: Recipe) -> Any:
     network = _Network(recipe)
-    return network.apply({"params": params}, _as_input(x_BHWC), training=False)
+    return network.apply({"params": params}, pixels.to_float(x_BHWC), training=False)
 
 
 def classify(classifier: Classifier, x_NHWC: Any) -> np.ndarray:
@@ -297,161 +276,6 @@ def measured(classifier: Classifier, test: images.Images) -> Classifier:
     return dataclasses.replace(classifier, test_accuracy=accuracy(classifier, test))
 
 
-def require(classifier: Classifier, data_dir: str | None = None) -> Classifier:
-    """Measures the accuracy on the test images, whatever the file says, and judges it.
-
-    Args:
-      classifier: any.
-      data_dir: tensorflow-datasets' folder; see `images.load`.
-
-    Returns:
-      The classifier with the accuracy measured.
-
-    Raises:
-      InputError: if the accuracy is below `REQUIRED`, or the images cannot be read.
-    """
-    dataset = classifier.dataset
-    test = images.load(dataset, "test", data_dir=data_dir)
-    classifier = measured(classifier, test)
-    if classifier.test_accuracy < REQUIRED[dataset]:
-        raise errors.InputError(
-            f"a classifier (seed {classifier.seed}, {classifier.recipe.steps} steps) "
-            f"gets {classifier.test_accuracy:.2f} % of the {dataset} test images "
-            f"right; figures need {REQUIRED[dataset]:g} %. {_remedy(dataset)}"
-        )
-    return classifier
-
-
-def ready(
-    dataset: str, path: pathlib.Path | None = None, data_dir: str | None = None
-) -> Classifier:
-    """The classifier to score with, read and judged.
-
-    Where there is no file at the default path, the digits' classifier, a matter of
-    seconds, is trained and kept there; MNIST's, a matter of minutes, is asked for.
-
-    Args:
-      dataset: "mnist" or "digits".
-      path: its file; without one, `default_path` with seed 0.
-      data_dir: tensorflow-datasets' folder; see `images.load`.
-
-    Raises:
-      InputError: if it is missing, cannot be read, is of another data set, or is not
-        accurate enough; the message says what to do.
-    """
-    default = default_path(dataset, 0)
-    if path is None and not default.exists():
-        if dataset != "digits":
-            raise errors.InputError(f"{default} is missing. {_remedy(dataset)}")
-        classifier = require(train(images.load(dataset, "train"), 0))
-        save(classifier, default)
-        return classifier
-    return require(load(path or default, dataset), data_dir)
-
-
-def _remedy(dataset: str) -> str:
-    return (
-        f"Train one: python scripts/train_classifier.py --dataset={dataset}, and give "
-        "the file by --classifier if it is not the default one"
-    )
-
-
-def default_path(dataset: str, seed: int) -> pathlib.Path:
-    """Where the classifier of a seed is kept, relative to the current folder."""
-    return FOLDER / f"{dataset}-seed{seed}.npz"
-
-
-def save(classifier: Classifier, path: pathlib.Path) -> None:
-    """Writes a classifier whole or not at all, as .npz without pickle.
-
-    Raises:
-      InputError: if the file exists (it is never overwritten), or cannot be written.
-    """
-    metadata = {
-        "dataset": classifier.dataset,
-        "source": classifier.source,
-        "seed": classifier.seed,
-        "test_accuracy": classifier.test_accuracy,
-        "recipe": dataclasses.asdict(classifier.recipe),
-    }
-    arrays = _flat(classifier.params) | {"metadata": np.asarray(json.dumps(metadata))}
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    temporary = path.with_name(path.name + ".part")
-    try:
-        if path.exists():
-            raise errors.InputError(f"{path} exists and is not overwritten")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content.getvalue())
-        temporary.replace(path)
-    except OSError as error:
-        raise errors.InputError(
-            f"{path} cannot be written: {error.strerror or error}"
-        ) from error
-
-
-def load(path: pathlib.Path, dataset: str | None = None) -> Classifier:
-    """Reads a classifier; nothing in the file is executed.
-
-    Args:
-      path: what `save` wrote.
-      dataset: the data set it must be of; without one, any.
-
-    Raises:
-      InputError: if the file cannot be read, is not a classifier, holds parameters of
-        other shapes than its recipe's or that are not finite, or is of another data
-        set; the message names the file and says what to do.
-    """
-    try:
-        # Opened here: NumPy leaves a damaged file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            flat = {name: arrays[name] for name in arrays.files}
-        metadata = json.loads(str(flat.pop("metadata")))
-        values = metadata.pop("recipe")
-        layers = tuple(map(tuple, values.pop("layers")))
-        recipe = Recipe(layers=layers, **values)
-        classifier = Classifier(
-            traverse_util.unflatten_dict(flat, sep="/"), recipe=recipe, **metadata
-        )
-        _check(flat, classifier)
-    except OSError as error:
-        remedy = _remedy(dataset or "auto")
-        raise errors.InputError(
-            f"{path} cannot be read: {error.strerror or error}. {remedy}"
-        ) from error
-    except Exception as error:
-        # A damaged file raises many kinds, by where it is damaged; none can be used.
-        raise errors.InputError(
-            f"{path} is not a classifier of scripts/train_classifier.py ({error}). "
-            f"{_remedy(dataset or 'auto')}"
-        ) from error
-    if dataset and classifier.dataset != dataset:
-        raise errors.InputError(
-            f"{path} is a classifier of {classifier.dataset}, not of {dataset}. "
-            f"{_remedy(dataset)}"
-        )
-    return classifier
-
-
-def _check(flat: dict[str, np.ndarray], classifier: Classifier) -> None:
-    """Raises ValueError unless the parameters are those the recipe describes."""
-    if classifier.dataset not in RECIPES:
-        raise ValueError(f"unknown data set {classifier.dataset!r}")
-    make = functools.partial(_init, classifier.seed, classifier.dataset)
-    expected = _flat(jax.eval_shape(functools.partial(make, classifier.recipe)))
-    if flat.keys() != expected.keys():
-        names = ", ".join(sorted(flat.keys() ^ expected.keys()))
-        raise ValueError(f"parameters missing or unknown: {names}")
-    for name, value in flat.items():
-        if value.shape != expected[name].shape or value.dtype != np.float32:
-            raise ValueError(
-                f"{name} is {value.dtype} {value.shape}, not float32 "
-                f"{expected[name].shape}"
-            )
-        if not np.isfinite(value).all():
-            raise ValueError(f"{name} is not finite")
-
-
-def _flat(params: Any) -> dict[str, Any]:
+def flat(params: Any) -> dict[str, Any]:
     """Name, such as "Dense_0/kernel" -> array."""
     return traverse_util.flatten_dict(params, sep="/")

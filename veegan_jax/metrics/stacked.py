@@ -6,7 +6,6 @@ Dimension key: N samples, H height, W width, K digit classes (10), F features of
 channel, T triples (1,000), R resamplings, U different shares.
 """
 
-import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -14,13 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from veegan_jax.common import errors, records
-from veegan_jax.data import images
+from veegan_jax.common import records
+from veegan_jax.data import images, pixels
 from veegan_jax.metrics import classifier as classifiers
 
 NUM_TRIPLES = 1000
 CONFIDENCE = 0.9
-RANGES = {"0,1": (0, 1), "-1,1": (-1, 1)}  # of float pixels in files
 
 # What each figure of `evaluate` is, in the order the tables print them. `kl_uniform`
 # is the headline: public code takes the data for uniform, though by MNIST's class
@@ -44,6 +42,16 @@ class Reference(NamedTuple):
     share_K: np.ndarray  # class shares, which sum to 1
     mean_F: np.ndarray  # of the classifier's features
     whiten_FF: np.ndarray  # centred features times it have the covariance 1
+
+
+class Truth(NamedTuple):
+    """What a number of samples is set beside."""
+
+    classifier: classifiers.Classifier
+    reference: Reference
+    share_T: np.ndarray  # of the triples, float64
+    oracle: dict[str, np.ndarray]  # what real test digits score
+    expected: dict[str, float]  # what perfect samples score, never misread
 
 
 def reference(
@@ -231,7 +239,7 @@ def predict(
             f"stacked images have shape {x_NHW3.shape}; {classifier.dataset} needs "
             f"[number of samples, {height}, {width}, 3]"
         )
-    x_N3HW = np.moveaxis(np.asarray(classifiers.as_uint8(x_NHW3)), 3, 1)
+    x_N3HW = np.moveaxis(np.asarray(pixels.to_uint8(x_NHW3)), 3, 1)
     x_NHWC = x_N3HW.reshape(-1, height, width, 1)  # every three are one sample's
     outputs = classifiers.predict(classifier, x_NHWC)
     logits_N3K, feature_N3F = (a.reshape(-1, 3, a.shape[-1]) for a in outputs)
@@ -248,7 +256,7 @@ def score(
 
     Args:
       x_NHW3: the images.
-      classifier: of the images' data set; see `classifier.ready`.
+      classifier: of the images' data set; see `classifier_files.ready`.
       reference: that of the classifier.
 
     Returns:
@@ -285,118 +293,28 @@ def oracle(
     return jax.tree.map(np.asarray, _evaluate(*outputs, reference))
 
 
-def read(path: pathlib.Path, value_range: str | None = None) -> np.ndarray:
-    """Reads stacked images [N, H, W, 3] as uint8, or as float32 in [-1, 1].
+def truth(
+    classifier: classifiers.Classifier, num_samples: int, data_dir: str | None = None
+) -> Truth:
+    """Measures once what every model's samples are set beside.
 
     Args:
-      path: a .npy, or an .npz of one array.
-      value_range: one of `RANGES`, of floats; may be left out if any is negative.
-
-    Raises:
-      InputError: naming the file and what is wrong with it.
+      classifier: of the images' data set; see `classifier_files.ready`.
+      num_samples: how many samples will be scored.
+      data_dir: tensorflow-datasets' folder; see `images.load`.
     """
-    try:
-        with path.open("rb") as file:  # NumPy leaves a damaged file open
-            data = np.load(file, allow_pickle=False)
-            if isinstance(data, np.lib.npyio.NpzFile):
-                if len(data.files) != 1:
-                    raise ValueError(f"holds {len(data.files)} arrays, not one")
-                data = data[data.files[0]]
-    except OSError as error:
-        raise errors.InputError(
-            f"{path} cannot be read: {error.strerror or error}"
-        ) from error
-    except Exception as error:  # a damaged file raises many kinds, by where it is cut
-        raise errors.InputError(
-            f"{path} is not one .npy or .npz array: {error}"
-        ) from error
-    needs = "stacked images have shape [number of samples, height, width, 3]"
-    if data.ndim == 4 and data.shape[1] == 3 != data.shape[3]:
-        raise errors.InputError(
-            f"{path} has shape {data.shape}: {needs}; transpose it: "
-            "x.transpose(0, 2, 3, 1)"
-        )
-    if data.ndim == 3 or (data.ndim == 4 and data.shape[3] == 1):
-        raise errors.InputError(
-            f"{path} has shape {data.shape}, single digits: {needs}, a digit in each "
-            "channel"
-        )
-    if data.ndim != 4 or data.shape[3] != 3 or not data.size:
-        raise errors.InputError(f"{path} has shape {data.shape}: {needs}")
-    return _scaled(path, data, value_range)
+    known = reference(classifier, data_dir)
+    share_T = product(known.share_K.astype(np.float64))
+    true = oracle(classifier, num_samples, known, data_dir)
+    return Truth(classifier, known, share_T, true, expected(share_T, num_samples))
 
 
-def _scaled(
-    path: pathlib.Path, data: np.ndarray, value_range: str | None
-) -> np.ndarray:
-    """uint8 as it is; floats from their stated range to [-1, 1]."""
-    if data.dtype == np.uint8:
-        if value_range:
-            raise errors.InputError(f"{path} holds uint8: --range is for floats")
-        if data.max() <= 1:
-            raise errors.InputError(
-                f"{path} holds uint8 of at most {data.max()}: white must be 255"
-            )
-        return data
-    if not np.issubdtype(data.dtype, np.floating):
-        raise errors.InputError(
-            f"{path} holds {data.dtype}; give uint8 in 0 to 255, or floats"
-        )
-    finite_N = np.isfinite(data).all(axis=(1, 2, 3))
-    if not finite_N.all():
-        raise errors.InputError(
-            f"{path}: {(~finite_N).sum()} of {len(data)} samples are not finite"
-        )
-    low, high = data.min(), data.max()
-    if not value_range and low >= 0:
-        raise errors.InputError(
-            f"{path} holds floats from {low:g} to {high:g}: state --range=0,1 or "
-            "--range=-1,1, or give uint8"
-        )
-    name = value_range or "-1,1"
-    least, most = RANGES[name]
-    if low < least or high > most:
-        raise errors.InputError(
-            f"{path} holds floats from {low:g} to {high:g}, outside --range={name}: "
-            "clip or scale them, or give uint8"
-        )
-    return (2 * (data.astype(np.float32) - least) / (most - least) - 1).clip(-1, 1)
-
-
-def dataset_of(shape: tuple[int, ...], wanted: str = "auto") -> str:
-    """The data set whose digits have the size of stacked images [N, H, W, 3].
-
-    Args:
-      shape: of the images.
-      wanted: the data set it must be, or "auto".
-
-    Raises:
-      InputError: if there is none, or it is not the one wanted.
-    """
-    sizes = {d: images.SHAPES[d][:2] for d in classifiers.RECIPES}
-    if wanted not in ("auto", *sizes):
-        raise errors.InputError(
-            f"--dataset={wanted} must be one of auto, {', '.join(sizes)}"
-        )
-    names = list(sizes) if wanted == "auto" else [wanted]
-    for name in names:
-        if sizes[name] == tuple(shape[1:3]):
-            return name
-    known = " or ".join(f"{sizes[d][0]} x {sizes[d][1]} ({d})" for d in names)
-    raise errors.InputError(
-        f"images of {shape[1]} x {shape[2]} pixels cannot be scored: {known} can"
-    )
-
-
-def make_record(
-    x_NHW3: Any, classifier: classifiers.Classifier, data_dir: str | None = None
-) -> dict[str, Any]:
+def make_record(x_NHW3: Any, truth: Truth) -> dict[str, Any]:
     """Everything known of some stacked images, as JSON values.
 
     Args:
       x_NHW3: uint8 [N, H, W, 3], or floats in [-1, 1].
-      classifier: of the images' data set; see `classifier.ready`.
-      data_dir: tensorflow-datasets' folder; see `images.load`.
+      truth: of N samples.
 
     Returns:
       `figures`, their `standard_error` over the draws, the `oracle`'s figures, those
@@ -404,21 +322,18 @@ def make_record(
       counts, and the classifier's identity.
     """
     num = len(x_NHW3)
-    known = reference(classifier, data_dir)
-    share_T = product(known.share_K.astype(np.float64))
-    figures = score(x_NHW3, classifier, known)
-    true = oracle(classifier, num, known, data_dir)
+    figures = score(x_NHW3, truth.classifier, truth.reference)
     count_T = np.rint(num * figures["histogram"].astype(np.float64)).astype(int)
-    spread = standard_errors(count_T, share_T)
+    spread = standard_errors(count_T, truth.share_T)
     return {
-        "dataset": classifier.dataset,
+        "dataset": truth.classifier.dataset,
         "samples": num,
         "figures": {n: records.number(figures[n]) for n in FIGURES},
         "standard_error": {n: records.number(e) for n, e in spread.items()},
-        "oracle": {n: records.number(true[n]) for n in FIGURES},
-        "expected": {n: records.number(e) for n, e in expected(share_T, num).items()},
+        "oracle": {n: records.number(truth.oracle[n]) for n in FIGURES},
+        "expected": {n: records.number(e) for n, e in truth.expected.items()},
         "histogram": count_T.tolist(),
-        "classifier": classifier.identity,
+        "classifier": truth.classifier.identity,
     }
 
 
