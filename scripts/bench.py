@@ -74,15 +74,8 @@ def cases(names: Sequence[str], presets: Sequence[str]) -> list[tuple[str, Confi
     Raises:
       InputError: for a name that does not exist, or if nothing is left to measure.
     """
-    for flag, given, known in (
-        ("methods", names, NAMES),
-        ("presets", presets, PRESETS),
-    ):
-        for name in given:
-            if name not in known:
-                raise errors.InputError(
-                    f"--{flag}: unknown {name!r}; any of {', '.join(known)}"
-                )
+    timing.check_names("methods", names, NAMES)
+    timing.check_names("presets", presets, PRESETS)
     found = []
     for preset in presets:
         for name in names:

@@ -90,15 +90,8 @@ def cases(
     Raises:
       InputError: for a name that does not exist, or if nothing is left to measure.
     """
-    for flag, given, known in (
-        ("methods", names, NAMES),
-        ("presets", presets, PRESETS),
-    ):
-        for name in given:
-            if name not in known:
-                raise errors.InputError(
-                    f"--{flag}: unknown {name!r}; any of {', '.join(known)}"
-                )
+    timing.check_names("methods", names, NAMES)
+    timing.check_names("presets", presets, PRESETS)
     found = []
     for preset in presets:
         changes, dataset = {}, "stacked_mnist"

@@ -15,6 +15,15 @@ from veegan_jax.common import errors, parallel
 Runner = tuple[Callable[[], None], int]  # works on and waits; steps, or images, done
 
 
+def check_names(flag: str, given: Sequence[str], known: Sequence[str]) -> None:
+    """Raises InputError for a name given by a flag that is not among those known."""
+    for name in given:
+        if name not in known:
+            raise errors.InputError(
+                f"--{flag}: unknown {name!r}; any of {', '.join(known)}"
+            )
+
+
 def seconds(run: Callable[[], None]) -> float:
     """How long one call takes."""
     start = time.perf_counter()

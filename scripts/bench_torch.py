@@ -8,6 +8,7 @@ equal to the JAX method before `bench.py` times it.
 Dimension key: B batch, Z latent, E noise inputs, X data dimensions.
 """
 
+import abc
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -99,7 +100,7 @@ def _norm(params: Any) -> nn.BatchNorm1d:
     return layer
 
 
-class Peer:
+class Peer(abc.ABC):
     """Networks, optimisers and data of one run; a subclass adds the method's `step`.
 
     Args:
@@ -163,8 +164,9 @@ class Peer:
     def noise_sizes(self) -> list[int]:
         return [self.config.latent_size + self.config.generator_noise]
 
+    @abc.abstractmethod
     def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
-        raise NotImplementedError
+        """One update of all networks, as the JAX method's."""
 
     def minimise(self, loss_d: torch.Tensor, loss_gr: torch.Tensor) -> None:
         """Both gradients from the one forward pass, then the update."""

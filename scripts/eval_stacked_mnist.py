@@ -7,7 +7,7 @@ Takes a .npy, or an .npz of one array, of shape [number of samples, 28, 28, 3], 
 uint8 in 0 to 255 or as floats whose --range is stated, or the work directory of
 train_stacked_mnist.py. Prints each figure beside what triples of real test digits
 score (oracle), and beside the expected score of true samples that no classifier
-misreads (floor). The papers score 26,000 samples: half a minute on two CPU cores.
+misreads (floor). The papers score 26,000 samples: eleven seconds on two CPU cores.
 Compare KLs and Vendi scores of equally many samples and one classifier only. With
 images of 8 x 8 pixels it scores stacks of scikit-learn's digits, whose classifier it
 trains itself.

@@ -3,7 +3,8 @@
     python scripts/train_classifier.py
     python scripts/train_stacked_mnist.py --method=veegan_plus
     python scripts/train_stacked_mnist.py --method=all
-        The quarter-size networks at a budget of minutes, four seeds.
+        The quarter-size networks, 2,000 steps, four seeds: four to five minutes a
+        method on two CPU cores. Expect some 350 modes of the GAN, 600 of VEEGAN+.
     python scripts/train_stacked_mnist.py --preset=quarter --method=pacgan
     python scripts/train_stacked_mnist.py --preset=paper --method=all
         For a GPU.

@@ -13,9 +13,9 @@ import types
 
 import numpy as np
 import PIL.Image
+import programs
 import pytest
 import tensorflow_datasets as tfds
-from absl import flags
 from absl.testing import flagsaver
 from array_record.python import array_record_module
 from sklearn import datasets
@@ -332,17 +332,7 @@ def test_digits_are_scikit_learns_in_two_stratified_parts():
 
 @pytest.fixture(scope="module")
 def script():
-    """prepare_data as a module, its flags taken back out when the tests are done."""
-    path = pathlib.Path(__file__).parents[1] / "scripts" / "prepare_data.py"
-    before = set(flags.FLAGS)
-    spec = importlib.util.spec_from_file_location("prepare_data", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
-    yield module
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
+    yield from programs.as_module("prepare_data")
 
 
 @pytest.fixture

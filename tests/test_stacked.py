@@ -6,12 +6,11 @@ What is trained here is tiny; what is checked is that the record says what was d
 import json
 import pathlib
 import re
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import PIL.Image
+import programs
 import pytest
 
 from veegan_jax import config_images, experiment, stacked
@@ -113,19 +112,9 @@ def test_the_step_trains_on_stacks_of_its_own_step():
     assert (seen[0] != seen[1]).any()
 
 
-def run(script, *arguments, cwd):
-    return subprocess.run(
-        [sys.executable, SCRIPTS / script, *arguments],
-        cwd=cwd,
-        text=True,
-        capture_output=True,
-        timeout=600,
-    )
-
-
 def test_the_programs_train_and_score(classifier, tmp_path):
     flags = [*FLAGS, "--seeds=1", "--samples=500", f"--classifier={classifier}"]
-    done = run(
+    done = programs.run(
         "train_stacked_mnist.py",
         "--dataset=digits",
         "--method=gan",
@@ -140,7 +129,7 @@ def test_the_programs_train_and_score(classifier, tmp_path):
     on_mnist = record | {"published": ("DCGAN", 99, 3.4)}
     assert re.search(r"\| DCGAN, published +\| 99 ", stacked.table({"gan": on_mnist}))
     flags = ["--samples=500", f"--classifier={classifier}", "--output=o.json"]
-    done = run("eval_stacked_mnist.py", workdir, *flags, cwd=tmp_path)
+    done = programs.run("eval_stacked_mnist.py", workdir, *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     scored = json.loads((tmp_path / "o.json").read_text())
     for name, value in scored["figures"].items():
@@ -163,7 +152,7 @@ def test_bad_flags_end_with_one_message(flag, message, tmp_path):
         "--method=pacgan",
         *([] if "dataset" in flag else ["--dataset=digits"]),
     ]
-    done = run("train_stacked_mnist.py", *arguments, flag, cwd=tmp_path)
+    done = programs.run("train_stacked_mnist.py", *arguments, flag, cwd=tmp_path)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr

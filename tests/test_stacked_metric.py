@@ -7,12 +7,11 @@ import collections
 import json
 import math
 import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import PIL.Image
+import programs
 import pytest
 from scipy import stats
 
@@ -330,23 +329,13 @@ def test_image_grid_is_crisp(tmp_path, generator):
     assert found[0][1] == found[1][1]
 
 
-def run(script, *arguments, cwd):
-    return subprocess.run(
-        [sys.executable, SCRIPTS / script, *arguments],
-        cwd=cwd,
-        text=True,
-        capture_output=True,
-        timeout=300,
-    )
-
-
 def test_script_trains_scores_and_records_the_digits(tmp_path, monkeypatch):
     """True stacks of test digits, scored from an empty folder on."""
     test = images.load("digits", "test")
     index_N3 = np.random.default_rng(7).integers(len(test.label), size=(5000, 3))
     x_NHW3 = np.stack([test.image[i, :, :, 0] for i in index_N3.T], axis=-1)
     np.savez(tmp_path / "true.npz", x_NHW3)
-    done = run(
+    done = programs.run(
         "eval_stacked_mnist.py",
         "true.npz",
         "--output=o.json",
@@ -377,7 +366,7 @@ def test_script_trains_scores_and_records_the_digits(tmp_path, monkeypatch):
 
     # Another classifier does not take its place.
     flags = "--dataset=digits", "--seed=1", f"--output={KEPT}"
-    done = run("train_classifier.py", *flags, cwd=tmp_path)
+    done = programs.run("train_classifier.py", *flags, cwd=tmp_path)
     assert done.returncode == 1
     assert "holds another classifier (seed 0" in done.stderr
 

@@ -1,12 +1,11 @@
 """Figure 1 computed: against SciPy, closed forms and the paper's claim."""
 
-import importlib.util
 import pathlib
 
 import jax
 import numpy as np
+import programs
 import pytest
-from absl import flags
 from absl.testing import flagsaver
 from scipy import integrate, stats
 
@@ -15,16 +14,7 @@ _PATH = pathlib.Path(__file__).parents[1] / "scripts" / "two_modes.py"
 
 @pytest.fixture(scope="module")
 def script():
-    """The program as a module, its flags taken back out when the tests are done."""
-    before = set(flags.FLAGS)
-    spec = importlib.util.spec_from_file_location("two_modes", _PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
-    yield module
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
+    yield from programs.as_module("two_modes")
 
 
 def test_optimal_code_maps_data_to_standard_normal(script):

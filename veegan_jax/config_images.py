@@ -144,6 +144,6 @@ def ablations(config: Config) -> dict[str, dict[str, Any]]:
         "relativistic loss": {"relativistic": False},
         "penalty": {"gamma": 0.0},
         "fall of gamma": {"gamma_end": config.gamma},
-        "R left to the reconstruction": {"adversarial_reconstructor": True},
+        "R that D does not train": {"adversarial_reconstructor": True},
         "Adam without momentum": {"beta1": 0.5},
     }

@@ -8,11 +8,11 @@ As in VEEGAN, D judges pairs, and R learns to invert G on z ~ N(0, I):
 
 What differs: the logits are compared pairwise (relativistic loss), D's slope in (z, x)
 is penalised at both pairs on every step (R3GAN, Huang et al. 2024, there for x alone),
-R is adversarial and deterministic, gamma falls geometrically over the run, D may judge
-packs of pairs (PacGAN, Lin et al. 2018), and D and R may read features of x
-(networks/mlp.py). All networks work on x / data_scale, and
-slopes in x are taken per penalty_scale of that, so that gamma and the frequencies mean
-the same for every dataset.
+R is deterministic and, as on the mixtures, may fool D as well (on images it learns from
+the reconstruction alone), gamma falls geometrically over the run, D may judge packs of
+pairs (PacGAN, Lin et al. 2018), and D and R may read features of x (networks/mlp.py).
+All networks work on x / data_scale, and slopes in x are taken per penalty_scale of
+that, so that gamma and the frequencies mean the same for every dataset.
 
 Dimension key: B batch, Z latent, E noise inputs of G, X data dimensions.
 """

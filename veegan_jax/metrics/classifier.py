@@ -120,6 +120,7 @@ class _Network(nn.Module):
 
 
 def init(seed: int, dataset: str, recipe: Recipe) -> Any:
+    """Initial parameters for the images of a data set."""
     x_BHWC = jnp.zeros((1, *images.SHAPES[dataset]))
     network = _Network(recipe)
     return network.init(jax.random.key(seed), x_BHWC, training=False)["params"]

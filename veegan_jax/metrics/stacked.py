@@ -25,7 +25,7 @@ CONFIDENCE = 0.9
 # shares a perfect model is .004 nats from it. The classifier is sure of much that is
 # no digit (91 % of uniform noise, as one class), so `confident` shows blends of digits,
 # not every failure. `vendi` is at most 3 F = 384 and sees what triples cannot: one
-# image per digit makes 1,000 modes at the floor of both KLs, but scores 27, not 230.
+# image per digit makes 1,000 modes at the floor of both KLs, but scores 26, not 230.
 FIGURES = {
     "modes": "triples of digits made at least once, of 1,000",
     "kl_uniform": "KL(generated || uniform) over triples, nats: the published figure",

@@ -38,14 +38,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array) -> jax.Array:
-        k, features = self.kernel_size, self.features
-        shape = (k, k, x_BHWC.shape[-1], features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        out = conv(x_BHWC, kernel.astype(x_BHWC.dtype), self.stride)
-        if not self.use_bias:
-            return out
-        bias = self.param("bias", nn.initializers.zeros, (features,))
-        return out + bias.astype(out.dtype).reshape(1, 1, 1, -1)
+        return _add_bias(self, conv(x_BHWC, _kernel(self, x_BHWC), self.stride))
 
 
 class ConvTranspose(nn.Module):
@@ -65,15 +58,23 @@ class ConvTranspose(nn.Module):
 
     @nn.compact
     def __call__(self, x_BHWC: jax.Array) -> jax.Array:
-        k, features = self.kernel_size, self.features
-        shape = (k, k, x_BHWC.shape[-1], features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        kernel = kernel.astype(x_BHWC.dtype)
+        kernel = _kernel(self, x_BHWC)
         out = conv_transpose(x_BHWC, kernel, self.stride, self.size)
-        if not self.use_bias:
-            return out
-        bias = self.param("bias", nn.initializers.zeros, (features,))
-        return out + bias.astype(out.dtype).reshape(1, 1, 1, -1)
+        return _add_bias(self, out)
+
+
+def _kernel(module: Conv | ConvTranspose, x_BHWC: jax.Array) -> jax.Array:
+    """A module's kernel [k, k, C, O], in the inputs' type."""
+    shape = (*2 * (module.kernel_size,), x_BHWC.shape[-1], module.features)
+    kernel = module.param("kernel", module.kernel_init, shape)
+    return kernel.astype(x_BHWC.dtype)
+
+
+def _add_bias(module: Conv | ConvTranspose, out_BHWO: jax.Array) -> jax.Array:
+    if not module.use_bias:
+        return out_BHWO
+    bias = module.param("bias", nn.initializers.zeros, (module.features,))
+    return out_BHWO + bias.astype(out_BHWO.dtype).reshape(1, 1, 1, -1)
 
 
 def conv(x_BHWC: jax.Array, kernel_kkCO: jax.Array, stride: int) -> jax.Array:

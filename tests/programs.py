@@ -1,0 +1,36 @@
+"""The scripts as the tests use them: in processes of their own, or as modules."""
+
+import importlib.util
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+from absl import flags
+
+SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
+
+
+def run(script: str, *arguments, cwd: pathlib.Path) -> subprocess.CompletedProcess:
+    """What a script, typed as a newcomer would, printed and returned."""
+    return subprocess.run(
+        [sys.executable, SCRIPTS / script, *arguments],
+        cwd=cwd,
+        text=True,
+        capture_output=True,
+        timeout=600,
+    )
+
+
+def as_module(name: str) -> Iterator[ModuleType]:
+    """A script as a module; its flags are taken back out when the tests are done."""
+    before = set(flags.FLAGS)
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    yield module
+    for flag in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, flag)
