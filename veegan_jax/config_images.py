@@ -137,7 +137,7 @@ def _variant(method: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def ablations(config: Config) -> dict[str, dict[str, Any]]:
-    """VEEGAN+'s ingredients: name -> the fields that take it out of `config`."""
+    """VEEGAN+'s choices: name -> the fields that undo one of them in `config`."""
     return {
         "everything": {},
         "reconstruction": {"reconstruction_weight": 0.0},
@@ -146,4 +146,5 @@ def ablations(config: Config) -> dict[str, dict[str, Any]]:
         "fall of gamma": {"gamma_end": config.gamma},
         "R that D does not train": {"adversarial_reconstructor": True},
         "Adam without momentum": {"beta1": 0.5},
+        "pairs judged alone": {"pack": 2},
     }
