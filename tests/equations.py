@@ -47,12 +47,15 @@ def network(
         before = [config.latent_gain * b for b in before]
     if is_d and config.moments:
         rows = []
-        for x in h:
-            mean = sum(x) / len(x)
-            angles = mean * 2.0 ** np.arange(-3, 3)
-            waves = wave_gain * jnp.concatenate([jnp.sin(angles), jnp.cos(angles)])
-            square = ((x - mean) ** 2 - 0.5) / 2
-            rows.append(jnp.concatenate([3.5 * mean[None], waves, x - mean, square]))
+        for pack in h:
+            parts = []
+            for x in pack.reshape(config.pack, -1):  # its examples
+                mean = sum(x) / len(x)
+                angles = mean * 2.0 ** np.arange(-3, 3)
+                waves = wave_gain * jnp.concatenate([jnp.sin(angles), jnp.cos(angles)])
+                square = ((x - mean) ** 2 - 0.5) / 2
+                parts += [3.5 * mean[None], waves, x - mean, square]
+            rows.append(jnp.concatenate(parts))
         h = jnp.stack(rows)
     if "FourierFeatures_0" in params:
         angle = h @ jax.lax.stop_gradient(params["FourierFeatures_0"]["frequencies"])

@@ -48,7 +48,7 @@ def case(method: str, **changes: Any) -> Config:
 # Between them they use every option of the networks.
 CASES = {
     "gan": case("gan", batch_norm=True, activation="leaky_relu", init="he"),
-    "pacgan": case("pacgan", pack=3, batch_norm=True),
+    "pacgan": case("pacgan", pack=3, batch_norm=True, moments=True),
     "ali": case("ali", maxout=3, batch_norm=True, reconstructor_noise=2),
     "unrolled": case("unrolled", unrolled_steps=5, init="orthogonal"),
     "unrolled_1": case("unrolled", unrolled_steps=1, schedule="constant", ema=0.0),

@@ -94,6 +94,7 @@ def discriminator(config: Config, axis_name: str | None = None) -> nn.Module:
         bias_std=config.bias_std,
         latent_gain=config.latent_gain,
         moments=config.moments,
+        examples=config.pack,
         fourier_size=config.fourier_size,
         fourier_scale=config.fourier_scale,
     )

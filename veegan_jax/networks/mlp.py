@@ -39,7 +39,8 @@ class MLP(nn.Module):
     batch_norm: bool = False  # before each activation
     gain: float = 1.0  # multiplies the last input
     latent_gain: float = 1.0  # multiplies the others
-    moments: bool = False  # of the last input
+    moments: bool = False  # of the last input, of each of its examples
+    examples: int = 1  # side by side in the last input (a pack of PacGAN)
     fourier_size: int = 0  # random frequencies of the last input; 0: none
     fourier_scale: float = 1.0  # their standard deviation, radians per unit of input
     axis_name: str | None = None  # BatchNorm's moments are averaged over it
@@ -54,7 +55,8 @@ class MLP(nn.Module):
         init = INITIALISERS[self.kernels]
         h_BF = self.gain * inputs_BF[-1]
         if self.moments:
-            h_BF = moments(h_BF, wave_gain)
+            each = jnp.split(h_BF, self.examples, axis=-1)
+            h_BF = jnp.concatenate([moments(x, wave_gain) for x in each], axis=-1)
         elif self.fourier_size:
             features = FourierFeatures(self.fourier_size, self.fourier_scale)
             h_BF = features(h_BF, wave_gain)
