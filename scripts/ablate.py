@@ -16,12 +16,13 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import config as configs
-from veegan_jax import config_images, experiment, stacked, synthetic
+from veegan_jax import config_images, config_mixtures, experiment, stacked, synthetic
 from veegan_jax.common import errors, parallel, program, records
 
 DATASET = flags.DEFINE_string(
-    "dataset", "ring", f"one of {', '.join((*configs.DATASETS, *config_images.SIZES))}"
+    "dataset",
+    "ring",
+    f"one of {', '.join((*config_mixtures.DATASETS, *config_images.SIZES))}",
 )
 PRESET = flags.DEFINE_string("preset", "quick", "configuration to start from")
 SEEDS = flags.DEFINE_integer("seeds", 5, "seeds per variant, from 100")
@@ -44,7 +45,7 @@ def select(variants: dict[str, dict], names: list[str]) -> dict[str, dict]:
 
 def main() -> None:
     images = DATASET.value in config_images.SIZES
-    presets = config_images if images else configs
+    presets = config_images if images else config_mixtures
     values = dict(preset=PRESET.value, seeds=SEEDS.value, first_seed=100)
     options = stacked.Options(**values) if images else experiment.Options(**values)
     config = presets.preset(PRESET.value, "veegan_plus", DATASET.value)

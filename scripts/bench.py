@@ -46,8 +46,7 @@ from absl import flags
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from veegan_jax import config as configs
-from veegan_jax import experiment, methods, synthetic
+from veegan_jax import config_mixtures, experiment, methods, synthetic
 from veegan_jax.common import errors, flops, parallel, program, records
 from veegan_jax.config import Config
 
@@ -80,11 +79,13 @@ def cases(names: Sequence[str], presets: Sequence[str]) -> list[tuple[str, Confi
     for preset in presets:
         for name in names:
             if preset not in SMALL:
-                found.append((preset, configs.preset(preset, name, "ring")))
+                found.append((preset, config_mixtures.preset(preset, name, "ring")))
             elif name == "veegan":
                 sizes = dict(latent_size=2, discriminator_widths=(128, 128))
                 sizes |= dict(batch_size=SMALL[preset])
-                found.append((preset, configs.preset("paper", name, "ring", **sizes)))
+                found.append(
+                    (preset, config_mixtures.preset("paper", name, "ring", **sizes))
+                )
     if not found:
         raise errors.InputError(
             f"--methods={','.join(names)} --presets={','.join(presets)}: nothing to "

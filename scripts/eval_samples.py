@@ -13,14 +13,13 @@ import jax
 import numpy as np
 from absl import flags
 
-from veegan_jax import config as configs
-from veegan_jax import synthetic
+from veegan_jax import config_mixtures, synthetic
 from veegan_jax.common import arrays, errors, plots, program, records
 from veegan_jax.data import mixtures
 from veegan_jax.metrics import mixture as metrics
 
 DATASET = flags.DEFINE_string(
-    "dataset", "ring", f"the true distribution: {', '.join(configs.DATASETS)}"
+    "dataset", "ring", f"the true distribution: {', '.join(config_mixtures.DATASETS)}"
 )
 OUTPUT = flags.DEFINE_string("output", None, "also write the figures to this JSON file")
 FIGURE = flags.DEFINE_string("figure", None, "also draw the samples to this PNG file")

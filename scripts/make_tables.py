@@ -21,8 +21,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from veegan_jax import config as configs
-from veegan_jax import config_images, stacked, synthetic
+from veegan_jax import config_images, config_mixtures, stacked, synthetic
 from veegan_jax.common import errors, plots, program, records
 from veegan_jax.data import mixtures
 from veegan_jax.metrics import published
@@ -141,8 +140,8 @@ def _without(record: dict) -> str:
 def read(results: pathlib.Path) -> Runs:
     """All records of results/table1."""
     runs: Runs = {}
-    for preset in configs.PRESETS:
-        for dataset in configs.DATASETS:
+    for preset in config_mixtures.PRESETS:
+        for dataset in config_mixtures.DATASETS:
             for method in LABELS:
                 path = results / "table1" / preset / f"{dataset}-{method}.json"
                 if path.exists():
@@ -378,7 +377,7 @@ def main() -> None:
         add_ablations(pathlib.Path(folder), root / "results")
     runs = read(root / "results")
     tables = {}
-    for preset in configs.PRESETS:
+    for preset in config_mixtures.PRESETS:
         present = runs.get(preset)
         tables[preset] = summary(present) if present else EMPTY
         tables[f"{preset}-details"] = details(present) if present else EMPTY

@@ -20,10 +20,10 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import config as configs
 from veegan_jax import config_images, methods, stacked
 from veegan_jax.common import errors, loop, parallel, program
 from veegan_jax.common import flags as common_flags
+from veegan_jax.config import Config
 from veegan_jax.data import images
 
 ROWS = ("gan", "ali", "unrolled", "pacgan", "veegan", "veegan_plus")  # of --method=all
@@ -34,14 +34,14 @@ WORKDIR = flags.DEFINE_string(
 CPU_DEVICES = flags.DEFINE_integer(
     "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
 )
-common_flags.define(configs.Config, from_preset=True)
+common_flags.define(Config, from_preset=True)
 common_flags.define(stacked.Options, from_preset=False)
 flags.FLAGS["dataset"].help = "mnist, digits, or auto: mnist where it is prepared"
 
 
-def plan(options: stacked.Options) -> list[tuple[pathlib.Path, configs.Config]]:
+def plan(options: stacked.Options) -> list[tuple[pathlib.Path, Config]]:
     """The runs that the flags ask for, with their work directories."""
-    changes = common_flags.read(configs.Config)
+    changes = common_flags.read(Config)
     method = changes.pop("method", "veegan_plus")
     digits = images.choose(changes.pop("dataset", "auto"), options.data_dir or None)
     dataset = f"stacked_{digits}"

@@ -21,10 +21,10 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import config as configs
-from veegan_jax import experiment, methods, synthetic
+from veegan_jax import config_mixtures, experiment, methods, synthetic
 from veegan_jax.common import errors, loop, parallel, program
 from veegan_jax.common import flags as common_flags
+from veegan_jax.config import Config
 
 ROWS = ("gan", "pacgan", "ali", "unrolled", "veegan", "veegan_plus")  # --method=all
 
@@ -38,7 +38,7 @@ GIF = flags.DEFINE_bool("gif", False, "also draw the samples over training, as a
 CPU_DEVICES = flags.DEFINE_integer(
     "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
 )
-common_flags.define(configs.Config, from_preset=True)
+common_flags.define(Config, from_preset=True)
 common_flags.define(experiment.Options, from_preset=False)
 
 
@@ -54,23 +54,23 @@ def register_file(path: str) -> str:
     return name
 
 
-def plan(options: experiment.Options) -> list[tuple[pathlib.Path, configs.Config]]:
+def plan(options: experiment.Options) -> list[tuple[pathlib.Path, Config]]:
     """The runs that the flags ask for, with their work directories."""
-    changes = common_flags.read(configs.Config)
+    changes = common_flags.read(Config)
     method, dataset = changes.pop("method", None), changes.pop("dataset", "ring")
     if METHOD_FILE.value:
         method = register_file(METHOD_FILE.value)
     rows = ROWS if method == "all" else (method or "veegan_plus",)
     for name in rows:
         methods.get(name)
-    datasets = configs.DATASETS if dataset == "all" else (dataset,)
+    datasets = config_mixtures.DATASETS if dataset == "all" else (dataset,)
     one = len(rows) * len(datasets) == 1
     base = pathlib.Path(WORKDIR.value or f"runs/{options.preset}")
     runs = []
     for d in datasets:
         for m in rows:
             path = base if one and WORKDIR.value else base / f"{d}-{m}"
-            runs.append((path, configs.preset(options.preset, m, d, **changes)))
+            runs.append((path, config_mixtures.preset(options.preset, m, d, **changes)))
     return runs
 
 

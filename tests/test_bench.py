@@ -14,8 +14,8 @@ import jax
 import numpy as np
 import pytest
 
-from veegan_jax import config as configs
-from veegan_jax import methods, synthetic
+from veegan_jax import config_mixtures, methods, synthetic
+from veegan_jax.config import Config
 from veegan_jax.data import mixtures
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "scripts"))
@@ -23,7 +23,7 @@ import bench  # a script, not part of a package
 import bench_timing as timing
 
 
-def tiny(method: str, **changes) -> configs.Config:
+def tiny(method: str, **changes) -> Config:
     """The paper's networks in small."""
     sizes = dict(
         batch_size=16,
@@ -32,7 +32,7 @@ def tiny(method: str, **changes) -> configs.Config:
         discriminator_widths=(9,),
         unrolled_steps=2,
     )
-    return configs.preset("paper", method, "ring", **(sizes | changes))
+    return config_mixtures.preset("paper", method, "ring", **(sizes | changes))
 
 
 def macs(*sizes: int) -> tuple[int, int]:
@@ -44,7 +44,7 @@ def macs(*sizes: int) -> tuple[int, int]:
 def test_flops_of_gan_and_veegan_equal_a_count_by_hand():
     """Per example: forward; a product for the kernel's and one for the input's
     gradient, the latter not in a first layer whose input needs none."""
-    config = configs.preset("paper", "gan", "ring")
+    config = config_mixtures.preset("paper", "gan", "ring")
     g, first_g = macs(256, 128, 128, 2)
     d, first_d = macs(2, 128, 128, 1)
     forward, grad_d = g + 2 * d, 2 * (2 * d - first_d)
@@ -52,7 +52,7 @@ def test_flops_of_gan_and_veegan_equal_a_count_by_hand():
     expected = 2 * 512 * (forward + grad_d + grad_g)
     assert bench.flops_per_step(config) == expected
 
-    config = configs.preset("paper", "veegan", "ring")
+    config = config_mixtures.preset("paper", "veegan", "ring")
     g, first_g = macs(254 + 1, 128, 128, 2)
     r, _ = macs(2, 128, 128, 254)
     d, first_d = macs(254 + 2, 128, 1)
@@ -74,7 +74,7 @@ def test_flops_count_every_unrolled_update():
 @pytest.mark.parametrize("method", bench.NAMES)
 def test_flops_are_most_of_what_xla_counts(method):
     """XLA adds elementwise work, little of it at the paper's sizes."""
-    config = configs.preset("paper", method, "ring")
+    config = config_mixtures.preset("paper", method, "ring")
     init = functools.partial(methods.get(method).init, config=config)
     state = jax.eval_shape(init, jax.random.key(0))
     step = functools.partial(
@@ -240,10 +240,10 @@ def test_check_sees_a_peer_that_differs(change, what, bench_torch, monkeypatch):
         bench_check.check(config, "cpu")
 
 
-@pytest.mark.parametrize("dataset", configs.DATASETS)
+@pytest.mark.parametrize("dataset", config_mixtures.DATASETS)
 def test_peers_draw_the_mixtures(dataset, bench_torch):
     mixture = mixtures.get(dataset)
-    config = configs.preset("quick", "gan", dataset, batch_size=1000)
+    config = config_mixtures.preset("quick", "gan", dataset, batch_size=1000)
     x_BX = bench_torch.make(config, "cpu").data().numpy()
     assert x_BX.shape == (1000, mixture.size)
     square_BK = ((x_BX[:, None] - mixture.means_KX) ** 2).sum(axis=2)

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from veegan_jax import config as configs
 from veegan_jax import experiment
 from veegan_jax.common import checkpoint, errors
+from veegan_jax.config import Config
 
 # When a restore fails, orbax leaves coroutines behind whose event loop is closed;
 # Python says so when it collects them. Collected here, they disturb no other test.
@@ -26,7 +26,7 @@ def collect_what_orbax_leaves() -> Iterator[None]:
     gc.collect()
 
 
-CONFIG = configs.Config(
+CONFIG = Config(
     method="veegan", generator_widths=(4,), reconstructor_widths=(4,), ema=0.9
 )
 

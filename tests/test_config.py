@@ -2,16 +2,16 @@
 
 import pytest
 
-from veegan_jax import config as configs
+from veegan_jax import config_mixtures
 
 
 @pytest.mark.parametrize("preset", ["quick", "best"])
-@pytest.mark.parametrize("dataset", configs.DATASETS)
+@pytest.mark.parametrize("dataset", config_mixtures.DATASETS)
 def test_each_ablation_takes_out_what_it_says(preset, dataset):
-    whole = configs.preset(preset, "veegan_plus", dataset)
+    whole = config_mixtures.preset(preset, "veegan_plus", dataset)
     seen = set()
-    for name, changes in configs.ablations(whole).items():
-        variant = configs.preset(preset, "veegan_plus", dataset, **changes)
+    for name, changes in config_mixtures.ablations(whole).items():
+        variant = config_mixtures.preset(preset, "veegan_plus", dataset, **changes)
         assert (variant == whole) == (name == "everything")
         assert variant not in seen  # no ingredient is taken out twice
         seen.add(variant)

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from veegan_jax import config as configs
-from veegan_jax import experiment, methods, synthetic
+from veegan_jax import config_mixtures, experiment, methods, synthetic
 from veegan_jax.common import checkpoint, loop, records
+from veegan_jax.config import Config
 
-SMALL = configs.preset(
+SMALL = config_mixtures.preset(
     "quick",
     "veegan_plus",
     "ring",
@@ -52,7 +52,7 @@ def test_record_holds_what_repeats_it(whole):
     stored = json.loads((workdir / "results.json").read_text())
     assert stored == json.loads(json.dumps(record))
     assert (
-        configs.Config(
+        Config(
             **{
                 k: tuple(v) if isinstance(v, list) else v
                 for k, v in stored["config"].items()
@@ -203,9 +203,9 @@ def test_seeds_below_one_are_refused(value):
 
 def test_unknown_names_list_the_valid_ones():
     with pytest.raises(ValueError, match=r"unknown preset 'fast': one of quick, paper"):
-        configs.preset("fast", "gan", "ring")
+        config_mixtures.preset("fast", "gan", "ring")
     with pytest.raises(ValueError, match=r"unknown dataset 'cube': one of ring, grid"):
-        configs.preset("quick", "gan", "cube")
+        config_mixtures.preset("quick", "gan", "cube")
     with pytest.raises(
         ValueError, match=r"unknown method 'vae': one of gan, pacgan, ali"
     ):

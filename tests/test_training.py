@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from veegan_jax import config as configs
-from veegan_jax import methods
+from veegan_jax import config_mixtures, methods
 from veegan_jax.common import optimisers, parallel
 from veegan_jax.config import Config
 from veegan_jax.data import mixtures
@@ -47,7 +46,7 @@ def test_adam_is_finite_through_an_update_with_zero_gradient():
 def test_presets_of_the_variants_change_what_their_names_say():
     for preset in ("quick", "paper"):
         plain, adversarial, averaged = (
-            configs.preset(preset, method, "ring")
+            config_mixtures.preset(preset, method, "ring")
             for method in ("veegan", "veegan_adversarial", "veegan_mean")
         )
         assert plain.reconstruction_weight == 1
@@ -55,7 +54,7 @@ def test_presets_of_the_variants_change_what_their_names_say():
         assert not plain.adversarial_reconstructor
         assert adversarial.adversarial_reconstructor
         assert plain.reconstructor_std == 1
-    authors = configs.preset("paper", "veegan", "grid")
+    authors = config_mixtures.preset("paper", "veegan", "grid")
     assert (authors.latent_size, authors.batch_size) == (254, 500)
     assert authors.discriminator_widths == (128,)
     assert authors.generator_noise == 1

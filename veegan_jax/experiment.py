@@ -15,7 +15,7 @@ import numpy as np
 
 from veegan_jax import methods
 from veegan_jax.common import checkpoint, errors, loop, parallel, records
-from veegan_jax.config import PRESETS, Config
+from veegan_jax.config import Config
 from veegan_jax.state import State
 
 # Uses of a state's key other than the steps', which fold in 0, 1, 2, ...
@@ -34,7 +34,7 @@ def option(default: Any, text: str, group: str = "run") -> Any:
 class Options:
     """Where and how to run: nothing here changes a seed's numbers but rounding."""
 
-    preset: str = option("quick", f"start from: {', '.join(PRESETS)}", "main")
+    preset: str = option("quick", "named configuration to start from", "main")
     seeds: int = option(5, "independent runs, all in one program")
     first_seed: int = option(0, "seeds are first_seed, first_seed + 1, ...")
     samples: int = option(2500, "generated samples to score, per seed")
