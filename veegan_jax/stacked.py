@@ -270,22 +270,16 @@ def table(runs: dict[str, dict[str, Any]]) -> str:
     header = ["", *[n.replace("_", " ") for n in names]]
     rows = [
         ["real digits", *[f"{first['oracle'][n]:.4g}" for n in names]],
-        ["sampling floor", *[_cell(first["expected"].get(n)) for n in names]],
+        ["sampling floor", *[records.cell(first["expected"].get(n)) for n in names]],
     ]
     compared = set()  # a published row stands once, below the first of its family
     for label, run in runs.items():
-        cells = [_cell(run["mean"][n], run["std"][n]) for n in names]
+        cells = [records.cell(run["mean"][n], run["std"][n]) for n in names]
         rows.append([f"**{label}**", *cells])
         theirs = run["published"]
         if theirs and theirs[0] not in compared:
             compared.add(theirs[0])
             figures = {"modes": theirs[1], "kl_uniform": theirs[2]}
-            cells = [_cell(figures.get(n)) for n in names]
+            cells = [records.cell(figures.get(n)) for n in names]
             rows.append([f"{theirs[0]}, published", *cells])
     return records.table(header, rows)
-
-
-def _cell(mean: float | None, std: float | None = None) -> str:
-    if mean is None:
-        return ""
-    return f"{mean:.4g}" + (f" ± {std:.2g}" if std is not None else "")

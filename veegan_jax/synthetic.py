@@ -222,11 +222,7 @@ def table(dataset: str, runs: dict[str, dict[str, Any]]) -> str:
         header.append("published modes / quality")
         rows[0].append("")
     for label, run in runs.items():
-        cells = []
-        for n in names:
-            mean, std = run["mean"][n], run["std"][n]
-            cell = "" if mean is None else f"{mean:.4g}"
-            cells.append(cell + (f" ± {std:.2g}" if std is not None else ""))
+        cells = [records.cell(run["mean"][n], run["std"][n]) for n in names]
         if published_too:
             theirs = run["published"]
             cells.append(f"{theirs[0]:g} / {theirs[1]:g}" if theirs else "")

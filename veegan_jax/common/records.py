@@ -91,6 +91,15 @@ def number(x: Any) -> Any:
     return x
 
 
+def cell(mean: float | None, std: float | None = None) -> str:
+    """A figure for a table, 4 digits, and its spread, 2; "" if there is none."""
+    if mean is None:
+        return ""
+    # Never 2e+02 for a spread of 200.
+    spread = "" if std is None else f" ± {std:.{2 if std < 99.5 else 3}g}"
+    return f"{mean:.4g}{spread}"
+
+
 def _git(*arguments: str) -> str:
     here = pathlib.Path(__file__).parent
     try:

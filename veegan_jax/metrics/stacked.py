@@ -341,9 +341,9 @@ def table(record: dict[str, Any], label: str) -> str:
     """A record of `make_record` as Markdown, one figure a line."""
     rows = []
     for name, meaning in FIGURES.items():
-        value = f"{record['figures'][name]:.4g}"
-        if name in record["standard_error"]:
-            value += f" ± {record['standard_error'][name]:.2g}"
+        value = records.cell(
+            record["figures"][name], record["standard_error"].get(name)
+        )
         floor = record["expected"].get(name)
         rows.append(
             [
