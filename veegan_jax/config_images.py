@@ -154,4 +154,5 @@ def ablations(config: Config) -> dict[str, dict[str, Any]]:
         "R that D does not train": {"adversarial_reconstructor": True},
         "Adam without momentum": {"beta1": 0.5},
         "pairs judged alone": {"pack": 2},
+        "float32": {"dtype": "bfloat16"},
     }
