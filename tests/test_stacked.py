@@ -139,7 +139,7 @@ def test_the_programs_train_and_score(classifier, tmp_path):
 @pytest.mark.parametrize(
     ("flag", "message"),
     (
-        ("--preset=tiny", "unknown preset 'tiny': one of quick, paper"),
+        ("--preset=tiny", "unknown preset 'tiny': one of quick, wide"),
         ("--dataset=cifar10", "--dataset=cifar10 must be mnist, digits or auto"),
         ("--batch_size=9", "--batch_size=9 must be a multiple of --pack=4"),
         ("--image_size=9", "--image_size=9: stacked_digits has 8; leave the flag out"),
