@@ -43,6 +43,38 @@ def test_adam_is_finite_through_an_update_with_zero_gradient():
     assert np.isfinite(slope)
 
 
+def test_gamma_falls_geometrically_to_its_floor():
+    plus = methods.get("veegan_plus")
+    config = Config(steps=100, gamma=0.1, gamma_end=0.001, gamma_fraction=0.5)
+    values = [float(plus.gamma(jnp.int32(s), config)) for s in (0, 25, 50, 51, 99)]
+    np.testing.assert_allclose(values, [0.1, 0.01, 0.001, 0.001, 0.001], rtol=1e-5)
+
+
+def test_schedules_hold_before_they_fall():
+    plus = methods.get("veegan_plus")
+    config = Config(
+        steps=100,
+        gamma=0.1,
+        gamma_end=0.001,
+        gamma_hold=0.2,
+        gamma_fraction=1.0,
+        wave_start=0.5,
+    )
+    values = [float(plus.gamma(jnp.int32(s), config)) for s in (0, 20, 60, 100)]
+    np.testing.assert_allclose(values, [0.1, 0.1, 0.01, 0.001], rtol=1e-5)
+    gains = [float(plus.wave_gain(jnp.int32(s), config)) for s in (0, 50, 60, 70, 99)]
+    np.testing.assert_allclose(gains, [0, 0, 0.5, 1, 1], rtol=1e-5)
+    adam = optimisers.adam(
+        1.0, steps=10, schedule="cosine", beta1=0.0, beta2=0.0, hold=0.5
+    )
+    state, moves = adam.init(1.0), []
+    for _ in range(10):  # without memory every update is the step size
+        update, state = adam.update(3.0, state)
+        moves.append(-float(update))
+    falling = 0.5 * (1 + np.cos(np.pi * np.arange(5) / 5))
+    np.testing.assert_allclose(moves, [*np.ones(5), *falling], rtol=1e-5)
+
+
 def test_presets_of_the_variants_change_what_their_names_say():
     for preset in ("quick", "paper"):
         plain, adversarial, averaged = (
