@@ -295,6 +295,7 @@ def test_names_are_checked_and_auto_takes_what_is_there(tmp_path):
     write(tmp_path)
     assert images.choose("auto") == "digits"
     assert images.choose("auto", str(tmp_path)) == "mnist"
+    assert images.choose("auto", str(tmp_path / "missing")) == "mnist"  # as asked for
     assert images.choose("cifar10") == "cifar10"
     assert images.is_prepared("digits") and not images.is_prepared("mnist")
     assert not images.is_prepared("cifar10", str(tmp_path))

@@ -104,12 +104,14 @@ def is_prepared(dataset: str, data_dir: str | None = None) -> bool:
 def choose(dataset: str, data_dir: str | None = None) -> str:
     """Returns the set a name stands for; "auto" is MNIST if prepared, else digits.
 
+    Who names a folder wants what is in it: with a data_dir "auto" is MNIST.
+
     Raises:
       InputError: if there is no such set; the message lists those that exist.
     """
     _check("dataset", dataset, ("auto", *SHAPES))
     if dataset == "auto":
-        return "mnist" if is_prepared("mnist", data_dir) else "digits"
+        return "mnist" if data_dir or is_prepared("mnist") else "digits"
     return dataset
 
 
