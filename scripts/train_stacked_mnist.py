@@ -4,7 +4,8 @@
     python scripts/train_stacked_mnist.py --method=veegan_plus
     python scripts/train_stacked_mnist.py --method=all
         The quarter-size networks, 2,000 steps, four seeds: four to five minutes a
-        method on two CPU cores. Expect some 350 modes of the GAN, 600 of VEEGAN+.
+        method on two CPU cores (Unrolled GAN eight). Expect some 350 modes of the GAN,
+        600 of VEEGAN+.
     python scripts/train_stacked_mnist.py --preset=wide --method=gan
         With a larger D, 4,000 steps: digits appear, in nine to twelve minutes;
         expect some 880 modes of the GAN, 900 of VEEGAN.
