@@ -8,7 +8,7 @@
 Seeds start at 100, apart from those of the tables. Each variant is a run of
 train_synthetic.py or train_stacked_mnist.py with the flags shown, resumable, in
 runs/ablation/PRESET/DATASET/VARIANT; on two CPU cores the mixtures take about 10, 10
-and 5 minutes, Stacked MNIST with two seeds 20 to 30. `make_tables.py
+and 5 minutes, Stacked MNIST with two seeds half an hour. `make_tables.py
 --add_ablations=...` keeps them.
 """
 
