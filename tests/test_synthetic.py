@@ -212,3 +212,18 @@ def test_unknown_names_list_the_valid_ones():
         methods.get("vae")
     with pytest.raises(ValueError, match=r"--parallel='all' must be one of none, jit"):
         experiment.Options(parallel="all")
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "expected"),
+    [
+        (566.25, 201.3, "566.2 ± 201"),
+        (169.2, 99.4, "169.2 ± 99"),
+        (0.0256789, 0.00123, "0.02568 ± 0.0012"),
+        (8, 0.0, "8 ± 0"),
+        (1000.0, None, "1000"),
+        (None, None, ""),
+    ],
+)
+def test_cells_write_no_powers_of_ten_for_spreads(mean, std, expected):
+    assert records.cell(mean, std) == expected
