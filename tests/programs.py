@@ -24,13 +24,27 @@ def run(script: str, *arguments, cwd: pathlib.Path) -> subprocess.CompletedProce
 
 
 def as_module(name: str) -> Iterator[ModuleType]:
-    """A script as a module; its flags are taken back out when the tests are done."""
-    before = set(flags.FLAGS)
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
-    yield module
-    for flag in set(flags.FLAGS) - before:
+    """A script as a module, alone with absl's own flags until the tests are done.
+
+    Scripts share names of flags, and so do the tests of one process."""
+    others = {flag: flags.FLAGS[flag] for flag in flags.FLAGS if not _is_of_absl(flag)}
+    for flag in others:
         delattr(flags.FLAGS, flag)
+    before = set(flags.FLAGS)
+    try:
+        spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        yield module
+    finally:
+        for flag in set(flags.FLAGS) - before:
+            delattr(flags.FLAGS, flag)
+        for flag, holder in others.items():
+            flags.FLAGS[flag] = holder
+
+
+def _is_of_absl(flag: str) -> bool:
+    # A flag that came back by assignment has no module.
+    return flags.FLAGS.find_module_defining_flag(flag, "").startswith("absl")
