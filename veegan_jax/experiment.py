@@ -91,14 +91,8 @@ def init_seeds(seeds: Sequence[int], config: Config) -> State:
     """Initial states of all seeds, leaves [S, ...]; seed s starts from key(s)."""
     keys_S = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
     init = functools.partial(methods.get(config.method).init, config=config)
-    options = None
-    if config.image_size and jax.default_backend() == "cpu":
-        # Random kernels by the dozen: 40 s of LLVM for a program of milliseconds. The
-        # mixtures' takes seconds, and their records rest on its very rounding.
-        options = {
-            "xla_backend_optimization_level": 0,
-            "xla_llvm_disable_expensive_passes": True,
-        }
+    # The mixtures' takes seconds, and their records rest on its very rounding.
+    options = parallel.compile_options_of_init() if config.image_size else None
     return jax.jit(jax.vmap(init), compiler_options=options)(keys_S)
 
 

@@ -3,7 +3,7 @@
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -34,6 +34,7 @@ def train(
     checkpoints: checkpoint.Checkpoints,
     report: Report,
     name: str,
+    labels: Sequence[str] | None = None,
 ) -> tuple[Any, dict[int, str]]:
     """Trains from step `done` to `steps`.
 
@@ -50,6 +51,7 @@ def train(
       report: called with (step, state, metrics [seeds, interval]) after every
         interval; returns a few words for the progress bar.
       name: shown before the progress bar.
+      labels: what the members of the leading axis are called, if they are not seeds.
 
     Returns:
       The state, and for each diverged seed's index the words that say when.
@@ -59,6 +61,7 @@ def train(
       NonFinite: when the last seed that was finite diverges, once saved.
     """
     failures = _failures(np.asarray(state.step), done)
+    labels = labels or [f"seed {s}" for s in range(len(np.asarray(state.step)))]
     compiled: dict[int, Callable[[Any], tuple[Any, Any]]] = {}
     stop = _StopFlag()
     saved_time = time.perf_counter()
@@ -75,10 +78,12 @@ def train(
             done += num
             for seed, words in _new_failures(state, metrics, failures, done, num):
                 failures[seed] = words
-                logging.warning("seed %d %s; the other seeds go on", seed, words)
-            if len(failures) == len(np.asarray(state.step)):
+                logging.warning("%s %s; the others go on", labels[seed], words)
+            if len(failures) == len(labels):
                 checkpoints.save(done, state)
-                raise NonFinite("; ".join(f"seed {s} {w}" for s, w in failures.items()))
+                raise NonFinite(
+                    "; ".join(f"{labels[s]} {failures[s]}" for s in failures)
+                )
             bar.set_postfix_str(report(done, state, metrics), refresh=False)
             bar.update(num)
             late = time.perf_counter() - saved_time > save_every

@@ -30,8 +30,16 @@ def mean(tree: Any, axis_name: str | None) -> Any:
     return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
-def check(mode: str, batch_size: int, num_devices: int) -> None:
+def check(
+    mode: str, batch_size: int, num_devices: int, flag: str = "batch_size"
+) -> None:
     """Refuses a mode that does not exist and a batch that cannot be split.
+
+    Args:
+      mode: one of `MODES`.
+      batch_size: the batch over all devices.
+      num_devices: how many there are.
+      flag: that sets the batch size.
 
     Raises:
       InputError: naming the flag, its value and what to give instead.
@@ -42,7 +50,7 @@ def check(mode: str, batch_size: int, num_devices: int) -> None:
         )
     if mode != "none" and batch_size % num_devices:
         raise errors.InputError(
-            f"--batch_size={batch_size} does not divide over {num_devices} devices; "
+            f"--{flag}={batch_size} does not divide over {num_devices} devices; "
             f"give a multiple of {num_devices}, or --parallel=none"
         )
 
@@ -179,6 +187,20 @@ def _choose(ok: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
     if jnp.issubdtype(new.dtype, jax.dtypes.prng_key):
         return old
     return jnp.where(ok, new, old)
+
+
+def compile_options_of_init() -> dict[str, Any] | None:
+    """Options for `jax.jit` of what runs once, such as the drawing of weights.
+
+    On CPU LLVM takes seconds, for many kernels 40, over programs of milliseconds. The
+    result may differ by rounding, so a run whose records rest on it keeps the default.
+    """
+    if jax.default_backend() != "cpu":
+        return None
+    return {
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    }
 
 
 def shard_rows(x: jax.Array) -> jax.Array:

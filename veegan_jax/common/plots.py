@@ -140,22 +140,24 @@ def animation(
 
 
 def image_grid(
-    rows: dict[str, np.ndarray], path: pathlib.Path, title: str = ""
+    rows: dict[str, np.ndarray], path: pathlib.Path, title: str = "", columns: int = 16
 ) -> None:
     """Images side by side, each of their pixels a square of whole screen pixels.
 
     Args:
-      rows: label -> uint8 [N, H, W, C], C 1 or 3, all of one H, W and C; over 16
-        images take several lines.
+      rows: label -> uint8 [N, H, W, C], C 1 or 3, all of one H, W and C; more than
+        `columns` images take several lines.
       path: the PNG to write.
       title: above everything.
+      columns: images in a line.
     """
     plt = _pyplot()
     scale = max(1, round(56 / next(iter(rows.values())).shape[2]))
-    columns = min(16, max(map(len, rows.values())))
+    columns = min(columns, max(map(len, rows.values())))
     blocks = [_tiled(images_NHWC, columns) for images_NHWC in rows.values()]
     # In screen pixels: the labels' room, the title's, and the gap between the rows.
-    left, top, gap = 110, 40 if title else 8, 10
+    widest = max(len(line) for label in rows for line in label.split("\n"))
+    left, top, gap = max(110, 7 * widest + 20), 40 if title else 8, 10
     heights = [scale * len(block) for block in blocks]
     size = np.array(
         [left + scale * blocks[0].shape[1] + gap, top + sum(heights) + gap * len(rows)]
@@ -173,8 +175,58 @@ def image_grid(
         middle = corner + extent / 2
         place = (left - 10) / size[0], middle[1] / size[1]
         figure.text(*place, label, ha="right", va="center", fontsize=9)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, y=max(0.98, 1 - 8 / size[1]))
     figure.savefig(path, dpi=dpi)
+    plt.close(figure)
+
+
+def with_intervals(
+    lines: dict[str, np.ndarray],
+    x: list[float],
+    path: pathlib.Path,
+    *,
+    levels: dict[str, float],
+    axes: tuple[str, str],
+    title: str = "",
+) -> None:
+    """Means with their intervals, one line for each way, beside some fixed levels.
+
+    Args:
+      lines: label -> mean, low and high for each x, [3, len(x)].
+      x: places.
+      path: the PNG to write.
+      levels: label -> height of a dashed line across.
+      axes: what x and the means are.
+      title: above everything.
+    """
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(7.2, 4.6))
+    width = 0.02 * (max(x) - min(x) or 1)
+    for place, (label, (mean, low, high)) in enumerate(lines.items()):
+        shift = width * (place - (len(lines) - 1) / 2) / 2  # intervals side by side
+        errors = np.nan_to_num([mean - low, high - mean])
+        axis.errorbar(
+            np.array(x) + shift,
+            mean,
+            errors,
+            marker=".",
+            capsize=2,
+            linewidth=1,
+            color=f"C{place % 10}",
+            linestyle="-" if place < 10 else ":",
+            label=label,
+        )
+    for place, (label, height) in enumerate(levels.items()):
+        axis.axhline(height, color=str(0.3 + 0.3 * place), linestyle="--", linewidth=1)
+        axis.annotate(label, (min(x), height), fontsize=8, va="bottom")
+    axis.set_xticks(x)
+    axis.set_xlabel(axes[0])
+    axis.set_ylabel(axes[1])
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    axis.set_title(title, fontsize=10)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
     plt.close(figure)
 
 

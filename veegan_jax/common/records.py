@@ -3,6 +3,7 @@
 import json
 import pathlib
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -81,6 +82,13 @@ def write(path: pathlib.Path, record: dict[str, Any]) -> None:
     """Writes a record as JSON, whole or not at all."""
     text = json.dumps(record, indent=1, default=number)
     checkpoint.write_atomically(path, text + "\n")
+
+
+def publish(path: pathlib.Path, record: dict[str, Any]) -> None:
+    """Writes a record to where results are kept; where it was run is no part of it."""
+    command = re.sub(r" --workdir[= ]\S+", "", record["command"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, record | {"command": command})
 
 
 def number(x: Any) -> Any:
