@@ -1,0 +1,192 @@
+"""The figures of the amplification experiment, from its models and its record.
+
+Dimension key: K classes, N images, G generated images, X numbers of an image, H height,
+W width, C channels, d encoding, E shared autoencoders, A shares.
+"""
+
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lgan_jax import autoencoder, generation, report, samplers, statistics
+from lgan_jax.amplification import ALL, NONE, SHARES
+from lgan_jax.models import OWN, Models
+from veegan_jax.common import plots
+
+_SEED = 0  # the place of the seed that is shown: the first
+_SHOWN = 8  # the class shown by itself, as in the text
+
+
+def draw(
+    models: Models,
+    record: dict[str, Any],
+    made: dict[str, np.ndarray],
+    folder: pathlib.Path,
+) -> list[str]:
+    """Draws every figure that the run has models for, training none.
+
+    Args:
+      models: of the run, trained.
+      record: the run's.
+      made: way -> the first images of every class, uint8 [K, G, H, W, C].
+      folder: gets the PNGs.
+
+    Returns:
+      Their names.
+    """
+    ways = list(made)
+    folder.mkdir(exist_ok=True)
+    pictures = {
+        "random-eights": functools.partial(random_of_class, models, made),
+        "all-classes": functools.partial(all_classes, models, made),
+    }
+    if ways:
+        pictures["accuracy"] = functools.partial(accuracy, record, ways)
+    used = {generation.split_name(way)[1] for way in ways if _is_latent(way)}
+    known = models.task.count_SK[_SEED].min()
+    if OWN in used and models.config.latent_size > 1 and known > 2:  # there is a plane
+        pictures["latents"] = functools.partial(latents, models, ways)
+    if used - {OWN}:
+        pictures["movement"] = functools.partial(movement, models)
+    if OWN in used and used - {OWN}:
+        pictures["reconstructions"] = functools.partial(reconstructions, models)
+    for name, picture in pictures.items():
+        picture(folder / f"{name}.png")
+    return list(pictures)
+
+
+def random_of_class(
+    models: Models, made: dict[str, np.ndarray], path: pathlib.Path
+) -> None:
+    """The first images of one class by the first way, over real ones."""
+    k = min(_SHOWN, models.num_classes - 1)
+    rows = {"real": _known(models, k, 64)} | {w: made[w][k] for w in list(made)[:1]}
+    plots.image_grid(rows, path, f"class {k}: the first images, none picked")
+
+
+def all_classes(
+    models: Models, made: dict[str, np.ndarray], path: pathlib.Path
+) -> None:
+    """The first images of every class by every way, over real ones: at most three."""
+    num = min([3, *models.task.count_SK[_SEED], *(x.shape[1] for x in made.values())])
+    classes = range(models.num_classes)
+    real = np.stack([_known(models, k, num) for k in classes])
+    rows = {  # a class in each column
+        label: x[:, :num].swapaxes(0, 1).reshape(-1, *models.task.shape)
+        for label, x in ({"real": real} | made).items()
+    }
+    title = "the first images of every class, none picked"
+    plots.image_grid(rows, path, title, columns=models.num_classes)
+
+
+def movement(models: Models, path: pathlib.Path) -> None:
+    """From a five to a nine through the latent space that all classes share."""
+    start, end = (5, 9) if models.num_classes > 9 else (0, models.num_classes - 1)
+    config = models.config.shared()
+    encode = functools.partial(autoencoder.encode, config=config)
+    decode = functools.partial(autoencoder.decode, config=config)
+    params = jax.tree.map(lambda a: a[_SEED, 0], models.shared.params)
+    t_T1 = jnp.linspace(0, 1, 12)[:, None]
+    rows = {}
+    ends = zip(_pixels(models, start, 5), _pixels(models, end, 5), strict=True)
+    for number, pair in enumerate(ends):
+        y_2d = encode(params, jnp.stack(pair))
+        x_TX = decode(params, (1 - t_T1) * y_2d[:1] + t_T1 * y_2d[1:])
+        rows[f"pair {number}"] = _images(models, autoencoder.to_uint8(x_TX))
+    plots.image_grid(rows, path, f"from the encoding of a {start} to that of a {end}")
+
+
+def latents(models: Models, ways: list[str], path: pathlib.Path) -> None:
+    """Encodings of one class, real and sampled, in the plane of most variance."""
+    k = min(_SHOWN, models.num_classes - 1)
+    encodings = jax.tree.map(lambda a: a[_SEED, k], models.encodings(OWN))
+    real_Nd = encodings.restore(encodings.unit[: encodings.count])
+    center_1d = jnp.mean(real_Nd, axis=0, keepdims=True)
+    _, _, basis_dd = jnp.linalg.svd(real_Nd - center_1d, full_matrices=False)
+
+    def project(y_Nd: jax.Array) -> np.ndarray:
+        return np.asarray((y_Nd - center_1d) @ basis_dd[:2].T)
+
+    panels = {"real": project(real_Nd)}
+    key = models.task.keys("sample")[_SEED]
+    for way in ways:
+        name, space = generation.split_name(way)
+        if space != OWN or not _is_latent(way):
+            continue
+        state = jax.tree.map(lambda a: a[_SEED, k], models.sampler(name, OWN))
+        module = samplers.get(name)
+        y_Gd = module.sample(state, key, 600, config=models.config)
+        panels[way] = project(y_Gd)
+    plots.samples_and_density(
+        panels,
+        panels["real"],
+        path,
+        axes=("first direction", "second"),
+        title=f"encodings of class {k}",
+    )
+
+
+def reconstructions(models: Models, path: pathlib.Path) -> None:
+    """Known images, and what the autoencoders make of them."""
+    classes = range(models.num_classes)
+    x_NX = np.stack([_pixels(models, k, 1)[0] for k in classes])
+    own, config = models.autoencoders.params, models.config
+
+    def one(params: Any, x_X: jax.Array, config: Any) -> jax.Array:
+        y_1d = autoencoder.encode(params, x_X[None], config=config)
+        return autoencoder.decode(params, y_1d, config=config)[0]
+
+    by_own = [
+        one(jax.tree.map(lambda a, k=k: a[_SEED, k], own), x_NX[k], config)
+        for k in classes
+    ]
+    params = jax.tree.map(lambda a: a[_SEED, 0], models.shared.params)
+    by_shared = [one(params, x_NX[k], config.shared()) for k in classes]
+    rows = {"real": x_NX, "own": jnp.stack(by_own), "shared": jnp.stack(by_shared)}
+    rows = {
+        label: _images(models, autoencoder.to_uint8(x)) for label, x in rows.items()
+    }
+    plots.image_grid(rows, path, "reconstructions, by each class's own and by a shared")
+
+
+def accuracy(record: dict[str, Any], ways: list[str], path: pathlib.Path) -> None:
+    """Test accuracy against the share of generated images, with 95 % intervals."""
+    none_S = report.accuracies(record, NONE)[:, 0, -1]
+    lines = {}
+    for way in ways:
+        found_SA = report.accuracies(record, way)[:, :, -1]
+        gains = [statistics.paired(found_SA[:, a], none_S) for a in range(len(SHARES))]
+        lines[way] = none_S.mean() + np.array(gains).T
+    levels = {NONE: none_S.mean(), ALL: report.accuracies(record, ALL)[..., -1].mean()}
+    plots.with_intervals(
+        lines,
+        [100 * share for share in SHARES],
+        path,
+        levels=levels,
+        axes=("% of every batch generated", "test accuracy, %"),
+        title=f"{record['known']:,} known images, {len(none_S)} seeds",
+    )
+
+
+def _is_latent(way: str) -> bool:
+    return generation.split_name(way)[0] in samplers.LATENT
+
+
+def _pixels(models: Models, k: int, num: int) -> np.ndarray:
+    """The first known images of a class, in [0, 1], [num, X]."""
+    rows = models.task.rows_SKN[_SEED, k, :num]
+    return models.task.image_MX[rows].astype(np.float32) / 255
+
+
+def _known(models: Models, k: int, num: int) -> np.ndarray:
+    count = min(num, int(models.task.count_SK[_SEED, k]))
+    return _images(models, models.task.image_MX[models.task.rows_SKN[_SEED, k, :count]])
+
+
+def _images(models: Models, x_NX: Any) -> np.ndarray:
+    """uint8 [N, H, W, C]."""
+    return np.asarray(x_NX).reshape(-1, *models.task.shape)
