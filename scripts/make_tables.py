@@ -2,15 +2,16 @@
 
     python scripts/make_tables.py
     python scripts/make_tables.py --add=runs/quick/ring-gan,runs/quick/ring-ali
-
     python scripts/make_tables.py --add_ablations=runs/ablation/quick/ring
+    python scripts/make_tables.py --add=runs/lgan/mnist/0.1
+    python scripts/make_tables.py --add_lgan_ablation=runs/lgan/ablation/mnist
 
 The first rewrites what stands between the markers `<!-- table: NAME -->` and
-`<!-- end -->` in README.md and results/README.md, and draws results/figures/. The
-second first copies finished runs (results.json and some of the first seed's samples) to
-results/table1/PRESET/DATASET-METHOD or results/stacked_mnist/PRESET/METHOD, the third
-those of ablate.py to results/ablation/PRESET-DATASET. Nothing is computed here: a cell
-without a record stays empty. Seconds on one CPU core.
+`<!-- end -->` in README.md and results/README.md, and draws results/figures/. --add
+first copies finished runs (results.json and some of the first seed's samples) to
+results/table1/PRESET/DATASET-METHOD, results/stacked_mnist/PRESET/METHOD or
+results/lgan, --add_ablations those of ablate.py to results/ablation/PRESET-DATASET.
+Nothing is computed here: a cell without a record stays empty. Seconds on one CPU core.
 """
 
 import json
@@ -18,6 +19,7 @@ import pathlib
 import re
 
 import jax
+import lgan_tables
 import numpy as np
 from absl import flags
 
@@ -29,6 +31,9 @@ from veegan_jax.metrics import published
 ADD = flags.DEFINE_list("add", [], "work directories of finished runs to copy first")
 ADD_ABLATIONS = flags.DEFINE_list(
     "add_ablations", [], "folders of ablate.py's finished runs to copy first"
+)
+ADD_LGAN_ABLATION = flags.DEFINE_list(
+    "add_lgan_ablation", [], "folders of lgan_ablate.py's finished runs to copy first"
 )
 ROOT = flags.DEFINE_string(
     "root", str(pathlib.Path(__file__).parents[1]), "the checkout to work on"
@@ -58,6 +63,9 @@ def add(run: pathlib.Path, results: pathlib.Path) -> None:
             f"--add={run}: no results.json there; is the run finished?"
         )
     record = json.loads(path.read_text())
+    if "cells" in record:
+        lgan_tables.add(run, results)
+        return
     config = record["config"]
     stack = config["dataset"] in stacked.DIGITS
     folder = results / (config["dataset"] if stack else "table1")
@@ -65,9 +73,7 @@ def add(run: pathlib.Path, results: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = config["method"] if stack else f"{config['dataset']}-{config['method']}"
     target = folder / name
-    # Where the run was kept is no part of what repeats it.
-    record["command"] = re.sub(r" --workdir[= ]\S+", "", record["command"])
-    records.write(target.with_suffix(".json"), record)
+    records.publish(target.with_suffix(".json"), record)
     with np.load(run / "samples.npz", allow_pickle=False) as data:
         if stack:
             kept = {"image": data["image"][0, :32]}
@@ -86,9 +92,7 @@ def add_ablations(folder: pathlib.Path, results: pathlib.Path) -> None:
         record = json.loads(path.read_text())
         name = f"{record['options']['preset']}-{record['config']['dataset']}"
         target = results / "ablation" / name / f"{path.parent.name}.json"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        record["command"] = re.sub(r" --workdir[= ]\S+", "", record["command"])
-        records.write(target, record)
+        records.publish(target, record)
 
 
 def ablations(results: pathlib.Path) -> str:
@@ -375,8 +379,10 @@ def main() -> None:
         add(pathlib.Path(run), root / "results")
     for folder in ADD_ABLATIONS.value:
         add_ablations(pathlib.Path(folder), root / "results")
+    for folder in ADD_LGAN_ABLATION.value:
+        lgan_tables.add_ablation(pathlib.Path(folder), root / "results")
     runs = read(root / "results")
-    tables = {}
+    tables = lgan_tables.tables(root / "results")
     for preset in config_mixtures.PRESETS:
         present = runs.get(preset)
         tables[preset] = summary(present) if present else EMPTY

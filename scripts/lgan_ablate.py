@@ -1,0 +1,86 @@
+"""Changes one choice of L-GAN at a time, judged inside what is known.
+
+    python scripts/lgan_ablate.py --dataset=mnist
+    python scripts/lgan_ablate.py --dataset=digits --only="no penalty,all accepted"
+
+Each variant is a run of lgan_amplify.py --validate, resumable, in
+runs/lgan/ablation/DATASET/VARIANT; its seeds start at 100, apart from those of the
+tables, and no test image is read. With two seeds MNIST takes 15 minutes on two CPU
+cores. `make_tables.py --add_lgan_ablation=FOLDER` keeps them.
+"""
+
+import pathlib
+import shutil
+
+from absl import flags
+
+from lgan_jax import amplification, config, generation, report
+from lgan_jax.models import OWN
+from veegan_jax.common import errors, parallel, program, records
+from veegan_jax.data import images
+
+DATASET = flags.DEFINE_string("dataset", "auto", "mnist, digits or auto")
+WAY = flags.DEFINE_string("way", "lgan", "taken apart: lgan, lgan_shared, lgan_moves")
+SEEDS = flags.DEFINE_integer("seeds", 3, "seeds per variant, from 100")
+ONLY = flags.DEFINE_list("only", [], "variants to run (default: each)")
+DATA_DIR = flags.DEFINE_string("data_dir", "", "tensorflow-datasets' folder")
+WORKDIR = flags.DEFINE_string("workdir", "runs/lgan/ablation", "where the runs go")
+CPU_DEVICES = flags.DEFINE_integer(
+    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread models over"
+)
+
+
+def main() -> None:
+    if CPU_DEVICES.value < 1:
+        raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
+    sampler, space = generation.split_name(WAY.value.removesuffix(generation.ON_TOP))
+    if sampler != "lgan":  # the rivals have none of these choices
+        raise errors.InputError(
+            f"--way={WAY.value} must be lgan, lgan_shared or lgan_moves"
+        )
+    dataset = images.choose(DATASET.value, DATA_DIR.value or None)
+    options = amplification.Options(
+        ways=WAY.value,
+        seeds=SEEDS.value,
+        first_seed=100,
+        validate=True,
+        data_dir=DATA_DIR.value,
+    )
+    variants = config.variants(
+        config.preset(dataset), "shared_" if space != OWN else ""
+    )
+    for name in ONLY.value:
+        if name not in variants:
+            raise errors.InputError(
+                f"--only={name}: unknown; any of {', '.join(variants)}"
+            )
+    variants = {
+        n: v for n, v in variants.items() if not ONLY.value or not v or n in ONLY.value
+    }
+    parallel.use_cpu_cores(CPU_DEVICES.value)
+    base = pathlib.Path(WORKDIR.value) / dataset
+    whole, rows = base / "as_it_is", {}
+    for name, changes in variants.items():
+        path = base / name.replace(" ", "_")
+        models = amplification.prepare(config.preset(dataset, **changes), options, path)
+        if changes and config.keeps_autoencoders(changes):
+            _copy_autoencoders(whole, path)
+        print(f"\n{name}: {path}", flush=True)
+        about = {"variant": name, "changes": changes}
+        rows[name] = about | amplification.run(models, options, path)
+        records.write(path / "ablation.json", rows[name])
+    print(f"\n{report.ablation_table(rows, WAY.value)}")
+
+
+def _copy_autoencoders(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Trained once, they serve every variant that does not change them."""
+    for use in ("autoencoder", "shared"):
+        if (source / use).exists() and not (target / use).exists():
+            part = target / f"{use}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(source / use, part)
+            part.rename(target / use)
+
+
+if __name__ == "__main__":
+    program.run(main)

@@ -1,0 +1,113 @@
+"""What make_tables.py needs to know of L-GAN: its records, its tables, its figures."""
+
+import json
+import pathlib
+import shutil
+from typing import Any
+
+from lgan_jax import report
+from lgan_jax.amplification import STRONG
+from veegan_jax.common import errors, records
+
+EMPTY = "(not measured yet)"
+DATASETS = ("mnist", "digits")
+
+
+def add(run: pathlib.Path, results: pathlib.Path) -> None:
+    """Copies a finished run's record and figures.
+
+    Raises:
+      InputError: if it is not finished, or a run with --validate.
+    """
+    record = _record(run, "results.json")
+    if record["options"]["validate"]:
+        raise errors.InputError(
+            f"{run}: a run with --validate, which tunes, is no result"
+        )
+    name = f"{record['config']['dataset']}-{record['config']['fraction']:g}"
+    if record["options"]["classifier_steps"]:
+        name = f"long-{name}"  # no part of the tables over fractions
+    if STRONG in record["cells"]:
+        name = f"{name}-strong"
+    records.publish(results / "lgan" / f"{name}.json", record)
+    for picture in sorted((run / "figures").glob("*.png")):
+        target = results / "figures" / f"lgan-{name}-{picture.name}"
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(picture, target)
+
+
+def add_ablation(folder: pathlib.Path, results: pathlib.Path) -> None:
+    """Copies the records of lgan_ablate.py on one data set."""
+    paths = sorted(folder.glob("*/ablation.json"))
+    if not paths:
+        raise errors.InputError(f"--add_lgan_ablation={folder}: no */ablation.json")
+    for path in paths:
+        record = _record(path.parent, path.name)
+        target = results / "lgan" / f"ablation-{record['config']['dataset']}"
+        records.publish(target / f"{path.parent.name}.json", record)
+
+
+def _record(run: pathlib.Path, name: str) -> dict[str, Any]:
+    path = run / name
+    if not path.exists():
+        raise errors.InputError(f"{run}: no {name} there; is the run finished?")
+    return json.loads(path.read_text())
+
+
+def tables(results: pathlib.Path) -> dict[str, str]:
+    """All of L-GAN's tables by name; a table without a record says so."""
+    made = {}
+    every = [json.loads(path.read_text()) for path in (results / "lgan").glob("*.json")]
+    for dataset in DATASETS:
+        ours = [r for r in every if r["config"]["dataset"] == dataset]
+        ours.sort(key=lambda r: (r["options"]["classifier_steps"], r["known"]))
+        usual = [r for r in ours if not r["options"]["classifier_steps"]]
+        strong = {r["config"]["fraction"]: r for r in usual if STRONG in r["cells"]}
+        # A run for the stronger classifier's sake may have few seeds: others go before.
+        found = strong | {
+            r["config"]["fraction"]: r for r in usual if STRONG not in r["cells"]
+        }
+        found = dict(sorted(found.items()))
+        name = f"lgan-{dataset}"
+        made[f"{name}-repeat"] = _repeat(ours) if ours else EMPTY
+        made[f"{name}-fractions"] = report.fractions_table(found) if found else EMPTY
+        made[f"{name}-ablation"] = _ablation(results / "lgan" / f"ablation-{dataset}")
+        made[f"{name}-long"] = EMPTY
+        for record in ours:
+            if record["options"]["classifier_steps"]:
+                made[f"{name}-long"] = report.readings_table(record)
+        for fraction, record in found.items():
+            name = f"lgan-{dataset}-{fraction:g}"
+            made[name] = report.table(record)
+            made[f"{name}-evidence"] = report.evidence_table(record) or EMPTY
+            made[f"{name}-readings"] = report.readings_table(record) or EMPTY
+            made[f"{name}-strong"] = EMPTY
+            if fraction in strong:
+                made[f"{name}-strong"] = report.table(strong[fraction], STRONG)
+    return made
+
+
+def _ablation(folder: pathlib.Path) -> str:
+    rows = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    if not rows:
+        return EMPTY
+    rows.sort(key=lambda record: bool(record["changes"]))  # the whole one first
+    way = rows[0]["options"]["ways"]
+    return report.ablation_table({r["variant"]: r for r in rows}, way)
+
+
+def _repeat(found: list[dict[str, Any]]) -> str:
+    """How to repeat each record, and what it took."""
+    lines = [
+        [
+            f"{record['known']:,}",
+            f"`{record['command']}`",
+            record["commit"][:10],
+            f"{record['options']['seeds']} from {record['options']['first_seed']}",
+            f"{record['wall_seconds'] / 60:.0f}",
+            record["device"],
+        ]
+        for record in found
+    ]
+    header = ["known images", "command", "commit", "seeds", "minutes", "device"]
+    return records.table(header, lines)

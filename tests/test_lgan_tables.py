@@ -1,0 +1,161 @@
+"""L-GAN's records become tables, and its ablation trains what it changes, only."""
+
+import functools
+import json
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "scripts"))
+
+import lgan_tables
+import programs
+
+from lgan_jax import amplification, config
+from veegan_jax.common import errors, parallel
+
+TINY = dict(
+    autoencoder_steps=4,
+    sampler_steps=4,
+    autoencoder_widths=(4,),
+    sampler_widths=(3,),
+)
+
+
+def cell(level, shares):
+    made = {"accuracy": [[[level, level]]] * shares}
+    if shares > 1:
+        made["evidence"] = dict(fidelity=90.0, nearest=1.1, vendi=20.0, coverage=70.0)
+    return made
+
+
+@pytest.fixture
+def record():
+    return {
+        "command": "python scripts/lgan_amplify.py --workdir=elsewhere --seeds=2",
+        "commit": "0123456789abcdef",
+        "device": "2 x cpu",
+        "config": {"dataset": "mnist", "fraction": 0.1},
+        "options": {
+            "generated": 50,
+            "seeds": 2,
+            "first_seed": 0,
+            "ways": "lgan",
+            "validate": False,
+            "classifier_steps": 0,
+        },
+        "known": 60,
+        "classes": 10,
+        "wall_seconds": 120.0,
+        "cells": {
+            "basic": {
+                "all data": [cell(97.0, 1), cell(97.2, 1)],
+                "none": [cell(94.0, 1), cell(94.2, 1)],
+                "lgan": [cell(94.5, 3), cell(94.9, 3)],
+            }
+        },
+    }
+
+
+def test_a_record_becomes_its_tables(record, tmp_path):
+    (tmp_path / "run" / "figures").mkdir(parents=True)
+    (tmp_path / "run" / "figures" / "accuracy.png").write_bytes(b"picture")
+    (tmp_path / "run" / "results.json").write_text(json.dumps(record))
+    results = tmp_path / "results"
+    empty = lgan_tables.tables(results)
+    assert empty["lgan-mnist-fractions"] == lgan_tables.EMPTY
+    lgan_tables.add(tmp_path / "run", results)
+    picture = results / "figures" / "lgan-mnist-0.1-accuracy.png"
+    assert picture.read_bytes() == b"picture"
+    made = lgan_tables.tables(results)
+    assert "94.70 (+0.60, -0.67 to +1.87)" in made["lgan-mnist-0.1"]
+    assert "| lgan | 90 ± 0   |" in made["lgan-mnist-0.1-evidence"]
+    assert "`python scripts/lgan_amplify.py --seeds=2`" in made["lgan-mnist-repeat"]
+    assert "| 0123456789 | 2 from 0 | 2 " in made["lgan-mnist-repeat"]
+    assert "60 images" in made["lgan-mnist-fractions"]
+    assert made["lgan-digits-fractions"] == lgan_tables.EMPTY
+    assert made["lgan-mnist-0.1-strong"] == made["lgan-mnist-long"] == lgan_tables.EMPTY
+    record["options"]["classifier_steps"] = 24
+    (tmp_path / "run" / "results.json").write_text(json.dumps(record))
+    lgan_tables.add(tmp_path / "run", results)
+    longer = lgan_tables.tables(results)
+    assert "| best step by the test set" in longer.pop("lgan-mnist-long")
+    assert longer.pop("lgan-mnist-repeat").count("0123456789") == 2
+    assert longer.items() <= made.items()
+    record["options"]["classifier_steps"] = 0
+    basic = record["cells"]["basic"]
+    few = {way: cells[:1] for way, cells in basic.items()}
+    record["cells"] = {"basic": few, "strong": few}
+    (tmp_path / "run" / "results.json").write_text(json.dumps(record))
+    lgan_tables.add(tmp_path / "run", results)
+    both = lgan_tables.tables(results)
+    assert both["lgan-mnist-0.1"] == made["lgan-mnist-0.1"]  # of all seeds
+    assert "94.50 (+0.50)" in both["lgan-mnist-0.1-strong"]
+    (results / "lgan" / "mnist-0.1.json").unlink()
+    assert "94.50 (+0.50)" in lgan_tables.tables(results)["lgan-mnist-0.1"]
+
+
+def test_a_run_judged_inside_what_is_known_is_no_result(record, tmp_path):
+    record["options"]["validate"] = True
+    (tmp_path / "results.json").write_text(json.dumps(record))
+    with pytest.raises(errors.InputError, match="--validate"):
+        lgan_tables.add(tmp_path, tmp_path / "results")
+
+
+def test_an_unfinished_run_is_not_added(tmp_path):
+    with pytest.raises(errors.InputError, match=r"no results\.json there"):
+        lgan_tables.add(tmp_path, tmp_path / "results")
+    with pytest.raises(errors.InputError, match=r"no \*/ablation\.json"):
+        lgan_tables.add_ablation(tmp_path, tmp_path / "results")
+
+
+def test_every_variant_is_a_configuration():
+    for dataset in ("mnist", "digits"):
+        whole = config.preset(dataset)
+        variants = config.variants(whole)
+        for name, changes in variants.items():
+            changed = config.preset(dataset, **changes)
+            assert (changed == whole) == (name == "as it is")
+    assert config.keeps_autoencoders(variants["no penalty"])
+    assert not config.keeps_autoencoders(variants["half the latent size"])
+
+
+@pytest.fixture
+def ablate(monkeypatch, tmp_path):
+    tiny = functools.partial(
+        amplification.Options,
+        evidence=False,
+        generated=20,
+        repeats=1,
+        classifier_steps=12,
+    )
+    preset = config.preset
+    monkeypatch.setattr(amplification, "Options", tiny)
+    monkeypatch.setattr(
+        config, "preset", lambda dataset, **changes: preset(dataset, **TINY | changes)
+    )
+    monkeypatch.setattr(parallel, "use_cpu_cores", lambda num: None)  # JAX is running
+    monkeypatch.chdir(tmp_path)
+    yield from programs.as_module("lgan_ablate")
+
+
+def test_an_ablation_copies_the_autoencoders(ablate, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(ablate.report, "ablation_table", lambda rows, way: str([*rows]))
+    given = ablate.flags.FLAGS
+    given.dataset, given.seeds, given.only = "digits", 1, ["all accepted"]
+    ablate.main()
+    assert "['as it is', 'all accepted']" in capsys.readouterr().out
+    folders = [
+        tmp_path / "runs/lgan/ablation/digits" / name
+        for name in ("as_it_is", "all_accepted")
+    ]
+    kept = [json.loads((f / "ablation.json").read_text()) for f in folders]
+    assert [r["changes"] for r in kept] == [{}, {"acceptance": "all"}]
+    logs = [(f / "autoencoder" / "metrics.jsonl").read_text() for f in folders]
+    assert logs[0] == logs[1]  # with its seconds
+    none = [r["cells"]["basic"]["none"][0]["accuracy"] for r in kept]
+    assert none[0] == none[1]
+    given.only = ["nothing"]
+    with pytest.raises(errors.InputError, match="--only=nothing: unknown; any of as"):
+        ablate.main()
