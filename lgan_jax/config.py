@@ -31,7 +31,7 @@ class Config:
         (128,), "autoencoder", "hidden layers of the encoder; the decoder mirrors them"
     )
     shared_autoencoders: int = option(
-        8, "autoencoder", "how many of all classes, each making as many images"
+        4, "autoencoder", "how many of all classes, each making as many images"
     )
     shared_latent_size: int = option(
         24, "autoencoder", "dimensions of an encoding of the one of all classes"
