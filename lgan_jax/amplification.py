@@ -56,7 +56,7 @@ class Options:
     repeats: int = option(2, "run", "classifiers of each seed, way and share")
     generated: int = option(5000, "run", "generated images of each class")
     validate: bool = option(
-        False, "run", "judge by known images held out, never by the test set: to tune"
+        False, "run", "judge by training images held out, not by the test set: to tune"
     )
     evidence: bool = option(
         True, "run", "also measure what is generated, not only what it is worth"
@@ -171,7 +171,7 @@ class Materials:
     pinned: pinned_classifiers.Classifier | None  # None: nothing asks for it
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)  # the ablation asks for one after the other
 def _materials(config: Config, options: Options) -> Materials:
     data_dir = options.data_dir or None
     train, test = (
@@ -249,6 +249,7 @@ def run(models: Models, options: Options, workdir: pathlib.Path) -> dict[str, An
                 cell = _measure(models, materials, options, kind, way, s, path)
                 # The first cell of a way also bears what its stages took.
                 cell["seconds"] = round(time.perf_counter() - start, 1)
+                cell["commit"] = records.commit()
                 records.write(path, cell)
             bar.update(1)
     record = make_record(config, options, materials, workdir)
@@ -388,12 +389,15 @@ def make_record(
     return {
         **records.provenance(),
         "config": dataclasses.asdict(config),
-        "options": dataclasses.asdict(options) | {"data_dir": ""},
+        # Where data and classifier lie is no part of what repeats them.
+        "options": dataclasses.asdict(options) | {"data_dir": "", "classifier": ""},
         "data": materials.train.source,
         "judged_by": "images held out" if options.validate else "the test images",
         "known": int(materials.task.count_SK[0].sum()),
         "classes": materials.task.count_SK.shape[1],
         "pinned_classifier": materials.pinned and materials.pinned.identity,
         "wall_seconds": sum(cell["seconds"] for cell in each),
+        # More than one, if the code changed between a stop and going on.
+        "commits": sorted({cell["commit"] for cell in each if "commit" in cell}),
         "cells": cells,
     }

@@ -116,8 +116,8 @@ def train_step(
     def loss(params: Any) -> tuple[jax.Array, Metrics]:
         y_Bd = module.apply({"params": params}, x_BX, method="encode")
         # Noise of a share of the batch's own spread: encodings may take any unit.
-        spread_d = jax.lax.stop_gradient(jnp.std(y_Bd, axis=0, keepdims=True))
-        y_Bd = y_Bd + config.latent_noise * spread_d * noise_Bd
+        spread_1d = _spread(jax.lax.stop_gradient(y_Bd), axis_name)
+        y_Bd = y_Bd + config.latent_noise * spread_1d * noise_Bd
         logits_BX = module.apply({"params": params}, y_Bd, method="logits")
         nats_BX = optax.sigmoid_binary_cross_entropy(logits_BX, x_BX)
         error = jnp.mean((jax.nn.sigmoid(logits_BX) - x_BX) ** 2)
@@ -130,6 +130,15 @@ def train_step(
     return state.replace(
         step=state.step + 1, params=params, opt_state=opt_state
     ), metrics
+
+
+def _spread(y_Bd: jax.Array, axis_name: str | None) -> jax.Array:
+    """Standard deviations over the whole batch, of which this may be a part: [1, d]."""
+
+    def mean(a_Bd: jax.Array) -> jax.Array:
+        return parallel.mean(jnp.mean(a_Bd, axis=0, keepdims=True), axis_name)
+
+    return jnp.sqrt(mean((y_Bd - mean(y_Bd)) ** 2))
 
 
 def encode(params: Any, x_BX: jax.Array, *, config: Config) -> jax.Array:

@@ -98,6 +98,10 @@ class Config:
                     f"--{prefix}basis_size={k} vectors cannot be orthogonal in "
                     f"--{prefix}latent_size={size} dimensions"
                 )
+        if self.sampler_beta1 >= 1:
+            raise errors.InputError(
+                f"--sampler_beta1={self.sampler_beta1} must be below 1"
+            )
         # With less accepted, the candidates would be hundreds of times the images.
         for name, least in (("fraction", 0), ("accepted", 0.01)):
             value = getattr(self, name)

@@ -14,7 +14,7 @@ FIGURES = {
     "fidelity": "% that the pinned classifier takes for the class they were made as",
     "nearest": "median distance to the nearest known image, over held-out real ones'",
     "vendi": "effective number of different images among 200 of a class",
-    "coverage": "% of the known encodings with a generated one among their neighbours",
+    "coverage": "% of 200 known encodings with a generated one among their neighbours",
 }
 NEIGHBOURS = 5
 

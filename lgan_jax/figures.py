@@ -154,7 +154,7 @@ def reconstructions(models: Models, path: pathlib.Path) -> None:
 
 
 def accuracy(record: dict[str, Any], ways: list[str], path: pathlib.Path) -> None:
-    """Test accuracy against the share of generated images, with 95 % intervals."""
+    """Accuracy against the generated share; intervals of its difference to none's."""
     none_S = report.accuracies(record, NONE)[:, 0, -1]
     lines = {}
     for way in ways:
@@ -167,8 +167,9 @@ def accuracy(record: dict[str, Any], ways: list[str], path: pathlib.Path) -> Non
         [100 * share for share in SHARES],
         path,
         levels=levels,
-        axes=("% of every batch generated", "test accuracy, %"),
-        title=f"{record['known']:,} known images, {len(none_S)} seeds",
+        axes=("% of every batch generated", f"accuracy on {record['judged_by']}, %"),
+        title=f"{record['known']:,} known images, {len(none_S)} seeds; "
+        "95 % intervals of the paired differences to none",
     )
 
 

@@ -78,7 +78,8 @@ def generate(
     task, config = models.task, models.config
     key, key_affine = (task.keys(use)[s] for use in ("sample", "affine"))
     if draw:
-        key, key_affine = (jax.random.fold_in(k, draw) for k in (key, key_affine))
+        other = jax.random.fold_in(task.keys("draw")[s], draw)
+        key, key_affine = jax.random.split(other)
     keys_K = jax.random.split(key, models.num_classes)
     rows = task.rows_SKN[s], task.count_SK[s]
     if base == "affine":

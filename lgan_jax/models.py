@@ -35,7 +35,8 @@ from veegan_jax.common import checkpoint, loop, parallel, records
 OWN, SHARED, MOVES = "", "_shared", "_moves"  # as they end a way's name
 
 # Uses of a seed's key. Only append: a name's place is part of every number.
-USES = ("autoencoder", "shared", "vae", "moves", "sample", "affine", *samplers.LATENT)
+USES = ("autoencoder", "shared", "vae", "moves", "sample", "affine")
+USES += ("lgan", "plain_gan", "gaussian", "mixup", "decoded", "draw")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

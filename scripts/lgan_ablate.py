@@ -4,8 +4,8 @@
     python scripts/lgan_ablate.py --dataset=digits --only="no penalty,all accepted"
 
 Each variant is a run of lgan_amplify.py --validate, resumable, in
-runs/lgan/ablation/DATASET/VARIANT; its seeds start at 100, apart from those of the
-tables, and no test image is read. With two seeds MNIST takes 15 minutes on two CPU
+runs/lgan/ablation/DATASET/WAY/VARIANT; its seeds start at 100, apart from those of the
+tables, and no test image judges. With two seeds MNIST takes 15 minutes on two CPU
 cores. `make_tables.py --add_lgan_ablation=FOLDER` keeps them.
 """
 
@@ -58,7 +58,7 @@ def main() -> None:
         n: v for n, v in variants.items() if not ONLY.value or not v or n in ONLY.value
     }
     parallel.use_cpu_cores(CPU_DEVICES.value)
-    base = pathlib.Path(WORKDIR.value) / dataset
+    base = pathlib.Path(WORKDIR.value) / dataset / WAY.value
     whole, rows = base / "as_it_is", {}
     for name, changes in variants.items():
         path = base / name.replace(" ", "_")

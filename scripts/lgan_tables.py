@@ -11,13 +11,15 @@ from veegan_jax.common import errors, records
 
 EMPTY = "(not measured yet)"
 DATASETS = ("mnist", "digits")
+FRACTIONS = (0.01, 0.0333, 0.1, 0.333, 1.0)  # that the READMEs have tables of
 
 
 def add(run: pathlib.Path, results: pathlib.Path) -> None:
     """Copies a finished run's record and figures.
 
     Raises:
-      InputError: if it is not finished, or a run with --validate.
+      InputError: if it is not finished, a run with --validate, or less than the record
+        that it would replace.
     """
     record = _record(run, "results.json")
     if record["options"]["validate"]:
@@ -29,11 +31,28 @@ def add(run: pathlib.Path, results: pathlib.Path) -> None:
         name = f"long-{name}"  # no part of the tables over fractions
     if STRONG in record["cells"]:
         name = f"{name}-strong"
-    records.publish(results / "lgan" / f"{name}.json", record)
+    target = results / "lgan" / f"{name}.json"
+    if target.exists():
+        _check_no_less(record, json.loads(target.read_text()), run, target)
+    records.publish(target, record)
     for picture in sorted((run / "figures").glob("*.png")):
         target = results / "figures" / f"lgan-{name}-{picture.name}"
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(picture, target)
+
+
+def _check_no_less(
+    record: dict[str, Any], old: dict[str, Any], run: pathlib.Path, target: pathlib.Path
+) -> None:
+    """Raises InputError if a record lacks seeds or ways of the one it replaces."""
+    for kind, ways in old["cells"].items():
+        for way, cells in ways.items():
+            ours = record["cells"].get(kind, {}).get(way, [])
+            if len(ours) < len(cells):
+                raise errors.InputError(
+                    f"{run} has {len(ours)} seeds of {way} ({kind}), and {target}, "
+                    f"which it would replace, has {len(cells)}: move that away first"
+                )
 
 
 def add_ablation(folder: pathlib.Path, results: pathlib.Path) -> None:
@@ -43,7 +62,8 @@ def add_ablation(folder: pathlib.Path, results: pathlib.Path) -> None:
         raise errors.InputError(f"--add_lgan_ablation={folder}: no */ablation.json")
     for path in paths:
         record = _record(path.parent, path.name)
-        target = results / "lgan" / f"ablation-{record['config']['dataset']}"
+        of = f"{record['config']['dataset']}-{record['options']['ways']}"
+        target = results / "lgan" / f"ablation-{of}"
         records.publish(target / f"{path.parent.name}.json", record)
 
 
@@ -71,11 +91,15 @@ def tables(results: pathlib.Path) -> dict[str, str]:
         name = f"lgan-{dataset}"
         made[f"{name}-repeat"] = _repeat(ours) if ours else EMPTY
         made[f"{name}-fractions"] = report.fractions_table(found) if found else EMPTY
-        made[f"{name}-ablation"] = _ablation(results / "lgan" / f"ablation-{dataset}")
+        made[f"{name}-ablation"] = _ablation(
+            results / "lgan" / f"ablation-{dataset}-lgan"
+        )
         made[f"{name}-long"] = EMPTY
         for record in ours:
             if record["options"]["classifier_steps"]:
                 made[f"{name}-long"] = report.readings_table(record)
+        for part in ("", "-evidence", "-readings", "-strong"):
+            made |= {f"lgan-{dataset}-{f:g}{part}": EMPTY for f in FRACTIONS}
         for fraction, record in found.items():
             name = f"lgan-{dataset}-{fraction:g}"
             made[name] = report.table(record)

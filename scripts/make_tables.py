@@ -4,7 +4,7 @@
     python scripts/make_tables.py --add=runs/quick/ring-gan,runs/quick/ring-ali
     python scripts/make_tables.py --add_ablations=runs/ablation/quick/ring
     python scripts/make_tables.py --add=runs/lgan/mnist/0.1
-    python scripts/make_tables.py --add_lgan_ablation=runs/lgan/ablation/mnist
+    python scripts/make_tables.py --add_lgan_ablation=runs/lgan/ablation/mnist/lgan
 
 The first rewrites what stands between the markers `<!-- table: NAME -->` and
 `<!-- end -->` in README.md and results/README.md, and draws results/figures/. --add

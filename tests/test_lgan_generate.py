@@ -303,6 +303,19 @@ def test_encodings_are_no_larger_than_the_images_bear(program):
     assert program.make_config(classes((10,), (4, 2, 3)), {}).data_size == 24
 
 
+def test_more_classes_than_the_memory_bears_are_refused(program, monkeypatch):
+    """8 GB hold sixty classes' 2 x 10,000 x 128 weights, six times over, not 1,000."""
+    memory = {"SC_PHYS_PAGES": 2_000_000, "SC_PAGE_SIZE": 4_000}
+    monkeypatch.setattr(program.os, "sysconf", memory.get)
+    given = config.Config(data_size=10_000, autoencoder_widths=(128,))
+    program.check_memory(given, "lgan", 60)
+    for way in ("lgan", "vae", "lgan+affine"):
+        with pytest.raises(errors.InputError, match="1000 classes .* take 62 GB to tr"):
+            program.check_memory(given, way, 1000)
+    for way in ("affine", "lgan_moves", "mixup_shared+affine"):
+        program.check_memory(given, way, 1000)
+
+
 def test_novelty_is_0_for_copies_and_counts_no_image_as_its_own_neighbour(program):
     given = classes((12, 15), (3, 3, 1))
     copies = folders.Classes(given.image[::-1], given.label[::-1], given.names)

@@ -30,6 +30,7 @@ CONFIG = config.Config(
     shared_widths=(8,),
     autoencoder_steps=20,
     autoencoder_batch=8,
+    latent_noise=0.3,
     sampler_widths=(4,),
     sampler_steps=20,
     sampler_batch=8,

@@ -1,5 +1,6 @@
 """L-GAN's records become tables, and its ablation trains what it changes, only."""
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -33,7 +34,8 @@ def cell(level, shares):
 @pytest.fixture
 def record():
     return {
-        "command": "python scripts/lgan_amplify.py --workdir=elsewhere --seeds=2",
+        "command": "python scripts/lgan_amplify.py '--workdir=else where' --seeds=2 "
+        "--data_dir /home/me --classifier=there.npz",
         "commit": "0123456789abcdef",
         "device": "2 x cpu",
         "config": {"dataset": "mnist", "fraction": 0.1},
@@ -64,7 +66,8 @@ def test_a_record_becomes_its_tables(record, tmp_path):
     (tmp_path / "run" / "results.json").write_text(json.dumps(record))
     results = tmp_path / "results"
     empty = lgan_tables.tables(results)
-    assert empty["lgan-mnist-fractions"] == lgan_tables.EMPTY
+    assert set(empty.values()) == {lgan_tables.EMPTY}
+    assert "lgan-mnist-0.0333-evidence" in empty
     lgan_tables.add(tmp_path / "run", results)
     picture = results / "figures" / "lgan-mnist-0.1-accuracy.png"
     assert picture.read_bytes() == b"picture"
@@ -94,6 +97,47 @@ def test_a_record_becomes_its_tables(record, tmp_path):
     assert "94.50 (+0.50)" in both["lgan-mnist-0.1-strong"]
     (results / "lgan" / "mnist-0.1.json").unlink()
     assert "94.50 (+0.50)" in lgan_tables.tables(results)["lgan-mnist-0.1"]
+
+
+def test_a_record_is_not_replaced_by_less(record, tmp_path):
+    def add(changed):
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / "run" / "results.json").write_text(json.dumps(changed))
+        lgan_tables.add(tmp_path / "run", tmp_path)
+
+    add(record)
+    add(record)  # as much
+    kept = (tmp_path / "lgan" / "mnist-0.1.json").read_bytes()
+    basic = record["cells"]["basic"]
+    fewer_seeds = {way: cells[:1] for way, cells in basic.items()}
+    fewer_ways = {way: basic[way] for way in ("all data", "none")}
+    for fewer, words in (
+        (fewer_seeds, "1 seeds of all data"),
+        (fewer_ways, "0 seeds of lgan"),
+    ):
+        with pytest.raises(errors.InputError, match=f"has {words}.*has 2: move that"):
+            add(record | {"cells": {"basic": fewer}})
+    assert (tmp_path / "lgan" / "mnist-0.1.json").read_bytes() == kept
+
+
+RECORDS = sorted((pathlib.Path(__file__).parents[1] / "results/lgan").rglob("*.json"))
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_a_published_record_is_what_its_command_repeats(path):
+    """The presets have not moved away from under the records."""
+    record = json.loads(path.read_text())
+    words = [w.removeprefix("--") for w in record["command"].split()[2:]]
+    given = dict(word.partition("=")[::2] for word in words)
+    assert given.pop("dataset") == "mnist"
+    fields = {f.name: f.type for f in dataclasses.fields(config.Config)}
+    changes = {n: fields[n](v) for n, v in given.items() if n in fields}
+    whole = config.preset("mnist", **changes | record.get("changes", {}))
+    assert record["config"] == json.loads(json.dumps(dataclasses.asdict(whole)))
+    seeds = int(given.get("seeds", 10))
+    assert record["options"]["seeds"] == seeds
+    for ways in record["cells"].values():
+        assert all(len(cells) == seeds for cells in ways.values())
 
 
 def test_a_run_judged_inside_what_is_known_is_no_result(record, tmp_path):
@@ -147,7 +191,7 @@ def test_an_ablation_copies_the_autoencoders(ablate, monkeypatch, tmp_path, caps
     ablate.main()
     assert "['as it is', 'all accepted']" in capsys.readouterr().out
     folders = [
-        tmp_path / "runs/lgan/ablation/digits" / name
+        tmp_path / "runs/lgan/ablation/digits/lgan" / name
         for name in ("as_it_is", "all_accepted")
     ]
     kept = [json.loads((f / "ablation.json").read_text()) for f in folders]

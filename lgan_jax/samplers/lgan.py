@@ -5,9 +5,9 @@
     L_G = E softplus(-D(y)) + w E mean_{i < j} cos(v_i, v_j)^2
 
 on encodings centred and scaled, so that m = 0 (no learned offset) is not wrong from
-the start. What D believes is decoded. Source: "Fighting GAN mode collapse by randomly
-sampling the latent space" (Expedition Technology); the loss, k and p are not given
-there.
+the start. Of what is drawn, the share that fools D is decoded (`accept`). Source:
+"Fighting GAN mode collapse by randomly sampling the latent space" (Expedition
+Technology); the loss, k, p and how far D must be fooled are not given there.
 
 Dimension key: B batch, N encodings, C candidates, E noise, k basis vectors, d encoding.
 """

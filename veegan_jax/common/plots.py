@@ -66,7 +66,8 @@ def samples_and_density(
                 axis.set_yticklabels([])
     for axis in grid[:, 0]:
         axis.set_ylabel(axes[1])
-    grid[0, 0].legend(loc="upper right", fontsize=7, markerscale=3)
+    # The first panel may be of true samples.
+    grid[0, -1].legend(loc="upper right", fontsize=7, markerscale=3)
     figure.suptitle(title, fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=110)

@@ -55,6 +55,11 @@ def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+def commit() -> str:
+    """Of the code that runs; "" if it was installed from a package."""
+    return _git("rev-parse", "HEAD")
+
+
 def provenance() -> dict[str, Any]:
     """Command, code and machine: what is needed to repeat a figure."""
     import flax
@@ -65,7 +70,7 @@ def provenance() -> dict[str, Any]:
     kind = _processor() if on_cpu else devices[0].device_kind
     return {
         "command": shlex.join(["python", *sys.argv]),
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": commit(),
         "uncommitted_changes": bool(_git("status", "--porcelain")),
         "versions": {
             "python": platform.python_version(),
@@ -84,8 +89,19 @@ def write(path: pathlib.Path, record: dict[str, Any]) -> None:
 
 
 def publish(path: pathlib.Path, record: dict[str, Any]) -> None:
-    """Writes a record to where results are kept; where it was run is no part of it."""
-    command = re.sub(r" --workdir[= ]\S+", "", record["command"])
+    """Writes a record to where results are kept; places on the disk are no part of it.
+
+    They are the flags --workdir, --data_dir and --classifier of its command.
+    """
+    place = r"--?(workdir|data_dir|classifier)"
+    words, kept = shlex.split(record["command"]), []
+    while words:
+        word = words.pop(0)
+        if re.fullmatch(place, word):
+            words = words[1:]
+        elif not re.match(f"{place}=", word):
+            kept.append(word)
+    command = shlex.join(kept)
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, record | {"command": command})
 
