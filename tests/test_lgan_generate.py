@@ -310,7 +310,9 @@ def test_more_classes_than_the_memory_bears_are_refused(program, monkeypatch):
     given = config.Config(data_size=10_000, autoencoder_widths=(128,))
     program.check_memory(given, "lgan", 60)
     for way in ("lgan", "vae", "lgan+affine"):
-        with pytest.raises(errors.InputError, match="1000 classes .* take 62 GB to tr"):
+        with pytest.raises(
+            errors.InputError, match=r"1000 classes .* take 62 GB to tr"
+        ):
             program.check_memory(given, way, 1000)
     for way in ("affine", "lgan_moves", "mixup_shared+affine"):
         program.check_memory(given, way, 1000)
