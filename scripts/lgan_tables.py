@@ -15,7 +15,7 @@ FRACTIONS = (0.01, 0.0333, 0.1, 0.333, 1.0)  # that the READMEs have tables of
 
 
 def add(run: pathlib.Path, results: pathlib.Path) -> None:
-    """Copies a finished run's record and figures.
+    """Copies a finished run's record and, if its images were judged, its figures.
 
     Raises:
       InputError: if it is not finished, a run with --validate, or less than the record
@@ -35,7 +35,8 @@ def add(run: pathlib.Path, results: pathlib.Path) -> None:
     if target.exists():
         _check_no_less(record, json.loads(target.read_text()), run, target)
     records.publish(target, record)
-    for picture in sorted((run / "figures").glob("*.png")):
+    pictures = sorted((run / "figures").glob("*.png"))
+    for picture in pictures if record["options"]["evidence"] else ():
         target = results / "figures" / f"lgan-{name}-{picture.name}"
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(picture, target)

@@ -1,7 +1,7 @@
 """Builds the README's tables and figures from the records in results/.
 
     python scripts/make_tables.py
-    python scripts/make_tables.py --add=runs/quick/ring-gan,runs/quick/ring-ali
+    python scripts/make_tables.py --add=runs/quick/ring-gan --add=runs/quick/ring-ali
     python scripts/make_tables.py --add_ablations=runs/ablation/quick/ring
     python scripts/make_tables.py --add=runs/lgan/mnist/0.1
     python scripts/make_tables.py --add_lgan_ablation=runs/lgan/ablation/mnist/lgan
@@ -28,11 +28,14 @@ from veegan_jax.common import errors, plots, program, records
 from veegan_jax.data import mixtures
 from veegan_jax.metrics import published
 
-ADD = flags.DEFINE_list("add", [], "work directories of finished runs to copy first")
-ADD_ABLATIONS = flags.DEFINE_list(
+# Lists with commas would forget all but the last of a flag given twice.
+ADD = flags.DEFINE_multi_string(
+    "add", [], "work directory of a finished run to copy first; may be repeated"
+)
+ADD_ABLATIONS = flags.DEFINE_multi_string(
     "add_ablations", [], "folders of ablate.py's finished runs to copy first"
 )
-ADD_LGAN_ABLATION = flags.DEFINE_list(
+ADD_LGAN_ABLATION = flags.DEFINE_multi_string(
     "add_lgan_ablation", [], "folders of lgan_ablate.py's finished runs to copy first"
 )
 ROOT = flags.DEFINE_string(

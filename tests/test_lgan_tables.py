@@ -45,6 +45,7 @@ def record():
             "first_seed": 0,
             "ways": "lgan",
             "validate": False,
+            "evidence": True,
             "classifier_steps": 0,
         },
         "known": 60,
@@ -79,11 +80,12 @@ def test_a_record_becomes_its_tables(record, tmp_path):
     assert "60 images" in made["lgan-mnist-fractions"]
     assert made["lgan-digits-fractions"] == lgan_tables.EMPTY
     assert made["lgan-mnist-0.1-strong"] == made["lgan-mnist-long"] == lgan_tables.EMPTY
-    record["options"]["classifier_steps"] = 24
+    record["options"] |= {"classifier_steps": 24, "evidence": False}
     (tmp_path / "run" / "results.json").write_text(json.dumps(record))
     lgan_tables.add(tmp_path / "run", results)
     longer = lgan_tables.tables(results)
     assert "| best step by the test set" in longer.pop("lgan-mnist-long")
+    assert [*(results / "figures").iterdir()] == [picture]
     assert longer.pop("lgan-mnist-repeat").count("0123456789") == 2
     assert longer.items() <= made.items()
     record["options"]["classifier_steps"] = 0
