@@ -24,13 +24,15 @@ def run(script: str, *arguments, cwd: pathlib.Path) -> subprocess.CompletedProce
 
 
 def as_module(name: str) -> Iterator[ModuleType]:
-    """A script as a module, alone with absl's own flags until the tests are done.
+    """A script as a module; the flags are as before when the tests are done.
 
-    Scripts share names of flags, and so do the tests of one process."""
-    others = {flag: flags.FLAGS[flag] for flag in flags.FLAGS if not _is_of_absl(flag)}
-    for flag in others:
-        delattr(flags.FLAGS, flag)
-    before = set(flags.FLAGS)
+    Scripts share names of flags, and so do the tests of one process: until then those
+    of this one hide those of others. Libraries keep theirs.
+    """
+    before = {flag: flags.FLAGS[flag] for flag in flags.FLAGS}
+    may_be_hidden = {flag: holder.allow_override for flag, holder in before.items()}
+    for holder in before.values():
+        holder.allow_override = True
     try:
         spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
@@ -39,12 +41,9 @@ def as_module(name: str) -> Iterator[ModuleType]:
             flags.FLAGS.mark_as_parsed()
         yield module
     finally:
-        for flag in set(flags.FLAGS) - before:
+        for flag in set(flags.FLAGS) - set(before):
             delattr(flags.FLAGS, flag)
-        for flag, holder in others.items():
-            flags.FLAGS[flag] = holder
-
-
-def _is_of_absl(flag: str) -> bool:
-    # A flag that came back by assignment has no module.
-    return flags.FLAGS.find_module_defining_flag(flag, "").startswith("absl")
+        for flag, holder in before.items():
+            if flags.FLAGS[flag] is not holder:
+                flags.FLAGS[flag] = holder
+            holder.allow_override = may_be_hidden[flag]
