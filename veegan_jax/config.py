@@ -62,6 +62,14 @@ class Config:
     )
     maxout: int = _field(0, "networks", "maxout pieces in D; 0: the activation")
     batch_norm: bool = _field(False, "networks", "BatchNorm in G")
+    bounded: bool = _field(
+        False, "networks", "G of vectors ends in a tanh, as that of images does"
+    )
+    dropout: float = _field(
+        0.0,
+        "networks",
+        "share of D's units dropped; ali and the veegans of Algorithm 1",
+    )
     bias_std: float = _field(
         0.0, "networks", "standard deviation of D's first hidden biases"
     )
@@ -80,6 +88,11 @@ class Config:
         0, "images", "height and width of x; 0: vectors; set by the dataset"
     )
     channels: int = _field(3, "images", "of x; set by the dataset")
+    architecture: str = _field(
+        "dcgan",
+        "images",
+        "dcgan, whose sizes the fields set, or ali: ALI's of CIFAR-10",
+    )
     num_stacks: int = _field(
         0, "images", "stacks in a fixed list to train on; 0: fresh ones every step"
     )
@@ -165,13 +178,22 @@ class Config:
                 f"--gamma_hold={self.gamma_hold} must be at least 0 and below "
                 f"--gamma_fraction={self.gamma_fraction}, that at most 1"
             )
+        if not 0 <= self.dropout < 1:
+            raise errors.InputError(f"--dropout={self.dropout} must be in [0, 1)")
+        if self.dropout and self.method in _NO_DROPOUT:
+            raise errors.InputError(
+                f"--dropout={self.dropout}: {self.method} drops no units; give "
+                "--dropout=0"
+            )
         if not 0 <= self.schedule_hold < 1:
             raise errors.InputError(
                 f"--schedule_hold={self.schedule_hold} must be in [0, 1)"
             )
 
 
+_NO_DROPOUT = ("gan", "pacgan", "unrolled", "veegan_plus")
 _CHOICES = {
+    "architecture": ("dcgan", "ali"),
     "activation": ("relu", "leaky_relu", "tanh"),
     "init": ("xavier", "he", "orthogonal", "normal"),
     "schedule": ("constant", "cosine"),

@@ -31,13 +31,25 @@ def normal(
 
     Source: threefry-2x32-20, Salmon et al. 2011; inverse-CDF normals as in JAX.
     """
-    rows, columns = shape
-    half = -(-columns // 2)
-    first_row = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
-    count = jax.lax.iota(jnp.uint32, rows * half) + jnp.uint32(first_row * half)
-    words = _blocks(key, count)
-    bits = jnp.concatenate([word.reshape(rows, half) for word in words], axis=1)
-    return parallel.shard_rows(_bits_to_normal(bits[:, :columns]))
+    return parallel.shard_rows(_bits_to_normal(_bits(key, shape, axis_name)))
+
+
+def keep(
+    key: jax.Array, shape: tuple[int, int], rate: float, *, axis_name: str | None = None
+) -> jax.Array:
+    """Draws which units dropout keeps, by the same rule as `normal`.
+
+    Args:
+      key: one typed threefry key.
+      shape: (rows on this device, columns).
+      rate: share of the units that are dropped, in [0, 1).
+      axis_name: the mapped batch axis, or None.
+
+    Returns:
+      bool [rows, columns], True with probability 1 - rate.
+    """
+    threshold = jnp.uint32(round(rate * 2**32))
+    return parallel.shard_rows(_bits(key, shape, axis_name) >= threshold)
 
 
 def index(
@@ -72,6 +84,17 @@ def index_at(key: jax.Array, position: jax.Array, num_choices: int) -> jax.Array
     """
     word, _ = _blocks(key, position.astype(jnp.uint32))
     return (word % jnp.uint32(num_choices)).astype(jnp.int32)
+
+
+def _bits(key: jax.Array, shape: tuple[int, int], axis_name: str | None) -> jax.Array:
+    """32 random bits for each row and column, by the rows' global index."""
+    rows, columns = shape
+    half = -(-columns // 2)
+    first_row = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
+    count = jax.lax.iota(jnp.uint32, rows * half) + jnp.uint32(first_row * half)
+    words = _blocks(key, count)
+    bits = jnp.concatenate([word.reshape(rows, half) for word in words], axis=1)
+    return bits[:, :columns]
 
 
 def _blocks(key: jax.Array, count: jax.Array) -> list[jax.Array]:

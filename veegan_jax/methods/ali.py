@@ -46,7 +46,9 @@ def train_step(
     reconstructor = networks.reconstructor(config, axis_name)
     discriminator = networks.discriminator(config, axis_name)
     batch = x_BX.shape[0]
-    key_z, key_r = jax.random.split(jax.random.fold_in(state.key, state.step))
+    key_step = jax.random.fold_in(state.key, state.step)
+    key_z, key_r = jax.random.split(key_step)
+    of_real, of_fake = ({"dropout": jax.random.fold_in(key_step, i)} for i in (2, 3))
     latent_BZE = rng.normal(
         key_z, networks.latent_shape(config, batch), axis_name=axis_name
     )
@@ -62,8 +64,12 @@ def train_step(
         code_BZ, stats_r = networks.train(
             reconstructor, params_r, state.batch_stats["reconstructor"], noise_BE, x_BX
         )
-        real_logit = discriminator.apply({"params": params_d}, code_BZ, x_BX)
-        fake_logit = discriminator.apply({"params": params_d}, z_BZ, fake_BX)
+        real_logit = discriminator.apply(
+            {"params": params_d}, code_BZ, x_BX, rngs=of_real
+        )
+        fake_logit = discriminator.apply(
+            {"params": params_d}, z_BZ, fake_BX, rngs=of_fake
+        )
         loss_d = jnp.mean(softplus(-real_logit)) + jnp.mean(softplus(fake_logit))
         loss_gr = jnp.mean(softplus(real_logit)) + jnp.mean(softplus(-fake_logit))
         return (loss_d, loss_gr), {"generator": stats_g, "reconstructor": stats_r}

@@ -48,7 +48,9 @@ def train_step(
     reconstructor = networks.reconstructor(config, axis_name)
     discriminator = networks.discriminator(config, axis_name)
     batch = x_BX.shape[0]
-    key_z, key_r = jax.random.split(jax.random.fold_in(state.key, state.step))
+    key_step = jax.random.fold_in(state.key, state.step)
+    key_z, key_r = jax.random.split(key_step)
+    of_real, of_fake = ({"dropout": jax.random.fold_in(key_step, i)} for i in (2, 3))
     latent_BZE = rng.normal(
         key_z, networks.latent_shape(config, batch), axis_name=axis_name
     )
@@ -68,8 +70,12 @@ def train_step(
         code_BZ += code_noise_BZ
         if not config.adversarial_reconstructor:
             code_BZ = jax.lax.stop_gradient(code_BZ)
-        fake_logit = discriminator.apply({"params": params_d}, z_BZ, fake_BX)
-        real_logit = discriminator.apply({"params": params_d}, code_BZ, x_BX)
+        fake_logit = discriminator.apply(
+            {"params": params_d}, z_BZ, fake_BX, rngs=of_fake
+        )
+        real_logit = discriminator.apply(
+            {"params": params_d}, code_BZ, x_BX, rngs=of_real
+        )
         loss_d = jnp.mean(softplus(-fake_logit)) + jnp.mean(softplus(real_logit))
         reconstruction = 0.5 * jnp.mean(jnp.sum(error_BZ**2, axis=1))
         loss_gr = jnp.mean(fake_logit) + config.reconstruction_weight * reconstruction

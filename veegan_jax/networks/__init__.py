@@ -11,12 +11,14 @@ import jax.numpy as jnp
 
 from veegan_jax.common import rng
 from veegan_jax.config import Config
-from veegan_jax.networks import dcgan, mlp
+from veegan_jax.networks import ali, dcgan, mlp
 from veegan_jax.state import State
 
 
 def generator(config: Config, axis_name: str | None = None) -> nn.Module:
     """G: (z, noise) -> x."""
+    if config.image_size and config.architecture == "ali":
+        return ali.Generator(config.channels, axis_name)
     if config.image_size:
         return dcgan.Generator(
             data_shape(config),
@@ -43,12 +45,15 @@ def generator(config: Config, axis_name: str | None = None) -> nn.Module:
         activation=config.activation,
         kernels=config.init,
         batch_norm=config.batch_norm,
+        bounded=config.bounded,
         axis_name=axis_name,
     )
 
 
 def reconstructor(config: Config, axis_name: str | None = None) -> nn.Module:
-    """R: x, or (noise, x), -> the mean of z given x."""
+    """R: x, or (noise, x), -> the mean of z given x, or a z."""
+    if config.image_size and config.architecture == "ali":
+        return ali.Encoder(config.latent_size, axis_name)
     if config.image_size:
         return dcgan.Encoder(
             config.reconstructor_widths,
@@ -74,6 +79,8 @@ def reconstructor(config: Config, axis_name: str | None = None) -> nn.Module:
 
 def discriminator(config: Config, axis_name: str | None = None) -> nn.Module:
     """D: x, or the pair (z, x), -> one logit."""
+    if config.image_size and config.architecture == "ali":
+        return ali.Discriminator(config.dropout, axis_name)
     if config.image_size:
         return dcgan.Encoder(
             config.discriminator_widths,
@@ -97,6 +104,8 @@ def discriminator(config: Config, axis_name: str | None = None) -> nn.Module:
         examples=config.pack,
         fourier_size=config.fourier_size,
         fourier_scale=config.fourier_scale,
+        dropout=config.dropout,
+        axis_name=axis_name,
     )
 
 

@@ -10,6 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from veegan_jax.common import rng
+
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
     "leaky_relu": lambda x: nn.leaky_relu(x, 0.2),
@@ -21,6 +23,27 @@ INITIALISERS: dict[str, nn.initializers.Initializer] = {
     "orthogonal": nn.initializers.orthogonal(1.4),  # gain of Metz et al.'s 2-D code
     "normal": nn.initializers.normal(0.02),
 }
+
+
+class Dropout(nn.Module):
+    """Drops units at random; which ones depends on the example's global index.
+
+    So the noise is the same on any number of devices, unlike flax's own. The key comes
+    from `rngs={"dropout": key}`.
+    """
+
+    rate: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, h: jax.Array) -> jax.Array:
+        if not self.rate or self.is_initializing():
+            return h
+        shape = h.shape[0], h.size // h.shape[0]
+        kept = rng.keep(
+            self.make_rng("dropout"), shape, self.rate, axis_name=self.axis_name
+        )
+        return jnp.where(kept.reshape(h.shape), h / (1 - self.rate), 0)
 
 
 class MLP(nn.Module):
@@ -43,6 +66,8 @@ class MLP(nn.Module):
     examples: int = 1  # side by side in the last input (a pack of PacGAN)
     fourier_size: int = 0  # random frequencies of the last input; 0: none
     fourier_scale: float = 1.0  # their standard deviation, radians per unit of input
+    dropout: float = 0.0  # share of the hidden units dropped
+    bounded: bool = False  # a tanh after the output
     axis_name: str | None = None  # BatchNorm's moments are averaged over it
 
     @nn.compact
@@ -79,9 +104,11 @@ class MLP(nn.Module):
                 h_BF = jnp.max(pieces, axis=-1)
             else:
                 h_BF = ACTIVATIONS[self.activation](h_BF)
+            h_BF = Dropout(self.dropout, self.axis_name)(h_BF)
         if self.kernels == "he":  # no ReLU follows
             init = nn.initializers.lecun_normal()
-        return nn.Dense(self.out_size, kernel_init=init)(h_BF)
+        h_BF = nn.Dense(self.out_size, kernel_init=init)(h_BF)
+        return jnp.tanh(h_BF) if self.bounded else h_BF
 
 
 class CodeGenerator(nn.Module):
