@@ -46,7 +46,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from veegan_jax import config_images, experiment, methods, stacked
+from veegan_jax import config_images, experiment, methods, pictures, stacked
 from veegan_jax.common import errors, parallel, program, records
 from veegan_jax.common import flops as flop_counts
 from veegan_jax.config import Config
@@ -246,7 +246,7 @@ def evaluation(
         if config.method == "gan":
             state = experiment.init_seeds([0], config)
             draw = functools.partial(
-                stacked.draw, state, config=config, num_samples=num_samples
+                pictures.draw, state, config=config, num_samples=num_samples
             )
             runners["draw", preset] = draw, num_samples
     _, config = plan[0]

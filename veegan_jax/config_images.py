@@ -61,7 +61,7 @@ def paper(method: str) -> dict[str, Any]:
         beta1=0.5,
         discriminator_every=2,
     )
-    return values | _variant(method, values)
+    return values | variant(method, values)
 
 
 def small(method: str, name: str) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def small(method: str, name: str) -> dict[str, Any]:
         beta1=0.5,
         beta2=0.99,
     )
-    return values | _variant(method, values)
+    return values | variant(method, values)
 
 
 def quick(method: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def quick(method: str) -> dict[str, Any]:
         learning_rate=1e-3,
         learning_rate_d=1e-3,
     )
-    return values | _variant(method, values) | {"joint_widths": (32,)}
+    return values | variant(method, values) | {"joint_widths": (32,)}
 
 
 def wide(method: str) -> dict[str, Any]:
@@ -115,10 +115,10 @@ def best(method: str) -> dict[str, Any]:
         schedule="cosine",
         ema=0.999,
     )
-    return values | _variant(method, values) | {"joint_widths": (256,)}
+    return values | variant(method, values) | {"joint_widths": (256,)}
 
 
-def _variant(method: str, values: dict[str, Any]) -> dict[str, Any]:
+def variant(method: str, values: dict[str, Any]) -> dict[str, Any]:
     """What each method fixes, and what it changes in the shared values."""
     if method == "veegan_plus":
         # D's slope is penalised, so its batch must not mix examples: no BatchNorm.

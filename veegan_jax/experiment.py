@@ -105,6 +105,7 @@ def train(
     *,
     data: Any = None,
     reports: int = 50,
+    run_steps: Callable[..., Any] | None = None,
 ) -> tuple[State, dict[int, str]]:
     """Trains all seeds, going on from what the work directory holds.
 
@@ -116,6 +117,8 @@ def train(
       report: (steps taken, state) -> figures [S] to log, and words for the bar.
       data: see `parallel.run_steps`.
       reports: how many, unless the options set an interval.
+      run_steps: (steps taken, number of steps) -> a function of the state, in place of
+        `parallel.run_steps`, for data that comes batch by batch.
 
     Returns:
       The final states and the seeds that diverged, as `loop.train` does.
@@ -136,17 +139,20 @@ def train(
         log.write(done, clock[-1] - clock[-2], figures)
         return words
 
+    compile_steps = functools.partial(
+        parallel.run_steps,
+        step,
+        mode=options.parallel,
+        devices=jax.devices(),
+        data=data,
+    )
+    if run_steps is not None:
+        compile_steps = functools.partial(run_steps, resumed_step)
     try:
         return loop.train(
             state,
             resumed_step,
-            functools.partial(
-                parallel.run_steps,
-                step,
-                mode=options.parallel,
-                devices=jax.devices(),
-                data=data,
-            ),
+            compile_steps,
             steps=config.steps,
             interval=options.interval or max(1, config.steps // reports),
             save_every=options.save_every,

@@ -12,10 +12,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from veegan_jax import config_images, experiment, methods
+from veegan_jax import config_images, experiment, methods, pictures
 from veegan_jax.common import errors, plots, records
 from veegan_jax.config import Config
-from veegan_jax.data import images, pixels, stacked_mnist
+from veegan_jax.data import images, stacked_mnist
 from veegan_jax.experiment import option
 from veegan_jax.metrics import classifier as classifiers
 from veegan_jax.metrics import classifier_files, published
@@ -23,7 +23,6 @@ from veegan_jax.metrics import stacked as metrics
 from veegan_jax.state import State
 
 DIGITS = {"stacked_mnist": "mnist", "stacked_digits": "digits"}  # what is stacked
-_CHUNK = 500  # samples generated at a time: bounds the memory
 _GLANCE = 2000  # samples scored while training
 
 
@@ -62,34 +61,6 @@ def step_on_stacks(
     return train_step(state, x_BHWC, config=config, axis_name=axis_name)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "num_samples"))
-def _draw(state: State, *, config: Config, num_samples: int) -> jax.Array:
-    key = jax.random.fold_in(state.key, experiment.EVALUATION)
-    sample = methods.get(config.method).sample
-
-    def chunk(index):
-        key_chunk = jax.random.fold_in(key, index)
-        x = sample(state, key_chunk, config=config, num_samples=_CHUNK)
-        return pixels.to_uint8(x)
-
-    x = jax.lax.map(chunk, np.arange(-(-num_samples // _CHUNK)))
-    return x.reshape(-1, *x.shape[2:])[:num_samples]
-
-
-def draw(state: State, *, config: Config, num_samples: int) -> np.ndarray:
-    """uint8 [S, N, H, W, 3] of all seeds; a draw depends on the seed alone, and the
-    first samples of a longer one are those of a shorter one."""
-    seeds = len(np.asarray(state.step))
-    one = functools.partial(_draw, config=config, num_samples=num_samples)
-    state = jax.device_put(state, jax.devices()[0])
-    return np.stack(
-        [
-            np.asarray(one(jax.tree.map(lambda leaf, s=s: leaf[s], state)))
-            for s in range(seeds)
-        ]
-    )
-
-
 def load_samples(workdir: pathlib.Path, num_samples: int) -> np.ndarray:
     """Draws from the first seed of a run's newest checkpoint: uint8 [N, H, W, 3].
 
@@ -100,7 +71,7 @@ def load_samples(workdir: pathlib.Path, num_samples: int) -> np.ndarray:
     if config.dataset not in DIGITS:
         raise errors.InputError(f"{workdir} holds a run on {config.dataset}")
     first = jax.tree.map(lambda leaf: leaf[:1], state)
-    return draw(first, config=config, num_samples=num_samples)[0]
+    return pictures.draw(first, config=config, num_samples=num_samples)[0]
 
 
 def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None:
@@ -162,7 +133,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
     grids.mkdir(exist_ok=True)
 
     def report(done: int, state: State) -> tuple[dict[str, np.ndarray], str]:
-        x_SNHW3 = draw(state, config=config, num_samples=_GLANCE)
+        x_SNHW3 = pictures.draw(state, config=config, num_samples=_GLANCE)
         rows = _rows(x_SNHW3, options)
         title = f"{config.method} on {config.dataset}, step {done}"
         plots.image_grid(rows, grids / f"step-{done:07d}.png", title)
@@ -182,7 +153,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
         data=train.image[..., 0],
         reports=10,
     )
-    x_SNHW3 = draw(state, config=config, num_samples=options.samples)
+    x_SNHW3 = pictures.draw(state, config=config, num_samples=options.samples)
     scored = [metrics.make_record(x, truth) for x in x_SNHW3]
     record = make_record(config, options, scored, failures, workdir, train.source)
     records.write(workdir / "results.json", record)

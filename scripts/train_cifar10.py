@@ -1,0 +1,83 @@
+"""Trains GANs on CIFAR-10, for their IvOM and to be looked at.
+
+    python scripts/train_cifar10.py --method=veegan
+    python scripts/train_cifar10.py --method=all
+    python scripts/eval_ivom.py runs/cifar10/quick/veegan
+        The quick networks, 3,000 steps, three seeds. Expect colours and soft shapes.
+    python scripts/train_cifar10.py --preset=paper --method=all
+    python scripts/train_cifar10.py --preset=best
+        For a GPU: the published networks, and VEEGAN+ with wide ones.
+    python scripts/train_cifar10.py --dataset=digits --steps=500
+        scikit-learn's bundled digits, 8 x 8 and grey: nothing to download.
+
+Each run leaves samples, interpolations, training curves and, where the method has a
+reconstructor, reconstructions of test images in its work directory, with results.json.
+Stop it at any time and give the same command to go on. CIFAR-10 is read as
+tensorflow-datasets prepared it: scripts/prepare_data.py --datasets=cifar10.
+"""
+
+import pathlib
+
+from absl import flags
+
+from veegan_jax import config_pictures, methods, pictures
+from veegan_jax.common import errors, loop, parallel, program
+from veegan_jax.common import flags as common_flags
+from veegan_jax.config import Config
+
+ROWS = ("gan", "ali", "unrolled", "veegan", "veegan_plus")  # of --method=all
+DATASETS = ("cifar10", "mnist", "digits")
+
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "where everything goes (default: runs/DATASET/PRESET/METHOD)"
+)
+CPU_DEVICES = flags.DEFINE_integer(
+    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
+)
+common_flags.define(Config, from_preset=True)
+common_flags.define(pictures.Options, from_preset=False)
+flags.FLAGS["dataset"].help = f"one of {', '.join(DATASETS)} (default: cifar10)"
+
+
+def plan(options: pictures.Options) -> list[tuple[pathlib.Path, Config]]:
+    """The runs that the flags ask for, with their work directories."""
+    changes = common_flags.read(Config)
+    method = changes.pop("method", "veegan_plus")
+    dataset = changes.pop("dataset", "cifar10")
+    if dataset not in DATASETS:
+        raise errors.InputError(
+            f"--dataset={dataset} must be one of {', '.join(DATASETS)}"
+        )
+    rows = ROWS if method == "all" else (method,)
+    base = pathlib.Path(WORKDIR.value or f"runs/{dataset}/{options.preset}")
+    runs = []
+    for name in rows:
+        methods.get(name)
+        path = base if len(rows) == 1 and WORKDIR.value else base / name
+        config = config_pictures.preset(options.preset, name, dataset, **changes)
+        runs.append((path, config))
+    return runs
+
+
+def main() -> None:
+    options = pictures.Options(**common_flags.read(pictures.Options))
+    if CPU_DEVICES.value < 1:
+        raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
+    runs = plan(options)
+    parallel.use_cpu_cores(CPU_DEVICES.value)
+    pictures.check(runs, options)
+    source = pictures.load(runs[0][1].dataset, options)
+    rows, failed = {}, []
+    for workdir, config in runs:
+        record = rows[config.method] = pictures.run(config, options, workdir, source)
+        failed += pictures.failures(workdir, record)
+        print(f"\n{pictures.table({config.method: record})}")
+        print(f"\nfigures and results.json: {workdir}\n", flush=True)
+    if len(runs) > 1:
+        print(f"{pictures.table(rows)}\n")
+    if failed:
+        raise loop.NonFinite("\n".join(failed))
+
+
+if __name__ == "__main__":
+    program.run(main)
