@@ -99,12 +99,15 @@ def _digest(state: Any) -> str:
     return digest.hexdigest()
 
 
-def claim(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
+def claim(
+    workdir: pathlib.Path, identity: dict[str, Any], *, flag: str = "workdir"
+) -> None:
     """Makes a work directory this run's, or checks that it already is.
 
     Args:
       workdir: created if need be.
       identity: what must be equal for the runs to be the same; JSON values.
+      flag: that names the directory.
 
     Raises:
       InputError: if it cannot be written, or holds a run with another identity; the
@@ -115,7 +118,7 @@ def claim(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            _compare(path, json.loads(path.read_text()), identity)
+            _compare(path, json.loads(path.read_text()), identity, flag)
         probe = workdir / ".writable"
         probe.touch()
         probe.unlink()
@@ -123,12 +126,12 @@ def claim(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
             write_atomically(path, json.dumps(identity, indent=1) + "\n")
     except OSError as error:
         raise errors.InputError(
-            f"--workdir={workdir} cannot be used ({error.strerror or error}); give a "
+            f"--{flag}={workdir} cannot be used ({error.strerror or error}); give a "
             "directory that can be written"
         ) from error
     except json.JSONDecodeError as error:
         raise errors.InputError(
-            f"{path} is not a run's configuration ({error}); give another --workdir"
+            f"{path} is not a run's configuration ({error}); give another --{flag}"
         ) from error
 
 
@@ -149,15 +152,17 @@ def claimed(workdir: pathlib.Path) -> dict[str, Any]:
     return identity
 
 
-def _compare(path: pathlib.Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+def _compare(
+    path: pathlib.Path, theirs: dict[str, Any], ours: dict[str, Any], flag: str
+) -> None:
     names = sorted(set(theirs) | set(ours))
     differing = [n for n in names if theirs.get(n) != ours.get(n)]
     if differing:
         lines = [f"  {n}: {theirs.get(n)} there, {ours.get(n)} now" for n in differing]
         raise errors.InputError(
-            f"--workdir={path.parent} holds a different run:\n"
+            f"--{flag}={path.parent} holds a different run:\n"
             + "\n".join(lines)
-            + "\nGive another --workdir, or the flags of the run it holds."
+            + f"\nGive another --{flag}, or the flags of the run it holds."
         )
 
 

@@ -63,7 +63,7 @@ def train(
     failures = _failures(np.asarray(state.step), done)
     labels = labels or [f"seed {s}" for s in range(len(np.asarray(state.step)))]
     compiled: dict[int, Callable[[Any], tuple[Any, Any]]] = {}
-    stop = _StopFlag()
+    stop = StopFlag()
     saved_time = time.perf_counter()
     bar = tqdm.tqdm(
         total=steps, initial=done, desc=name, unit=" steps", dynamic_ncols=True
@@ -123,7 +123,7 @@ def _new_failures(state, metrics, failures, done, num):
         )
 
 
-class _StopFlag:
+class StopFlag:
     """While entered, the first SIGTERM or SIGINT only raises a flag."""
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ class _StopFlag:
         for signum, handler in self._old.items():
             signal.signal(signum, handler)  # a second signal acts as usual
 
-    def __enter__(self) -> "_StopFlag":
+    def __enter__(self) -> "StopFlag":
         for number in (signal.SIGTERM, signal.SIGINT):
             self._old[number] = signal.signal(number, self._handle)
         return self

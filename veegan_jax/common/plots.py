@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -39,7 +39,7 @@ def samples_and_density(
       axes: names of the two coordinates.
       title: above everything.
     """
-    plt = _pyplot()
+    plt = pyplot()
     (x_limits, y_limits) = limits(truth_NX)
     columns = len(panels)
     figure, grid = plt.subplots(
@@ -93,7 +93,7 @@ def curves(
       path: the PNG to write.
       title: above everything.
     """
-    plt = _pyplot()
+    plt = pyplot()
     names = [n for n in names if n in log[0]]
     rows = -(-len(names) // 5)
     columns = -(-len(names) // rows)
@@ -119,7 +119,7 @@ def animation(
     frames: list[tuple[str, np.ndarray]], truth_NX: np.ndarray, path: pathlib.Path
 ) -> None:
     """An animated GIF of points over the truth's: (title, points [N, 2]) a frame."""
-    plt = _pyplot()
+    plt = pyplot()
     from matplotlib import animation as mpl_animation
 
     figure, axis = plt.subplots(figsize=(3.6, 3.8))
@@ -152,7 +152,7 @@ def image_grid(
       title: above everything.
       columns: images in a line.
     """
-    plt = _pyplot()
+    plt = pyplot()
     scale = max(1, round(56 / next(iter(rows.values())).shape[2]))
     columns = min(columns, max(map(len, rows.values())))
     blocks = [_tiled(images_NHWC, columns) for images_NHWC in rows.values()]
@@ -200,7 +200,7 @@ def with_intervals(
       axes: what x and the means are.
       title: above everything.
     """
-    plt = _pyplot()
+    plt = pyplot()
     figure, axis = plt.subplots(figsize=(7.2, 4.6))
     width = 0.02 * (max(x) - min(x) or 1)
     for place, (label, (mean, low, high)) in enumerate(lines.items()):

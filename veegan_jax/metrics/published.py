@@ -67,3 +67,12 @@ STACKED_MNIST_SMALL: dict[str, dict[str, tuple[float, float]]] = {
         "PacDCGAN4": (820.2, 1.15),
     },
 }
+
+# CIFAR-10's IvOM: method -> (whose, mean squared error of pixels in [0, 1], its
+# spread), VEEGAN paper. The latent sizes and the test images are not stated.
+IVOM: dict[str, tuple[str, float, float]] = {
+    "gan": ("DCGAN", 0.00844, 0.002),
+    "ali": ("ALI", 0.0067, 0.004),
+    "unrolled": ("Unrolled GAN", 0.013, 0.0009),
+    "veegan": ("VEEGAN", 0.0068, 0.0001),
+}
