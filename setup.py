@@ -15,6 +15,7 @@ setuptools.setup(
         "absl-py>=2.1",
         "array_record>=0.5",
         "flax>=0.12",
+        "grain>=0.2.16",
         "importlib_resources>=6.0",
         "jax>=0.8",
         "matplotlib>=3.9",

@@ -2,7 +2,7 @@
 
 A step here is `step(state, axis_name) -> (state, metrics)`; it knows no GAN.
 
-Dimension key: S seeds, T steps.
+Dimension key: S seeds, T steps, B batch, D devices.
 """
 
 import functools
@@ -22,7 +22,7 @@ BATCH_AXIS = "batch"
 SEED_AXIS = "seeds"
 MODES = ("none", "jit", "pmap")
 
-Step = Callable[[Any, str | None], tuple[Any, Any]]
+Step = Callable[..., tuple[Any, Any]]
 
 
 def mean(tree: Any, axis_name: str | None) -> Any:
@@ -62,7 +62,8 @@ def run_steps(
     mode: str,
     devices: Sequence[jax.Device],
     data: Any = None,
-) -> Callable[[Any], tuple[Any, Any]]:
+    streamed: bool = False,
+) -> Callable[..., tuple[Any, Any]]:
     """Compiles `num_steps` steps of all seeds into one program.
 
     Args:
@@ -74,33 +75,37 @@ def run_steps(
       devices: what to run on.
       data: arrays that every step reads, copied to each device once; the step then
         takes them as its first argument.
+      streamed: each step has a batch of its own, which it takes as its last argument.
 
     Returns:
       A function of the state of all seeds, leaves [S, ...]. It returns the new state
       and the metrics, leaves [S, T]. A seed whose metrics or parameters became
-      non-finite keeps the state it had, its step count telling so.
+      non-finite keeps the state it had, its step count telling so. If `streamed`, its
+      second argument are the batches, leaves [T, B, ...], placed by `placer`.
     """
 
     devices = list(devices)
 
-    def one_seed(state, data, axis_name=None):
+    def one_seed(state, data, batches, axis_name=None):
         bound = step if data is None else functools.partial(step, data)
 
-        def body(carry, _):
-            return bound(carry, axis_name)
+        def body(carry, batch):
+            return bound(carry, axis_name, *([batch] if streamed else []))
 
-        new, metrics = jax.lax.scan(body, state, length=num_steps)
+        new, metrics = jax.lax.scan(body, state, batches, length=num_steps)
         ok = _all_finite(metrics) & _all_finite(new)
-        return jax.tree.map(functools.partial(_choose, ok), new, state), metrics
+        return jax.tree.map(functools.partial(choose, ok), new, state), metrics
 
     mesh = jax.sharding.Mesh(np.asarray(devices), (BATCH_AXIS,))
     everywhere = NamedSharding(mesh, P())
     if mode == "pmap":
         run = functools.partial(one_seed, axis_name=BATCH_AXIS)
         mapped = jax.pmap(
-            lambda state, data, _: jax.vmap(run, (0, None))(state, data),
+            lambda state, data, batches, _: jax.vmap(run, (0, None, None))(
+                state, data, batches
+            ),
             BATCH_AXIS,
-            in_axes=(None, None, 0),
+            in_axes=(None, None, 0, 0),
             out_axes=None,
             devices=devices,
         )
@@ -108,28 +113,67 @@ def run_steps(
         # pmap is not compiled for again.
         axis = np.zeros(len(devices))
         data = jax.device_put(data, everywhere)
-        return lambda state: mapped(jax.device_put(state, everywhere), data, axis)
+        return lambda state, batches=None: mapped(
+            jax.device_put(state, everywhere), data, batches, axis
+        )
     if mode == "jit":
-        run = jax.jit(jax.vmap(one_seed, (0, None)), out_shardings=everywhere)
+        run = jax.jit(jax.vmap(one_seed, (0, None, None)), out_shardings=everywhere)
         data = jax.device_put(data, everywhere)
 
-        def run_in_mesh(state):
+        def run_in_mesh(state, batches=None):
             with jax.set_mesh(mesh):
-                return run(jax.device_put(state, everywhere), data)
+                return run(jax.device_put(state, everywhere), data, batches)
 
         return run_in_mesh
-    return _over_devices(jax.vmap(one_seed, (0, None)), devices, data)
+    return _over_devices(jax.vmap(one_seed, (0, None, None)), devices, data)
+
+
+def placer(
+    mode: str, devices: Sequence[jax.Device], seeds: int
+) -> Callable[[Any], Any]:
+    """How batches go to the devices on which `run_steps` wants them.
+
+    Args:
+      mode, devices: as given to `run_steps`.
+      seeds: S.
+
+    Returns:
+      A function of arrays [T, B, ...] of the host, of a tree of them; it may be called
+      in another thread while steps run.
+    """
+    devices = list(devices)
+    if mode == "none":
+        mesh = jax.sharding.Mesh(np.asarray(_used(devices, seeds)), (SEED_AXIS,))
+        return functools.partial(jax.device_put, device=NamedSharding(mesh, P()))
+    mesh = jax.sharding.Mesh(np.asarray(devices), (BATCH_AXIS,))
+    if mode == "jit":
+        rows = NamedSharding(mesh, P(None, BATCH_AXIS))
+        return functools.partial(jax.device_put, device=rows)
+
+    def by_device(array_TB):  # pmap wants [D, T, B / D, ...]
+        steps, batch, *rest = array_TB.shape
+        shape = steps, len(devices), batch // len(devices), *rest
+        return np.ascontiguousarray(array_TB.reshape(shape).swapaxes(0, 1))
+
+    first = NamedSharding(mesh, P(BATCH_AXIS))
+    return lambda batches: jax.device_put(jax.tree.map(by_device, batches), first)
+
+
+def _used(devices: list[jax.Device], seeds: int) -> list[jax.Device]:
+    """Those that get a share of the seeds."""
+    share = -(-seeds // len(devices))
+    return devices[: -(-seeds // share)]
 
 
 def _over_devices(
-    run: Callable[[Any, Any], Any], devices: list[jax.Device], data: Any
-) -> Callable[[Any], Any]:
+    run: Callable[[Any, Any, Any], Any], devices: list[jax.Device], data: Any
+) -> Callable[..., Any]:
     """Gives each device an equal share of the seeds, repeating the last as padding.
 
     Shares are cut and joined outside the compiled program: inside, they would be
     collectives, and a device kept waiting for 40 s at one aborts the process.
     """
-    compiled: dict[int, Callable[[Any, Any], Any]] = {}
+    compiled: dict[int, Callable[[Any, Any, Any], Any]] = {}
     copies: dict[int, Any] = {}  # of the data, by number of seeds
 
     # One program for all arrays: sharding an array by device_put queues one for each
@@ -142,10 +186,10 @@ def _over_devices(
     def join(parts, seeds):
         return jax.tree.map(lambda *a: jnp.concatenate(a)[:seeds], *parts)
 
-    def run_shares(state):
+    def run_shares(state, batches=None):
         seeds = len(jax.tree.leaves(state)[0])
-        share = -(-seeds // len(devices))
-        used = devices[: -(-seeds // share)]
+        used = _used(devices, seeds)
+        share = -(-seeds // len(used))
         mesh = jax.sharding.Mesh(np.asarray(used), (SEED_AXIS,))
         if seeds not in compiled:
             # check_vma=False: nothing crosses devices, so no rule is needed.
@@ -153,7 +197,7 @@ def _over_devices(
                 jax.shard_map(
                     run,
                     mesh=mesh,
-                    in_specs=(P(SEED_AXIS), P()),
+                    in_specs=(P(SEED_AXIS), P(), P()),
                     out_specs=P(SEED_AXIS),
                     check_vma=False,
                 )
@@ -172,7 +216,7 @@ def _over_devices(
             ),
             *shares,
         )
-        result = compiled[seeds](padded, copies[seeds])
+        result = compiled[seeds](padded, copies[seeds], batches)
         parts = [
             jax.tree.map(lambda a, i=i: a.addressable_shards[i].data, result)
             for i in range(len(used))
@@ -182,7 +226,7 @@ def _over_devices(
     return run_shares
 
 
-def _choose(ok: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+def choose(ok: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
     """`new` where all is finite. Keys never change and must not be consumed."""
     if jnp.issubdtype(new.dtype, jax.dtypes.prng_key):
         return old

@@ -3,12 +3,15 @@
 Dimension key: N images, H height, W width, C channels.
 """
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
 import logging
 import pathlib
 import warnings
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -69,7 +72,7 @@ def read_classes(
             f"--image_dir={folder} holds no folders: make one for each class, with its "
             "images in it"
         )
-    beside = [path.name for path in entries if _is_image(path)]
+    beside = [path.name for path in entries if is_image(path)]
     if beside:
         logging.warning(
             "%s: %d images beside the folders of the classes are passed over (%s)",
@@ -109,7 +112,8 @@ def _entries(folder: pathlib.Path) -> list[pathlib.Path]:
     return [path for path in paths if not path.name.startswith(".")]
 
 
-def _is_image(path: pathlib.Path) -> bool:
+def is_image(path: pathlib.Path) -> bool:
+    """Whether it is named as an image is; it is not opened."""
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
@@ -129,7 +133,7 @@ def _files(folder: pathlib.Path, root: pathlib.Path, least: int) -> list[pathlib
                 f"{path} is a folder within a class: move its images to {folder}, or "
                 "the folder elsewhere"
             )
-    paths = [path for path in entries if _is_image(path)]
+    paths = [path for path in entries if is_image(path)]
     if len(paths) < least:
         raise errors.InputError(
             f"class {folder.name!r} has {len(paths)} images ({', '.join(SUFFIXES)}) in "
@@ -140,41 +144,88 @@ def _files(folder: pathlib.Path, root: pathlib.Path, least: int) -> list[pathlib
 
 def _read(path: pathlib.Path, most_pixels: int) -> np.ndarray:
     """uint8 [H, W, 3]."""
-    if not path.is_file():  # a pipe would be waited for
-        raise errors.InputError(f"{path} cannot be read as an image: it is no file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of size, refused below, and of metadata
-            with PIL.Image.open(path, formats=_FORMATS) as image:
-                _check(path, image, most_pixels)
-                image = PIL.ImageOps.exif_transpose(image).convert("RGBA")
-        black = PIL.Image.new("RGBA", image.size, "black")
-        array = np.asarray(PIL.Image.alpha_composite(black, image).convert("RGB"))
-    except errors.InputError:
+            with opened(path, most_pixels) as image:
+                return np.asarray(as_rgb(image))
+    except Unusable as error:
+        raise errors.InputError(f"{path} {error}") from error
+
+
+class Unusable(Exception):
+    """An image that cannot be learned from.
+
+    Args:
+      kind: the reason in a few words, to count by.
+      text: the whole of it; comes after the name of the file.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(kind, text)
+        self.kind = kind
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@contextlib.contextmanager
+def opened(
+    file: pathlib.Path | BinaryIO, most_pixels: int
+) -> Iterator[PIL.Image.Image]:
+    """Opens an image whose header tells nothing against it; it is not unpacked yet.
+
+    Raises:
+      Unusable: for one whose header does, and in place of whatever goes wrong within
+        the `with`.
+    """
+    if isinstance(file, pathlib.Path) and not file.is_file():
+        # A pipe would be waited for.
+        text = "cannot be read as an image: it is no file"
+        raise Unusable("cannot be read", text)
+    try:
+        with PIL.Image.open(file, formats=_FORMATS) as image:
+            _check(image, most_pixels)
+            yield image
+    except Unusable:
         raise
     except Exception as error:  # a damaged file raises many kinds, by where it is cut
-        raise errors.InputError(
-            f"{path} cannot be read as an image ({error}): mend or remove it"
-        ) from error
-    return array
+        bomb = isinstance(error, PIL.Image.DecompressionBombError)
+        kind = "too many pixels" if bomb else "cannot be read"
+        text = f"cannot be read as an image ({error}): mend or remove it"
+        raise Unusable(kind, text) from error
 
 
-def _check(path: pathlib.Path, image: PIL.Image.Image, most_pixels: int) -> None:
+def as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Unpacks an opened image, turned as its EXIF data says, black if transparent."""
+    image = PIL.ImageOps.exif_transpose(image)
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    black = PIL.Image.new("RGBA", image.size, "black")
+    return PIL.Image.alpha_composite(black, image).convert("RGB")
+
+
+def _check(image: PIL.Image.Image, most_pixels: int) -> None:
     """Refuses what its header tells against."""
     if image.width * image.height > most_pixels:
-        raise errors.InputError(
-            f"{path} is {image.width} x {image.height} pixels, more than "
-            f"{most_pixels} in all: make it smaller"
+        raise Unusable(
+            "too many pixels",
+            f"is {image.width} x {image.height} pixels, more than {most_pixels} in "
+            "all: make it smaller",
         )
     if image.mode not in _MODES:
-        raise errors.InputError(
-            f"{path} has pixels of kind {image.mode!r}, not of 8 bits a channel: "
-            "convert it, choosing how its range becomes 0 to 255"
+        raise Unusable(
+            "over 8 bits a channel",
+            f"has pixels of kind {image.mode!r}, not of 8 bits a channel: convert it, "
+            "choosing how its range becomes 0 to 255",
         )
     # Cameras add a second picture (MPO) to a JPEG, for screens that show depth.
     if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise errors.InputError(
-            f"{path} holds {image.n_frames} pictures: make each a file of its own"
+        raise Unusable(
+            "several pictures",
+            f"holds {image.n_frames} pictures: make each a file of its own",
         )
 
 

@@ -73,7 +73,7 @@ def load(
     _check("split", split, SPLITS)
     if dataset == "digits":
         return _digits(split)
-    folder = _find(dataset, data_dir)
+    folder = find(dataset, data_dir)
     if folder is None:
         root = data_root(data_dir)
         raise errors.InputError(
@@ -98,7 +98,7 @@ def is_prepared(dataset: str, data_dir: str | None = None) -> bool:
       InputError: if there is no such set, or the folder cannot be listed.
     """
     _check("dataset", dataset, SHAPES)
-    return dataset == "digits" or _find(dataset, data_dir) is not None
+    return dataset == "digits" or find(dataset, data_dir) is not None
 
 
 def choose(dataset: str, data_dir: str | None = None) -> str:
@@ -144,7 +144,7 @@ def data_root(data_dir: str | None) -> pathlib.Path:
     return pathlib.Path(path).expanduser()
 
 
-def _find(dataset: str, data_dir: str | None) -> pathlib.Path | None:
+def find(dataset: str, data_dir: str | None) -> pathlib.Path | None:
     """Returns the folder of a set's newest prepared version, None if there is none."""
     versions = {}
     try:
@@ -249,14 +249,19 @@ def _cache_path(
     folder: pathlib.Path, split: str, cache_dir: str | None
 ) -> pathlib.Path:
     """Names the cache of a split: another name as soon as any source file changes."""
-    root = cache_dir or os.environ.get("VEEGAN_CACHE_DIR")
-    root = root or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     with _guard(folder):
         states = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
     text = repr([(name, state.st_size, state.st_mtime_ns) for name, state in states])
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     name = f"{folder.parent.name}-{folder.name}-{split}-{digest}.npz"
-    return pathlib.Path(root).expanduser() / "veegan_jax" / name
+    return cache_root(cache_dir) / name
+
+
+def cache_root(cache_dir: str | None) -> pathlib.Path:
+    """Returns the folder of all caches: in the one given, or as `load` says."""
+    root = cache_dir or os.environ.get("VEEGAN_CACHE_DIR")
+    root = root or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return pathlib.Path(root).expanduser() / "veegan_jax"
 
 
 def _read_cache(path: pathlib.Path, dataset: str) -> _Block | None:

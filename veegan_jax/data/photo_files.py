@@ -1,0 +1,318 @@
+"""Where photographs come from, and what is kept of having decoded them once.
+
+Dimension key: N images, H height, W width.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import logging
+import os
+import pathlib
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from veegan_jax.common import errors
+from veegan_jax.data import folders, images
+
+_State = tuple[str, int, int]  # of a file: name, bytes, time of change in ns
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """A file that is no example."""
+
+    name: str
+    kind: str  # the reason in a few words, to count by
+    text: str  # the whole of it
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What came of decoding every file."""
+
+    skipped: dict[int, tuple[str, str]]  # place among the files -> kind, text
+    enlarged: int  # images smaller than their result
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Folder:
+    """The files of a folder that are named as images are, in order."""
+
+    root: pathlib.Path
+    names: list[str]  # relative paths, with "/"
+    states: list[_State]
+    skipped: tuple[Skipped, ...]  # what is not named so, or may not be opened
+
+    @property
+    def title(self) -> str:
+        return f"the folder {printable(self.root.name)}"
+
+    def open(self, place: int) -> pathlib.Path:
+        return self.root / self.names[place]
+
+    def identity(self, place: np.ndarray) -> Any:
+        """What some of the files are, wherever and whenever they were written."""
+        return [self.states[p][:2] for p in place]
+
+
+def list_folder(root: pathlib.Path) -> Folder:
+    """Finds the images in a folder and its folders; opens none.
+
+    Links to folders are not followed, nor are links to files elsewhere.
+
+    Raises:
+      InputError: if it is not a folder.
+    """
+    if not root.is_dir():
+        raise errors.InputError(f"--image_dir={printable(str(root))} is not a folder")
+    root = root.resolve()
+    states: list[_State] = []
+    skipped: list[Skipped] = []
+
+    def skip(name: str, kind: str) -> None:
+        skipped.append(Skipped(name, kind, kind))
+
+    def visit(folder: str) -> None:
+        try:
+            with os.scandir(root / folder) as entries:
+                found = list(entries)
+        except OSError as error:
+            skip(folder, f"folders cannot be read: {error.strerror}")
+            return
+        for entry in found:
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            path = pathlib.Path(entry.path)
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                visit(name)
+            elif entry.is_dir():
+                skip(name, "links to folders")
+            elif not folders.is_image(path):
+                skip(name, "not named as an image")
+            elif entry.is_symlink() and not path.resolve().is_relative_to(root):
+                skip(name, "links out of the folder")
+            elif not path.is_file():  # a pipe, or a link to nothing
+                skip(name, "no file")
+            else:
+                state = path.stat()
+                states.append((name, state.st_size, state.st_mtime_ns))
+
+    visit("")
+    states.sort()
+    skipped.sort(key=lambda one: one.name)
+    return Folder(root, [name for name, _, _ in states], states, tuple(skipped))
+
+
+class Records:
+    """The images of one split of a set prepared as array_record files.
+
+    Args:
+      folder: of the set's version.
+      split: its name.
+
+    Raises:
+      InputError: if there is no such split, or its files are not those.
+    """
+
+    skipped: tuple[Skipped, ...] = ()
+
+    def __init__(self, folder: pathlib.Path, split: str) -> None:
+        import tensorflow_datasets as tfds
+
+        self.folder = folder
+        self.split = split
+        self.title = f"CelebA's {split} split ({folder.name}, tensorflow-datasets)"
+        self._lock = threading.Lock()
+        self._source: Any = None
+        with _guard(folder):
+            info = tfds.builder_from_directory(folder).info
+            if split not in info.splits:
+                raise errors.InputError(
+                    f"{folder} has no split {split!r}: one of {', '.join(info.splits)}"
+                )
+            if info.file_format.value != "array_record":
+                raise errors.InputError(
+                    f"{folder} holds {info.file_format.value} files, which cannot be "
+                    "read in any order: prepare it in another --data_dir by\n"
+                    "  tfds build celeb_a --file_format=array_record --data_dir=...\n"
+                    "or give a folder of its images by --image_dir"
+                )
+            shards = info.splits[split]
+            self._paths = [str(path) for path in shards.filepaths]
+            self.states = [
+                _checked_shard(pathlib.Path(path), length)
+                for path, length in zip(self._paths, shards.shard_lengths, strict=True)
+            ]
+            self.names = [f"{split}[{n}]" for n in range(shards.num_examples)]
+
+    def open(self, place: int) -> BinaryIO:
+        """One image's file.
+
+        Raises:
+          folders.Unusable: if its record cannot be read.
+        """
+        from tensorflow_datasets.proto import tf_example_pb2
+
+        try:
+            with self._lock:
+                if self._source is None:
+                    self._source = self._open_source()
+                record = self._source[int(place)]
+            feature = tf_example_pb2.Example.FromString(record).features.feature
+            (content,) = feature["image"].bytes_list.value
+            return io.BytesIO(content)
+        except Exception as error:  # readers and parsers raise many kinds
+            kind, text = "cannot be read", f"cannot be read: {error!r:.200}"
+            raise folders.Unusable(kind, text) from error
+
+    def _open_source(self) -> Any:
+        """Of the records as they are: tfds would decode 50 numbers for each face."""
+        from array_record.python import array_record_data_source
+
+        return array_record_data_source.ArrayRecordDataSource(self._paths)
+
+    def identity(self, place: np.ndarray) -> Any:
+        """What some of the images are, wherever and whenever they were written."""
+        return self.split, [state[:2] for state in self.states], place.tolist()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_source": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+
+def find_celeba(data_dir: str | None, split: str) -> Records:
+    """CelebA in tensorflow-datasets' folder.
+
+    Raises:
+      InputError: if it is not there; the message says what to do.
+    """
+    folder = images.find("celeb_a", data_dir)
+    if folder is None:
+        raise errors.InputError(
+            f"CelebA is not prepared under {images.data_root(data_dir)}: give its "
+            "folder by --data_dir or TFDS_DATA_DIR, or any folder of images by "
+            "--image_dir"
+        )
+    return Records(folder, split)
+
+
+def _checked_shard(path: pathlib.Path, length: int) -> _State:
+    from array_record.python import array_record_module
+
+    with _guard(path):
+        reader = array_record_module.ArrayRecordReader(str(path))
+        held = reader.num_records()
+        reader.close()
+        if held != length:
+            raise ValueError(f"it holds {held} images, not {length}")
+        state = path.stat()
+    return path.name, state.st_size, state.st_mtime_ns
+
+
+@contextlib.contextmanager
+def _guard(path: pathlib.Path) -> Iterator[None]:
+    """Turns what readers raise for damaged files into one message that names them."""
+    try:
+        yield
+    except errors.InputError:
+        raise
+    except Exception as error:
+        reason = (str(error) or repr(error)).splitlines()[0][:200]
+        raise errors.InputError(
+            f"{path} cannot be read ({reason}): if it is damaged, prepare CelebA again"
+        ) from error
+
+
+class Cache:
+    """What came of decoding some files in some way; another for any other.
+
+    Args:
+      key: tells files and way apart.
+      cache_dir: see `images.load`.
+    """
+
+    def __init__(self, key: Any, cache_dir: str | None) -> None:
+        digest = hashlib.sha256(repr(key).encode(errors="surrogateescape"))
+        name = f"photos-{digest.hexdigest()[:16]}"
+        self._index = images.cache_root(cache_dir) / f"{name}.json"
+        self._images = self._index.with_suffix(".npy")
+
+    def read(self, total: int) -> Found | None:
+        """What `write` was given, of this many files; None if there is none."""
+
+        def load(file: BinaryIO) -> Found:
+            record = json.load(file)
+            skipped = {int(p): (str(k), str(t)) for p, k, t in record["skipped"]}
+            if record["total"] != total or not all(0 <= p < total for p in skipped):
+                raise ValueError("it is of other files")
+            return Found(skipped, int(record["enlarged"]))
+
+        return _load(self._index, load)
+
+    def read_images(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        """The images that `write` was given, of this shape; None if there are none."""
+
+        def load(file: BinaryIO) -> np.ndarray:
+            image = np.load(file, allow_pickle=False)
+            if image.dtype != np.uint8 or image.shape != shape:
+                raise ValueError(f"it holds {image.dtype} {image.shape}, not {shape}")
+            return image
+
+        return _load(self._images, load)
+
+    def write(self, found: Found, total: int, image: np.ndarray | None) -> None:
+        """Keeps all for the next time; where it cannot, warns and goes on."""
+        rows = [[place, *why] for place, why in sorted(found.skipped.items())]
+        record = {"total": total, "enlarged": found.enlarged, "skipped": rows}
+        try:
+            self._index.parent.mkdir(parents=True, exist_ok=True)
+            if image is not None:
+                _write(self._images, lambda file: np.save(file, image))
+            _write(self._index, lambda file: file.write(json.dumps(record).encode()))
+        except OSError as error:
+            logging.warning(
+                "decoded images cannot be kept in %s (%s), so every run decodes them: "
+                "set VEEGAN_CACHE_DIR to a folder that can be written",
+                *(self._index.parent, error.strerror or error),
+            )
+
+
+def _write(path: pathlib.Path, save: Callable[[BinaryIO], Any]) -> None:
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with temporary.open("xb") as file:
+            save(file)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _load(path: pathlib.Path, load: Callable[[BinaryIO], Any]) -> Any:
+    """None if there is no such file; sets a damaged one aside with a warning."""
+    try:
+        with path.open("rb") as file:
+            return load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except Exception as error:  # parsers raise many kinds for a damaged file
+        logging.warning("%s cannot be read (%s): set aside, made again", path, error)
+        with contextlib.suppress(OSError):
+            path.replace(path.with_name(path.name + ".damaged"))
+        return None
+
+
+def printable(name: str) -> str:
+    """A path as a terminal can show it, whatever its bytes are."""
+    return name if name.isprintable() else repr(name)
