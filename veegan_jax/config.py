@@ -96,6 +96,12 @@ class Config:
     num_stacks: int = _field(
         0, "images", "stacks in a fixed list to train on; 0: fresh ones every step"
     )
+    streamed: bool = _field(
+        False,
+        "images",
+        "train_celeba: all seeds see one stream of batches, epoch by epoch, instead of "
+        "batches of their own from memory",
+    )
     kernel_size: int = _field(3, "images", "of every convolution")
     output_conv: bool = _field(
         True, "images", "G ends in a convolution, not in a transposed one"

@@ -1,0 +1,101 @@
+"""Trains GANs on faces: CelebA, or any folder of images, 64 x 64.
+
+    python scripts/train_celeba.py --image_dir=photos
+        Every image below the folder: its largest centred square. The quick networks,
+        3,000 steps, one seed.
+    python scripts/train_celeba.py --crop=148
+        CelebA as tensorflow-datasets prepared it (celeb_a, array_record), in --data_dir
+        or TFDS_DATA_DIR; its centred squares of 148 pixels. CelebA may not be
+        redistributed, so nothing here downloads it.
+    python scripts/train_celeba.py --preset=paper --method=all --parallel=pmap
+        DCGAN's networks, for a GPU.
+    python scripts/eval_ivom.py runs/faces/quick/veegan_plus --image_dir=photos
+
+Every 20th image is held out. Files that are no images, are damaged or lead out of the
+folder are skipped and counted. Images that take more than --memory_mib are not held in
+memory: --workers processes decode them as they are needed, a group of batches ahead of
+the device. Either way stop it at any time and give the same command to go on, at the
+exact image.
+"""
+
+import pathlib
+
+from absl import flags
+
+from veegan_jax import config_pictures, faces, methods, pictures
+from veegan_jax.common import errors, loop, parallel, program
+from veegan_jax.common import flags as common_flags
+from veegan_jax.config import Config
+
+ROWS = ("gan", "ali", "unrolled", "veegan", "veegan_plus")  # of --method=all
+
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "where everything goes (default: runs/faces/PRESET/METHOD)"
+)
+CPU_DEVICES = flags.DEFINE_integer(
+    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
+)
+common_flags.define(Config, from_preset=True)
+common_flags.define(faces.Options, from_preset=False)
+flags.FLAGS["dataset"].help = "faces (default: faces)"
+
+
+def plan(
+    options: faces.Options, changes: dict, *, streamed: bool
+) -> list[tuple[pathlib.Path, Config]]:
+    """The runs that the flags ask for, with their work directories."""
+    changes = {"streamed": streamed} | changes
+    method = changes.pop("method", "veegan_plus")
+    rows = ROWS if method == "all" else (method,)
+    base = pathlib.Path(WORKDIR.value or f"runs/faces/{options.preset}")
+    runs = []
+    for name in rows:
+        methods.get(name)
+        path = base if len(rows) == 1 and WORKDIR.value else base / name
+        config = config_pictures.preset(options.preset, name, "faces", **changes)
+        runs.append((path, config))
+    return runs
+
+
+def main() -> None:
+    options = faces.Options(**common_flags.read(faces.Options))
+    if CPU_DEVICES.value < 1:
+        raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
+    changes = common_flags.read(Config)
+    if changes.pop("dataset", "faces") != "faces":
+        raise errors.InputError(
+            f"--dataset={flags.FLAGS['dataset'].value}: this script trains on faces; "
+            "leave the flag out"
+        )
+    if "image_size" in changes:
+        changes["data_size"] = 3 * changes["image_size"] ** 2
+    # What can be refused is refused before any image is read.
+    _, first = plan(options, changes, streamed=False)[0]
+    photos = faces.read(options, first.image_size, first.batch_size)
+    if report := photos.report():
+        print(report)
+    held = photos.image is not None
+    if changes.get("streamed") is False and not held:
+        raise errors.InputError(
+            f"--streamed=false: the images take more than --memory_mib="
+            f"{options.memory_mib}; give more, or leave the flag out"
+        )
+    print(f"{photos.source}: {'in memory' if held else 'decoded as needed'}")
+    runs = plan(options, changes, streamed=not held)
+    parallel.use_cpu_cores(CPU_DEVICES.value)
+    for workdir, config in runs:
+        faces.check(config, options, workdir, photos)
+    rows, failed = {}, []
+    for workdir, config in runs:
+        record = rows[config.method] = faces.run(config, options, workdir, photos)
+        failed += pictures.failures(workdir, record)
+        print(f"\n{pictures.table({config.method: record})}")
+        print(f"\nfigures and results.json: {workdir}\n", flush=True)
+    if len(runs) > 1:
+        print(f"{pictures.table(rows)}\n")
+    if failed:
+        raise loop.NonFinite("\n".join(failed))
+
+
+if __name__ == "__main__":
+    program.run(main)
