@@ -165,14 +165,11 @@ def train(
         log.close()
 
 
-def restore(workdir: pathlib.Path) -> tuple[Config, range, int, State]:
-    """A finished or interrupted run, from its work directory alone.
-
-    Returns:
-      Its configuration, its seeds, the steps taken and the states [S, ...].
+def configuration(workdir: pathlib.Path) -> tuple[Config, range]:
+    """The configuration and the seeds of the run that a work directory holds.
 
     Raises:
-      InputError: if it holds no run, or one without a checkpoint.
+      InputError: if it holds none, or one of another version.
     """
     identity = checkpoint.claimed(workdir)
     seeds = identity.pop("seeds"), identity.pop("first_seed")
@@ -183,8 +180,19 @@ def restore(workdir: pathlib.Path) -> tuple[Config, range, int, State]:
             f"differ in {', '.join(sorted(set(identity) ^ names))}; train again"
         )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in identity.items()}
-    config = Config(**values)
-    seeds = range(seeds[1], seeds[1] + seeds[0])
+    return Config(**values), range(seeds[1], seeds[1] + seeds[0])
+
+
+def restore(workdir: pathlib.Path) -> tuple[Config, range, int, State]:
+    """A finished or interrupted run, from its work directory alone.
+
+    Returns:
+      Its configuration, its seeds, the steps taken and the states [S, ...].
+
+    Raises:
+      InputError: if it holds no run, or one without a checkpoint.
+    """
+    config, seeds = configuration(workdir)
     checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
     try:
         done, state = checkpoints.restore(init_seeds(seeds, config))

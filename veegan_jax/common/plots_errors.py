@@ -7,53 +7,55 @@ import numpy as np
 from veegan_jax.common import plots
 
 
-def pairs(
-    top_NHWC: np.ndarray,
-    bottom_NHWC: np.ndarray,
-    captions: list[str],
+def captioned(
+    rows: dict[str, tuple[np.ndarray, list[str] | None]],
     path: pathlib.Path,
     *,
-    labels: tuple[str, str],
     title: str = "",
     columns: int = 16,
 ) -> None:
-    """Images over their counterparts, a caption under each pair.
+    """Images over their counterparts, with a caption under each.
 
     Args:
-      top_NHWC: uint8 [N, H, W, C], C 1 or 3.
-      bottom_NHWC: as many of the same shape.
-      captions: one for each pair.
+      rows: label -> uint8 [N, H, W, C], C 1 or 3, all of one shape; and their captions,
+        or None. More than `columns` images take several lines of all rows.
       path: the PNG to write.
-      labels: what the upper and the lower images are.
       title: above everything.
-      columns: pairs in a line.
+      columns: images in a line.
     """
     plt = plots.pyplot()
-    columns = min(columns, len(captions))
-    lines = -(-len(captions) // columns)
-    figure = plt.figure(figsize=(0.72 * columns + 0.9, 1.78 * lines + 0.45))
-    outer = figure.add_gridspec(
-        lines, 1, left=0.09, right=0.99, bottom=0.03, hspace=0.12
-    )
+    num = len(next(iter(rows.values()))[0])
+    columns = min(columns, num)
+    lines = -(-num // columns)
+    # Inches: of an image, and of a caption below it.
+    side, text = 0.68, 0.17
+    tall = [side + (text if captions else 0.03) for _, captions in rows.values()]
+    left, top = 0.1 + 0.075 * max(map(len, rows)), 0.4 if title else 0.05
+    size = left + columns * side + 0.05, top + lines * (sum(tall) + 0.1)
+    figure = plt.figure(figsize=size)
+    down = top
     for line in range(lines):
-        grid = outer[line].subgridspec(2, columns, wspace=0.06, hspace=0.04)
-        for column in range(columns):
-            number = line * columns + column
-            for row, images in enumerate((top_NHWC, bottom_NHWC)):
-                axis = figure.add_subplot(grid[row, column])
-                axis.set_xticks([])
-                axis.set_yticks([])
-                axis.set_frame_on(False)
-                if number >= len(captions):
-                    continue
-                axis.imshow(images[number], cmap="gray", vmin=0, vmax=255)
-                if row:
-                    axis.set_xlabel(captions[number], fontsize=7, labelpad=2)
-                if not column:
-                    axis.set_ylabel(
-                        labels[row], rotation=0, ha="right", va="center", fontsize=8
-                    )
-    figure.suptitle(title, fontsize=10)
+        part = slice(line * columns, (line + 1) * columns)
+        for (label, (images_NHWC, captions)), height in zip(
+            rows.items(), tall, strict=True
+        ):
+            middle = 1 - (down + side / 2) / size[1]
+            figure.text(
+                (left - 0.08) / size[0], middle, label, ha="right", va="center", size=8
+            )
+            for column, image in enumerate(images_NHWC[part]):
+                corner = left + column * side, size[1] - down - side
+                extent = 0.96 * side / size[0], 0.96 * side / size[1]
+                axis = figure.add_axes(
+                    (corner[0] / size[0], corner[1] / size[1], *extent)
+                )
+                axis.imshow(image, cmap="gray", vmin=0, vmax=255)
+                axis.set_axis_off()
+                if captions:
+                    axis.set_title(captions[part][column], fontsize=7, y=-0.23, pad=0)
+            down += height
+        down += 0.1
+    figure.suptitle(title, fontsize=10, y=1 - 0.06 / size[1], va="top")
     figure.savefig(path, dpi=130)
     plt.close(figure)
 

@@ -1,0 +1,118 @@
+"""How near can a generator come to real images? IvOM of any run of this repository.
+
+    python scripts/eval_ivom.py runs/cifar10/quick/veegan
+        1,280 test images, three starts each, 200 iterations of L-BFGS: some minutes a
+        seed for the quick networks on two CPU cores. Expect errors far below the best
+        of three random samples, and above PCA's.
+    python scripts/eval_ivom.py runs/stacked_mnist/quick/veegan --images=128
+    python scripts/eval_ivom.py runs/quick/ring-gan
+        Stacked MNIST, and mixtures, whose targets are fresh draws.
+
+For every test image x the lowest mean squared error between x and G(z) over z, pixels
+in [0, 1] (IvOM, inference via optimisation: Metz et al. 2017). It prints the mean over
+the images and, beside it, what must be known to read it: the mean image's error, that
+of as many principal components as z has dimensions, and that of random z. Writes
+results.json, nearest.png (real images over the nearest generated ones, from the best
+to the worst) and errors.png (the distribution) to --output. Stop it at any time and
+give the same command to go on.
+"""
+
+import pathlib
+
+import numpy as np
+from absl import flags
+
+from veegan_jax import evaluation, experiment, pictures
+from veegan_jax.common import errors, parallel, plots_errors, program
+from veegan_jax.common import flags as common_flags
+from veegan_jax.config import Config
+
+OUTPUT = flags.DEFINE_string(
+    "output", None, "where everything goes (default: the run's folder ivom)"
+)
+IMAGE_DIR = flags.DEFINE_string(
+    "image_dir", None, "of a run on a folder of images: that folder"
+)
+CROP = flags.DEFINE_integer("crop", 0, "of a run on images: as it was in training")
+CPU_DEVICES = flags.DEFINE_integer(
+    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread images over"
+)
+common_flags.define(evaluation.Options, from_preset=False)
+
+
+def source_of(config: Config, options: evaluation.Options) -> pictures.Source | None:
+    """The images of a run on faces; None where the dataset's name leads to them."""
+    if config.dataset != "faces":
+        return None
+    from veegan_jax import faces
+
+    return faces.load_for_evaluation(
+        IMAGE_DIR.value, CROP.value, config, options.data_dir
+    )
+
+
+def draw_figures(
+    config: Config, found: dict[str, np.ndarray], seeds: list[int], output: pathlib.Path
+) -> None:
+    """Writes nearest.png, where there are images, and errors.png."""
+    lines = {
+        f"seed {seed}": error_N
+        for seed, error_N in zip(seeds, found["error"], strict=True)
+    }
+    floors = {
+        "PCA": found["pca"],
+        "random z": found["random"][0],
+        "mean image": found["mean_image"],
+    }
+    about = f"{config.method} on {config.dataset}"
+    plots_errors.distribution(
+        lines | floors,
+        output / "errors.png",
+        dashed=tuple(floors),
+        title=f"{about}: errors of the nearest generated images",
+    )
+    shape = evaluation.image_shape(config)
+    if shape is None:
+        return
+
+    def as_bytes(x_NX):
+        x_NHWC = x_NX.reshape(-1, *shape)
+        return np.rint(255 * x_NHWC.clip(0, 1)).astype(np.uint8)
+
+    test, nearest = as_bytes(found["test"]), as_bytes(found["nearest"][0])
+    error_N = found["error"][0]
+    np.savez_compressed(
+        output / "nearest.npz",
+        test=test,
+        nearest=nearest,
+        error=found["error"],
+        **{name: found[name] for name in ("pca", "random", "mean_image")},
+    )
+    places = np.linspace(0, len(error_N) - 1, min(48, len(error_N))).astype(int)
+    chosen = np.argsort(error_N)[places]
+    rows = {
+        "real": (test[chosen], None),
+        "nearest": (nearest[chosen], [f"{error:.4f}" for error in error_N[chosen]]),
+    }
+    title = f"{about}, seed {seeds[0]}: from the nearest image to the farthest"
+    plots_errors.captioned(rows, output / "nearest.png", title=title)
+
+
+def main(name: str) -> None:
+    workdir = pathlib.Path(name)
+    options = evaluation.Options(**common_flags.read(evaluation.Options))
+    if CPU_DEVICES.value < 1:
+        raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
+    parallel.use_cpu_cores(CPU_DEVICES.value)
+    config, _ = experiment.configuration(workdir)
+    output = pathlib.Path(OUTPUT.value or workdir / "ivom")
+    source = source_of(config, options)
+    record, found = evaluation.measure(workdir, options, output, source)
+    seeds = [seed["seed"] for seed in record["per_seed"]]
+    draw_figures(config, found, seeds, output)
+    print(f"\n{evaluation.table({config.method: record})}")
+    print(f"\nfigures and results.json: {output}\n", flush=True)
+
+
+if __name__ == "__main__":
+    program.run(main, "work directory: eval_ivom.py runs/cifar10/quick/veegan")

@@ -1,0 +1,439 @@
+"""IvOM of a run of this repository: targets, floors, and a resumable measurement.
+
+Errors are mean squared ones, of pixels in [0, 1]; of mixtures, in their own unit.
+
+Dimension key: S seeds, N images, X values of an image (any shape), Z latent.
+"""
+
+import dataclasses
+import functools
+import json
+import logging
+import math
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from jax.tree_util import Partial
+
+from veegan_jax import config_mixtures, experiment, methods, pictures, stacked
+from veegan_jax.common import checkpoint, errors, loop, records
+from veegan_jax.config import Config
+from veegan_jax.data import images, mixtures, stacked_mnist
+from veegan_jax.experiment import option
+from veegan_jax.metrics import ivom, ivom_floors, published
+from veegan_jax.metrics import stacked as stacked_metrics
+from veegan_jax.state import State
+
+REPORT_AT = (5, 25, 200)  # iterations: the last is set by the options
+QUANTILES = tuple(range(0, 101, 5))  # of the errors over images, %
+KEY = 2017  # of the starts: the same for every run and seed
+_PIXELS = (0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to measure."""
+
+    images: int = option(1280, "test images, every n-th of their fixed order")
+    starts: int = option(3, "z ~ N(0, I) to start from, per image")
+    iterations: int = option(200, "of L-BFGS, at most")
+    seeds: int = option(0, "of the run's seeds, the first so many; 0: all")
+    block: int = option(128, "images between two saves")
+    memory_mib: int = option(1024, "memory for one device's evaluations")
+    data_dir: str = option("", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR")
+
+    def __post_init__(self) -> None:
+        for name in ("images", "starts", "iterations", "block", "memory_mib"):
+            if getattr(self, name) < 1:
+                raise errors.InputError(
+                    f"--{name}={getattr(self, name)} must be at least 1"
+                )
+        if self.seeds < 0:
+            raise errors.InputError(f"--seeds={self.seeds} must be at least 0")
+
+    def report_at(self) -> tuple[int, ...]:
+        """The iterations whose errors are kept; 0: the starts, not optimised."""
+        return 0, *(n for n in REPORT_AT if n < self.iterations), self.iterations
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Targets:
+    """What a generator should be able to make, and what it was trained on."""
+
+    name: str  # where it comes from, one line for the records
+    test_NX: np.ndarray  # float32, never trained on
+    train_NX: np.ndarray  # float32, for the floors
+    value_range: tuple[float, float] | None  # None: any
+
+
+def every_nth(total: int, num: int) -> np.ndarray:
+    """Which of `total` test images are measured: 0, n, 2 n, ... with n = total // num.
+
+    A rule, not a list of numbers: tensorflow-datasets' order is fixed, and mixes the
+    classes.
+
+    Raises:
+      InputError: if there are fewer images than asked for.
+    """
+    if num > total:
+        raise errors.InputError(
+            f"--images={num}: there are {total} test images; ask for at most so many"
+        )
+    return np.arange(num) * (total // num)
+
+
+def image_shape(config: Config) -> tuple[int, int, int] | None:
+    """Height, width and channels of a run's images; None of vectors."""
+    if config.dataset in config_mixtures.DATASETS:
+        return None
+    if config.dataset in stacked.DIGITS:
+        return config.image_size, config.image_size, config.channels
+    return pictures.shape(config)
+
+
+def load_targets(
+    config: Config, options: Options, source: pictures.Source | None = None
+) -> Targets:
+    """Test data of what a run was trained on, in the shape of its networks' data.
+
+    Args:
+      config: the run's.
+      options: how many, and where the data is.
+      source: the images, for a dataset that no name leads to (faces).
+
+    Raises:
+      InputError: if the data cannot be had, or there are fewer images than asked for.
+    """
+    if config.dataset in config_mixtures.DATASETS:
+        mixture = mixtures.get(config.dataset)
+        keys = jax.random.split(jax.random.key(KEY))
+        test, train = (
+            np.asarray(mixtures.sample(mixture, key, num))
+            for key, num in zip(keys, (options.images, 10_000), strict=True)
+        )
+        return Targets(f"draws from {config.dataset}", test, train, None)
+    if config.dataset in stacked.DIGITS:
+        digits, data_dir = stacked.DIGITS[config.dataset], options.data_dir or None
+        train = images.load(digits, "train", data_dir=data_dir)
+        test = images.load(digits, "test", data_dir=data_dir)
+        index = stacked_mnist.indices(len(train.label), jax.random.key(KEY), 10_000)
+        stacks = np.moveaxis(train.image[np.asarray(index), :, :, 0], 1, 3)
+        name = f"stacks of {train.source}"
+        source = pictures.Source(
+            name, stacks, stacked_metrics.oracle_images(test, options.images)
+        )
+    elif source is None:
+        source = pictures.load(config.dataset, options)
+    chosen = every_nth(len(source.test), options.images)
+
+    def to_unit(x_NHWC):
+        x_NX = pictures.as_input(jnp.asarray(x_NHWC), config)
+        return np.asarray((x_NX + 1) / 2).clip(*_PIXELS)
+
+    return Targets(
+        source.name, to_unit(source.test[chosen]), to_unit(source.train), _PIXELS
+    )
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _generate_pixels(state: State, z_BZ: jax.Array, *, config: Config) -> jax.Array:
+    return (methods.get(config.method).sample(state, z_BZ, config=config) + 1) / 2
+
+
+def _generate_values(state: State, z_BZ: jax.Array, *, config: Config) -> jax.Array:
+    return methods.get(config.method).sample(state, z_BZ, config=config)
+
+
+@functools.cache
+def _generator(config: Config) -> Callable[..., jax.Array]:
+    """One function for all seeds of a run: programs are kept by function."""
+    is_mixture = config.dataset in config_mixtures.DATASETS
+    generate = _generate_values if is_mixture else _generate_pixels
+    return functools.partial(generate, config=config)
+
+
+def sampler(state: State, config: Config) -> Partial:
+    """z [B, Z] -> x [B, ...]: pixels in [0, 1], or a mixture's own values."""
+    return Partial(_generator(config), state)
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _reconstruct(state: State, x_BX: jax.Array, *, config: Config) -> jax.Array:
+    is_mixture = config.dataset in config_mixtures.DATASETS
+    x_BX = x_BX if is_mixture else 2 * x_BX - 1
+    return methods.get(config.method).reconstruct(state, x_BX, config=config)
+
+
+def has_reconstructor(config: Config) -> bool:
+    """Whether the method maps x to z."""
+    return hasattr(methods.get(config.method), "reconstruct")
+
+
+def measure(
+    workdir: pathlib.Path,
+    options: Options,
+    output: pathlib.Path,
+    source: pictures.Source | None = None,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Measures every seed of a run's newest checkpoint, block by block.
+
+    What is done is kept in `output`, so the same command goes on where it stopped.
+
+    Args:
+      workdir: of a training script of this repository.
+      options: how to measure.
+      output: gets config.json, blocks/ and results.json.
+      source: see `load_targets`.
+
+    Returns:
+      The record; and, for figures, the targets "test" [N, X] and what was found for
+      each seed and image: "error" [S, N], "nearest" [S, N, X], and the floors'
+      errors "mean_image", "pca" [N] and "random" [S, N].
+
+    Raises:
+      InputError: if the folder holds no run, the data cannot be had, or `output` holds
+        another measurement.
+      loop.Interrupted: after SIGTERM or SIGINT, once the block is saved.
+    """
+    config, seeds, done, state = experiment.restore(workdir)
+    if options.seeds > len(seeds):
+        raise errors.InputError(
+            f"--seeds={options.seeds}: {workdir} has {len(seeds)}; ask for fewer"
+        )
+    seeds = seeds[: options.seeds or len(seeds)]
+    targets = load_targets(config, options, source)
+    identity = dataclasses.asdict(options) | {"step": done, "data": targets.name}
+    for name in ("data_dir", "memory_mib", "seeds"):
+        del identity[name]
+    checkpoint.claim(output, identity, flag="output")
+    (output / "blocks").mkdir(exist_ok=True)
+    states = dict(zip(seeds, pictures.each_seed(state)[: len(seeds)], strict=True))
+    plan = list(_blocks(seeds, config, options))
+    found: dict[tuple[int, str], list[dict[str, np.ndarray]]] = {}
+    title = f"IvOM of {config.method} on {config.dataset}"
+    with (
+        loop.StopFlag() as stop,
+        tqdm.tqdm(
+            total=sum(len(n) for *_, n in plan), desc=title, unit=" images"
+        ) as bar,
+    ):
+        for seed, kind, ids in plan:
+            path = output / "blocks" / f"seed-{seed}-{kind}-{ids[0]:06d}.npz"
+            block = _read(path)
+            if block is None:
+                start = time.perf_counter()
+                sample = sampler(states[seed], config)
+                block = _measure_block(
+                    sample, kind, states[seed], ids, config, targets, options
+                )
+                block["seconds"] = np.float64(time.perf_counter() - start)
+                _write(path, block)
+            found.setdefault((seed, kind), []).append(block)
+            bar.update(len(ids))
+            if stop.requested and bar.n < bar.total:
+                raise loop.Interrupted(
+                    f"stopped by {stop.requested}, {bar.n} of {bar.total} saved; give "
+                    "the same command to go on"
+                )
+    joined = {
+        which: {
+            name: np.concatenate([np.atleast_1d(b[name]) for b in blocks])
+            for name in blocks[0]
+        }
+        for which, blocks in found.items()
+    }
+    return _summarise(workdir, config, options, targets, states, joined, output, done)
+
+
+def _blocks(
+    seeds: range, config: Config, options: Options
+) -> Iterator[tuple[int, str, range]]:
+    """(seed, where z starts, images) of every block, in order."""
+    for seed in seeds:
+        for kind in ("prior", *(["r"] if has_reconstructor(config) else [])):
+            for first in range(0, options.images, options.block):
+                last = min(first + options.block, options.images)
+                yield seed, kind, range(first, last)
+
+
+def _measure_block(
+    sample: Partial,
+    kind: str,
+    state: State,
+    ids: range,
+    config: Config,
+    targets: Targets,
+    options: Options,
+) -> dict[str, np.ndarray]:
+    x_NX, start_z = targets.test_NX[ids.start : ids.stop], None
+    if kind == "r":
+        start_z = _reconstruct(state, jnp.asarray(x_NX), config=config)[:, None]
+    result = ivom.ivom(
+        sample,
+        x_NX,
+        jax.random.key(KEY),
+        latent_size=config.latent_size,
+        starts=options.starts,
+        iterations=options.iterations,
+        report_at=options.report_at(),
+        ids_N=np.asarray(ids),
+        start_z_NKZ=start_z,
+        memory_mib=options.memory_mib,
+        value_range=targets.value_range,
+    )
+    return {
+        "error": result.error_N,
+        "z": result.z_NZ,
+        "curve": result.curve_NR,
+        "converged": result.converged_N,
+        "error_of_starts": result.error_NK,
+    }
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray] | None:
+    """A block that was measured before; None if there is none that can be read."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        # NumPy and zipfile raise many kinds for a damaged file.
+        logging.warning("%s cannot be read (%s): measured again", path, error)
+        path.replace(path.with_name(path.name + ".damaged"))
+        return None
+
+
+def _write(path: pathlib.Path, block: dict[str, np.ndarray]) -> None:
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as file:
+        np.savez(file, **block)
+    temporary.replace(path)
+
+
+def _summarise(
+    workdir: pathlib.Path,
+    config: Config,
+    options: Options,
+    targets: Targets,
+    states: dict[int, State],
+    found: dict[tuple[int, str], dict[str, np.ndarray]],
+    output: pathlib.Path,
+    done: int,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The record, and the arrays of `measure`."""
+    samplers = {seed: sampler(state, config) for seed, state in states.items()}
+    size = config.latent_size
+    num, *values = targets.train_NX.shape
+    most = min(size, num - 1, math.prod(values))  # as many components as there can be
+    floors = {
+        "mean_image": ivom_floors.mean_image(targets.train_NX, targets.test_NX),
+        "pca": ivom_floors.pca(targets.train_NX, targets.test_NX, most),
+    }
+    per_seed = []
+    for seed in states:
+        prior = found[seed, "prior"]
+        figures = {"ivom": prior["error"].mean()}
+        curve = prior["curve"].mean(axis=0)
+        for at, value in zip(options.report_at()[1:-1], curve[1:-1], strict=True):
+            figures[f"ivom_{at}"] = value
+        figures["converged"] = 100 * prior["converged"].mean()
+        figures["radius"] = np.sqrt(np.mean(prior["z"] ** 2))
+        figures["random"] = curve[0]
+        if has_reconstructor(config):
+            figures["r"] = found[seed, "r"]["curve"][:, 0].mean()
+            figures["ivom_from_r"] = found[seed, "r"]["error"].mean()
+        quantiles = np.percentile(prior["error"], QUANTILES)
+        per_seed.append(
+            {
+                "seed": seed,
+                **{name: records.number(value) for name, value in figures.items()},
+                "quantiles": [records.number(q) for q in quantiles],
+            }
+        )
+    names = [n for n in per_seed[0] if n not in ("seed", "quantiles")]
+    values = {n: np.array([s[n] for s in per_seed], float) for n in names}
+    trained = workdir / "results.json"
+    record = {
+        **records.provenance(),
+        "ivom_of": {"step": done, "latent_size": size},
+        "trained": json.loads(trained.read_text()) if trained.exists() else None,
+        "config": dataclasses.asdict(config),
+        "options": dataclasses.asdict(options) | {"data_dir": ""},
+        "data": targets.name,
+        "wall_seconds": float(sum(f["seconds"].sum() for f in found.values())),
+        "per_seed": per_seed,
+        "mean": {n: records.number(v.mean()) for n, v in values.items()},
+        "std": {
+            n: records.number(v.std(ddof=1)) if len(v) > 1 else None
+            for n, v in values.items()
+        },
+        "floors": {n: records.number(e.mean()) for n, e in floors.items()},
+        "floor_quantiles": {
+            n: [records.number(q) for q in np.percentile(e, QUANTILES)]
+            for n, e in floors.items()
+        },
+        "published": published.IVOM.get(config.method.split("_")[0])
+        if config.dataset == "cifar10"
+        else None,
+    }
+    records.write(output / "results.json", record)
+    nearest = [
+        np.asarray(samplers[s](jnp.asarray(found[s, "prior"]["z"]))) for s in states
+    ]
+    return record, {
+        "test": targets.test_NX,
+        "error": np.stack([found[s, "prior"]["error"] for s in states]),
+        "nearest": np.stack(nearest),
+        "random": np.stack([found[s, "prior"]["curve"][:, 0] for s in states]),
+        **floors,
+    }
+
+
+# What each figure is, in the order the tables print them.
+FIGURES = {
+    "ivom": "the lowest error over the starts, mean over images",
+    "ivom_5": "the same after 5 iterations",
+    "ivom_25": "the same after 25 iterations",
+    "ivom_from_r": "from the one start R(x)",
+    "r": "the error of G(R(x)), without optimisation",
+    "random": "the best of as many random z as there are starts, not optimised",
+    "converged": "% of the images whose best start stopped by itself",
+    "radius": "root mean square of the coordinates of the z found; of the prior's: 1",
+}
+
+
+def table(
+    runs: dict[str, dict[str, Any]], names: Sequence[str] = tuple(FIGURES)
+) -> str:
+    """Results as Markdown: the floors, ours, and the published below ours.
+
+    Args:
+      runs: label of the row -> record.
+      names: which of `FIGURES`.
+    """
+    first = next(iter(runs.values()))
+    names = [n for n in names if any(n in r["mean"] for r in runs.values())]
+    header = ["", "latent size", *[n.replace("_", " ") for n in names]]
+    blank = [""] * (len(names) - 1)
+    size = str(first["ivom_of"]["latent_size"])
+    rows = [["mean image", "", records.cell(first["floors"]["mean_image"]), *blank]]
+    for run in {r["ivom_of"]["latent_size"]: r for r in runs.values()}.values():
+        size = str(run["ivom_of"]["latent_size"])
+        rows.append(["PCA", size, records.cell(run["floors"]["pca"]), *blank])
+    for label, run in runs.items():
+        cells = [records.cell(run["mean"].get(n), run["std"].get(n)) for n in names]
+        size = str(run["ivom_of"]["latent_size"])
+        rows.append([f"**{label}**", size, *cells])
+        if run["published"]:
+            label, mean, spread = run["published"]
+            rows.append(
+                [f"{label}, published", "", f"{mean:.4g} ± {spread:.2g}", *blank]
+            )
+    return records.table(header, rows)
