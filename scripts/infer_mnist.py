@@ -1,0 +1,88 @@
+"""Trains models with an inference network on MNIST; measures G(R(x)) and the codes.
+
+    python scripts/train_classifier.py
+    python scripts/infer_mnist.py --method=all
+        The set-up of the notebook beside the VEEGAN authors' code, 15,000 steps, five
+        seeds. One seed of VEEGAN takes some ten minutes on a busy CPU core; expect an
+        error of .052 and 74 % of the digits kept, where PCA has .017 and 97 %.
+    python scripts/infer_mnist.py --method=all --seeds=1 --steps=2000
+        One to two and a half minutes a method, one core. Expect an error of .045 of
+        VEEGAN, .071 with an adversarial R, .028 of VEEGAN+, .11 of ALI.
+    python scripts/infer_mnist.py --preset=quick --method=veegan_plus
+        Convolutional networks.
+    python scripts/infer_mnist.py --dataset=digits --steps=3000
+        scikit-learn's bundled digits, 8 x 8: nothing to download.
+
+Every run ends with a table in which each method stands below what needs no GAN (the
+mean image, PCA, another image of the class, draws from N(0, I)). Its work directory
+gets results.json, reconstructions.png (test digits over G(R(x)), the paper's figure),
+codes.png (the codes' quantiles against N(0, 1)'s) and what train_cifar10.py leaves.
+Stop it at any time and give the same command to go on; given again after the end, it
+measures again without training. Without MNIST on the machine the digits are used.
+"""
+
+import pathlib
+
+from absl import flags
+
+from veegan_jax import config_pictures, inference, methods, pictures
+from veegan_jax.common import errors, loop, parallel, program
+from veegan_jax.common import flags as common_flags
+from veegan_jax.config import Config
+from veegan_jax.data import images
+
+ROWS = ("ali", "veegan", "veegan_adversarial", "veegan_plus")  # of --method=all
+
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "where everything goes (default: runs/infer_DATASET/PRESET/METHOD)"
+)
+CPU_DEVICES = flags.DEFINE_integer(
+    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
+)
+common_flags.define(Config, from_preset=True)
+common_flags.define(inference.Options, from_preset=False)
+flags.FLAGS["dataset"].help = "mnist, digits, or auto: mnist where it is prepared"
+flags.FLAGS["method"].help = f"one with R, or all: {', '.join(ROWS)} (default: all)"
+
+
+def plan(options: inference.Options) -> list[tuple[pathlib.Path, Config]]:
+    """The runs that the flags ask for, with their work directories."""
+    changes = common_flags.read(Config)
+    method = changes.pop("method", "all")
+    dataset = images.choose(changes.pop("dataset", "auto"), options.data_dir or None)
+    if dataset not in inference.DATASETS:
+        raise errors.InputError(
+            f"--dataset={dataset} must be {', '.join(inference.DATASETS)} or auto"
+        )
+    rows = ROWS if method == "all" else (method,)
+    base = pathlib.Path(WORKDIR.value or f"runs/infer_{dataset}/{options.preset}")
+    runs = []
+    for name in rows:
+        methods.get(name)
+        path = base if len(rows) == 1 and WORKDIR.value else base / name
+        config = config_pictures.preset(options.preset, name, dataset, **changes)
+        runs.append((path, config))
+    return runs
+
+
+def main() -> None:
+    options = inference.Options(**common_flags.read(inference.Options))
+    if CPU_DEVICES.value < 1:
+        raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
+    runs = plan(options)
+    parallel.use_cpu_cores(CPU_DEVICES.value)
+    inference.check(runs, options)
+    rows, failed = {}, []
+    for workdir, config in runs:
+        record = rows[config.method] = inference.run(config, options, workdir)
+        failed += pictures.failures(workdir, record)
+        print(f"\n{inference.table({config.method: record})}")
+        print(f"\nfigures and results.json: {workdir}\n", flush=True)
+    if len(runs) > 1:
+        print(f"{inference.table(rows)}\n")
+    if failed:
+        raise loop.NonFinite("\n".join(failed))
+
+
+if __name__ == "__main__":
+    program.run(main)
