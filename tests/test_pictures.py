@@ -12,7 +12,13 @@ import PIL.Image
 import programs
 import pytest
 
-from veegan_jax import config_pictures, experiment, methods, pictures
+from veegan_jax import (
+    config_images,
+    config_pictures,
+    experiment,
+    methods,
+    pictures,
+)
 from veegan_jax.common import errors, rng
 from veegan_jax.data import images, pixels
 
@@ -163,6 +169,16 @@ def test_presets_are_complete_and_the_same_for_all_but_their_own(dataset):
         for config in configs.values():
             assert config.data_size == height * width * channels
             assert pictures.shape(config) == (height, width, channels)
+
+
+@pytest.mark.parametrize("make", (config_pictures.preset, config_images.preset))
+def test_what_follows_from_the_latent_size_follows_it(make):
+    dataset = "digits" if make is config_pictures.preset else "stacked_digits"
+    assert make("quick", "ali", dataset, latent_size=5).reconstructor_noise == 5
+    mean = make("quick", "veegan_mean", dataset, latent_size=5)
+    assert mean.reconstruction_weight == 1 / 5
+    other = make("quick", "ali", dataset, latent_size=5, reconstructor_noise=2)
+    assert other.reconstructor_noise == 2
 
 
 def test_the_program_trains_any_method(tmp_path):

@@ -37,6 +37,8 @@ def preset(name: str, method: str, dataset: str, **changes: Any) -> Config:
     values = make[name](method) if name in make else small(method, name)
     values |= {"method": method, "dataset": dataset, "image_size": SIZES[dataset]}
     values |= {"data_size": 3 * SIZES[dataset] ** 2, "channels": 3}
+    if "latent_size" in changes:
+        values |= of_latent_size(method, changes["latent_size"])
     return Config(**(values | changes))
 
 
@@ -134,13 +136,20 @@ def variant(method: str, values: dict[str, Any]) -> dict[str, Any]:
         algorithm_1 = dict(generator_noise=1, reconstructor_std=1.0)
         return {
             "veegan_adversarial": algorithm_1 | {"adversarial_reconstructor": True},
-            "veegan_mean": algorithm_1
-            | {"reconstruction_weight": 1 / values["latent_size"]},
+            "veegan_mean": algorithm_1 | of_latent_size(method, values["latent_size"]),
         }.get(method, algorithm_1)
     return {
-        "ali": {"reconstructor_noise": values["latent_size"]},
+        "ali": of_latent_size(method, values["latent_size"]),
         "pacgan": {"pack": 4, "joint_widths": ()},
     }.get(method, {"joint_widths": ()})
+
+
+def of_latent_size(method: str, latent_size: int) -> dict[str, Any]:
+    """What follows from the latent size, for the methods where something does."""
+    return {
+        "ali": {"reconstructor_noise": latent_size},
+        "veegan_mean": {"reconstruction_weight": 1 / latent_size},
+    }.get(method, {})
 
 
 def ablations(config: Config) -> dict[str, dict[str, Any]]:

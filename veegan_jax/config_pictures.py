@@ -44,7 +44,10 @@ def preset(name: str, method: str, dataset: str, **changes: Any) -> Config:
     height, width, channels = SHAPES[dataset]
     values = {"method": method, "dataset": dataset, "channels": channels}
     values |= {"data_size": height * width * channels, "image_size": height}
-    return Config(**(values | make(method, dataset) | changes))
+    values |= make(method, dataset)
+    if "latent_size" in changes:
+        values |= config_images.of_latent_size(method, changes["latent_size"])
+    return Config(**(values | changes))
 
 
 def quick(method: str, dataset: str) -> dict[str, Any]:
@@ -97,11 +100,11 @@ def paper(method: str, dataset: str) -> dict[str, Any]:
             architecture="ali",
             batch_size=100,
             latent_size=64,
-            reconstructor_noise=64,
             dropout=0.5,
             learning_rate=1e-4,
             learning_rate_d=1e-4,
         )
+        values |= config_images.of_latent_size(method, 64)
     return values
 
 
