@@ -9,8 +9,9 @@
 The first rewrites what stands between the markers `<!-- table: NAME -->` and
 `<!-- end -->` in README.md and results/README.md, and draws results/figures/. --add
 first copies finished runs (results.json and some of the first seed's samples) to
-results/table1/PRESET/DATASET-METHOD, results/stacked_mnist/PRESET/METHOD or
-results/lgan, --add_ablations those of ablate.py to results/ablation/PRESET-DATASET.
+results/table1/PRESET/DATASET-METHOD, results/stacked_mnist/PRESET/METHOD,
+results/cifar10/PRESET/METHOD (with its IvOM, if it was measured) and so on, or
+results/lgan; --add_ablations those of ablate.py to results/ablation/PRESET-DATASET.
 Nothing is computed here: a cell without a record stays empty. Seconds on one CPU core.
 """
 
@@ -18,9 +19,11 @@ import json
 import pathlib
 import re
 
+import bench_tables
 import jax
 import lgan_tables
 import numpy as np
+import picture_tables
 from absl import flags
 
 from veegan_jax import config_images, config_mixtures, stacked, synthetic
@@ -68,6 +71,9 @@ def add(run: pathlib.Path, results: pathlib.Path) -> None:
     record = json.loads(path.read_text())
     if "cells" in record:
         lgan_tables.add(run, results)
+        return
+    if picture_tables.folder_of(record):
+        picture_tables.add(run, record, results)
         return
     config = record["config"]
     stack = config["dataset"] in stacked.DIGITS
@@ -260,84 +266,6 @@ def repeat(rows: dict[str, dict]) -> str:
     return records.table(header, lines)
 
 
-def speed(path: pathlib.Path) -> str:
-    """What bench.py measured: each method and size, one seed and several."""
-    if not path.exists():
-        return EMPTY
-    record = json.loads(path.read_text())
-    lines = [
-        [
-            LABELS[row["method"]],
-            f"{row['preset']}, batch {row['batch_size']}",
-            f"{row['seeds']}",
-            f"{row['jax_median']:.4g}",
-            f"{row['torch_median']:.4g}",
-            "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"]),
-            f"{100 * row['jax_of_peak']:.0f} %",
-            f"{row['compile_seconds']:.0f}",
-        ]
-        for row in record["rows"]
-    ]
-    header = ["", "sizes", "seeds", "steps/s", "PyTorch's", "ratio (range)"]
-    header += ["of matmul peak", "compile, s"]
-    about = (
-        f"`{record['command']}`, commit {record['commit'][:10]}, {record['device']}, "
-        f"jax {record['versions']['jax']}, torch {record['torch']}, "
-        f"{record['wall_seconds'] / 60:.0f} minutes; matmul peak "
-        f"{record['peak_flops_per_second'] / 1e9:.0f} GFLOP/s; peak memory "
-        f"{record['peak_memory_mib']['process']:.0f} MiB for both libraries."
-    )
-    return f"{records.table(header, lines)}\n\n{about}"
-
-
-def speed_images(path: pathlib.Path) -> str:
-    """What bench_images.py measured: training, drawing and scoring, convolutions."""
-    if not path.exists():
-        return EMPTY
-    record = json.loads(path.read_text())
-    lines = []
-    for row in record["rows"]:
-        theirs = ["", ""]
-        if "ratio" in row:
-            theirs = [
-                f"{row['torch_images_per_second']:.4g} ({row['torch_variant']})",
-                "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"]),
-            ]
-        lines.append(
-            [
-                LABELS[row["method"]],
-                f"{row['preset']}, batch {row['batch_size']}",
-                f"{row['seeds']}",
-                f"{row['jax_images_per_second']:.4g}",
-                f"{row['jax_median']:.4g}",
-                *theirs,
-                f"{row['compile_seconds']:.0f}",
-            ]
-        )
-    header = ["", "sizes", "seeds", "images/s", "steps/s", "PyTorch's images/s"]
-    parts = [records.table([*header, "ratio (range)", "compile, s"], lines)]
-    names = {"draw": "samples drawn", "score": "samples scored"}
-    lines = []
-    for row in record["evaluation"]:
-        size = f", {row['preset']}" if row["preset"] else ""
-        lines.append([names[row["what"]] + size, f"{row['median']:.4g}"])
-    parts.append(records.table(["", "images/s"], lines))
-    for row in record["convolutions"]:
-        parts.append(
-            f"{LABELS[row['method']]}, {row['preset']}, one seed: "
-            "{:.1f} ({:.1f} to {:.1f}) times the steps/s that XLA's own "
-            "convolutions give.".format(row["ratio"], *row["ratio_range"])
-        )
-    torch = f"torch {record['torch']}, " if record["torch"] else ""
-    parts.append(
-        f"`{record['command']}`, commit {record['commit'][:10]}, {record['device']}, "
-        f"jax {record['versions']['jax']}, {torch}"
-        f"{record['wall_seconds'] / 60:.0f} minutes; peak memory "
-        f"{record['peak_memory_mib']['process']:.0f} MiB."
-    )
-    return "\n\n".join(parts)
-
-
 def draw(runs: Runs, results: pathlib.Path) -> None:
     """Side-by-side figures: each method's first seed over the truth, and density."""
     (results / "figures").mkdir(parents=True, exist_ok=True)
@@ -390,11 +318,11 @@ def main() -> None:
         present = runs.get(preset)
         tables[preset] = summary(present) if present else EMPTY
         tables[f"{preset}-details"] = details(present) if present else EMPTY
-    tables["bench"] = speed(root / "results" / "bench.json")
-    tables["bench-images"] = speed_images(root / "results" / "bench_images.json")
+    tables |= bench_tables.tables(root / "results", LABELS)
     tables["ablation"] = ablations(root / "results")
     draw(runs, root / "results")
     tables |= stacked_tables(read_stacked(root / "results"), root / "results")
+    tables |= picture_tables.tables(root / "results", LABELS, repeat)
     fill(root / "README.md", tables)
     fill(root / "results" / "README.md", tables)
 

@@ -4,7 +4,6 @@ Dimension key: N digits, H height, W width.
 """
 
 import dataclasses
-import importlib.util
 import json
 import os
 import pathlib
@@ -15,7 +14,6 @@ import sys
 import jax
 import numpy as np
 import pytest
-from absl import flags
 
 from veegan_jax import config_images, experiment
 from veegan_jax.config import Config
@@ -24,6 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "scripts"))
 import bench_timing as timing
 
 SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
+LABELS = {"gan": "GAN"}
 # XLA compiles faster; PyTorch's threads sleep while they wait.
 FRUGAL = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "OMP_WAIT_POLICY": "passive"}
 DIGITS_NHW = np.random.default_rng(0).integers(0, 256, (50, 8, 8), np.uint8)
@@ -152,21 +151,17 @@ def test_rates_take_turns():
 
 
 @pytest.fixture
-def make_tables():
-    """The program as a module, its flags taken back out when the tests are done."""
-    before = set(flags.FLAGS)
-    path = SCRIPTS / "make_tables.py"
-    spec = importlib.util.spec_from_file_location("make_tables", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
+def bench_tables(monkeypatch):
+    """What make_tables.py makes its tables of speed by."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    import bench_tables
+
+    return bench_tables
 
 
-def test_record_fills_the_table(tmp_path, make_tables, peers):
+def test_record_fills_the_table(tmp_path, bench_tables, peers):
     path = tmp_path / "bench_images.json"
-    assert make_tables.speed_images(path) == make_tables.EMPTY
+    assert bench_tables.images(path, LABELS) == bench_tables.EMPTY
     script = [sys.executable, "-W", "error", SCRIPTS / "bench_images.py", "--tiny"]
     done = subprocess.run(
         [*script, "--methods=gan", "--presets=quarter", "--seeds=1", "--repeats=2"]
@@ -194,7 +189,7 @@ def test_record_fills_the_table(tmp_path, make_tables, peers):
         == (record["rows"][0]["jax_steps_per_second"])
     )
 
-    table = make_tables.speed_images(path)
+    table = bench_tables.images(path, LABELS)
     assert re.search(r"\| GAN \| quarter, batch 8 \| 1 +\| ", table)
     assert "samples drawn, quarter |" in table and "samples scored " in table
     assert "times the steps/s that XLA's own convolutions give" in table
