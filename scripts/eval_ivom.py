@@ -22,13 +22,16 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from veegan_jax import evaluation, experiment, pictures
+from veegan_jax import evaluation, experiment, methods, pictures
 from veegan_jax.common import errors, parallel, plots_errors, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 
 OUTPUT = flags.DEFINE_string(
     "output", None, "where everything goes (default: the run's folder ivom)"
+)
+METHOD_FILE = flags.DEFINE_string(
+    "method_file", None, "of a run of your own method: its Python file"
 )
 IMAGE_DIR = flags.DEFINE_string(
     "image_dir", None, "of a run on a folder of images: that folder"
@@ -104,7 +107,10 @@ def main(name: str) -> None:
     if CPU_DEVICES.value < 1:
         raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
     parallel.use_cpu_cores(CPU_DEVICES.value)
+    if METHOD_FILE.value:
+        methods.register_file(METHOD_FILE.value)
     config, _ = experiment.configuration(workdir)
+    methods.get(config.method)
     output = pathlib.Path(OUTPUT.value or workdir / "ivom")
     source = source_of(config, options)
     record, found = evaluation.measure(workdir, options, output, source)

@@ -4,6 +4,8 @@
     python scripts/train_cifar10.py --method=all
     python scripts/eval_ivom.py runs/cifar10/quick/veegan
         The quick networks, 3,000 steps, three seeds. Expect colours and soft shapes.
+    python scripts/train_cifar10.py --method_file=my_gan.py
+        Your own method (README, "Your own method").
     python scripts/train_cifar10.py --preset=paper --method=all
     python scripts/train_cifar10.py --preset=best
         For a GPU: the published networks, and VEEGAN+ with wide ones.
@@ -31,6 +33,9 @@ DATASETS = ("cifar10", "mnist", "digits")
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/DATASET/PRESET/METHOD)"
 )
+METHOD_FILE = flags.DEFINE_string(
+    "method_file", None, "a Python file with init, train_step and sample to train"
+)
 CPU_DEVICES = flags.DEFINE_integer(
     "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
 )
@@ -43,6 +48,8 @@ def plan(options: pictures.Options) -> list[tuple[pathlib.Path, Config]]:
     """The runs that the flags ask for, with their work directories."""
     changes = common_flags.read(Config)
     method = changes.pop("method", "veegan_plus")
+    if METHOD_FILE.value:
+        method = methods.register_file(METHOD_FILE.value)
     dataset = changes.pop("dataset", "cifar10")
     if dataset not in DATASETS:
         raise errors.InputError(

@@ -16,7 +16,6 @@ Every run ends with a table, figures and results.json in the work directory. Sto
 at any time and give the same command to go on.
 """
 
-import importlib.util
 import pathlib
 
 from absl import flags
@@ -42,24 +41,12 @@ common_flags.define(Config, from_preset=True)
 common_flags.define(experiment.Options, from_preset=False)
 
 
-def register_file(path: str) -> str:
-    """Registers the method in a Python file under the file's name; returns it."""
-    name = pathlib.Path(path).stem
-    if not pathlib.Path(path).is_file():
-        raise errors.InputError(f"--method_file={path}: there is no such file")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    methods.register(name, module)
-    return name
-
-
 def plan(options: experiment.Options) -> list[tuple[pathlib.Path, Config]]:
     """The runs that the flags ask for, with their work directories."""
     changes = common_flags.read(Config)
     method, dataset = changes.pop("method", None), changes.pop("dataset", "ring")
     if METHOD_FILE.value:
-        method = register_file(METHOD_FILE.value)
+        method = methods.register_file(METHOD_FILE.value)
     rows = ROWS if method == "all" else (method or "veegan_plus",)
     for name in rows:
         methods.get(name)

@@ -1,7 +1,9 @@
 """IvOM of whole runs: what is measured, resumed and refused. Tiny networks."""
 
 import json
+import pathlib
 import re
+import shutil
 import signal
 
 import jax
@@ -198,6 +200,24 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     assert done.returncode == 1
     assert "nowhere is not a run's work directory" in done.stderr
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_run_of_your_own_method_needs_its_file(run, tmp_path):
+    workdir, config, _ = run
+    own = tmp_path / "own"
+    shutil.copytree(workdir, own)
+    path = own / "config.json"
+    path.write_text(path.read_text().replace('"veegan"', '"mine"'))
+    flags = ["--images=4", "--starts=1", "--iterations=3", "--seeds=1"]
+    done = programs.run("eval_ivom.py", own, *flags, cwd=tmp_path)
+    assert done.returncode == 1 and "unknown method 'mine'" in done.stderr
+    source = pathlib.Path(methods.veegan.__file__).read_text()
+    (tmp_path / "mine.py").write_text(source)
+    flags += ["--method_file=mine.py"]
+    done = programs.run("eval_ivom.py", own, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "**mine**" in done.stdout
+    assert config.method == "veegan"
 
 
 def test_the_published_row_stands_below_ours():

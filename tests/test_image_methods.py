@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from veegan_jax import config_images, experiment, methods, networks
-from veegan_jax.common import parallel
+from veegan_jax.common import errors, parallel
 from veegan_jax.networks import dcgan
 
 TINY = dict(
@@ -99,6 +99,17 @@ def test_the_generator_in_training_and_in_inference(generator):
     # In inference an example does not depend on its batch.
     alone = sample(state, jnp.tile(z[:1], (5, 1)))
     np.testing.assert_allclose(alone[:1], out[:1], atol=1e-6)
+
+
+def test_z_of_another_size_is_refused(generator):
+    config = tiny("veegan")
+    state = init(config)
+    for size in (3, 4):  # z, and z with the noise of G
+        z = jnp.asarray(generator.normal(size=(2, size)), jnp.float32)
+        assert networks.generate(state, z, config=config).shape == (2, 8, 8, 3)
+    for size in (2, 5):
+        with pytest.raises(errors.InputError, match=f"z has {size} columns; the lat"):
+            networks.generate(state, jnp.zeros((2, size)), config=config)
 
 
 def test_the_sizes_of_dcgan():

@@ -4,6 +4,8 @@ ALI and the VEEGANs also have `reconstruct`. A new method is a new file and one 
 here, or one call of `register`.
 """
 
+import importlib.util
+import pathlib
 from types import ModuleType
 
 from veegan_jax.common import errors
@@ -47,3 +49,22 @@ def register(name: str, method: ModuleType) -> None:
         raise errors.InputError(f"method {name!r} lacks {', '.join(missing)}")
     if METHODS.setdefault(name, method) is not method:
         raise errors.InputError(f"method {name!r} exists already; choose another name")
+
+
+def register_file(path: str) -> str:
+    """Registers the method in a Python file, as `--method_file` names it.
+
+    Returns:
+      The method's name: the file's, without its suffix.
+
+    Raises:
+      InputError: see `register`; or if there is no such file.
+    """
+    name = pathlib.Path(path).stem
+    if not pathlib.Path(path).is_file():
+        raise errors.InputError(f"--method_file={path}: there is no such file")
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    register(name, module)
+    return name

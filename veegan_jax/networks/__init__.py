@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from veegan_jax.common import rng
+from veegan_jax.common import errors, rng
 from veegan_jax.config import Config
 from veegan_jax.networks import ali, dcgan, mlp
 from veegan_jax.state import State
@@ -172,11 +172,21 @@ def generate(
 
     Returns:
       float [B, X], or [B, H, W, C] in [-1, 1] for images.
+
+    Raises:
+      InputError: for z of another size than the configuration's.
     """
     if jnp.issubdtype(key_or_z.dtype, jax.dtypes.prng_key):
         z_BZ = rng.normal(key_or_z, latent_shape(config, num_samples))
     else:
-        missing = latent_shape(config, 0)[1] - key_or_z.shape[1]
+        whole = latent_shape(config, 0)[1]
+        if key_or_z.shape[1] not in (config.latent_size, whole):
+            raise errors.InputError(
+                f"z has {key_or_z.shape[1]} columns; the latent size is "
+                f"{config.latent_size}"
+                + (f", with G's noise {whole}" if whole > config.latent_size else "")
+            )
+        missing = whole - key_or_z.shape[1]
         z_BZ = jnp.pad(key_or_z, ((0, 0), (0, missing)))
     params = state.params["generator"] if state.ema is None else state.ema
     variables = {"params": params, "batch_stats": state.batch_stats["generator"]}
