@@ -9,7 +9,7 @@
         redistributed, so nothing here downloads it.
     python scripts/train_celeba.py --preset=paper --method=all --parallel=pmap
         DCGAN's networks, for a GPU.
-    python scripts/eval_ivom.py runs/faces/quick/veegan_plus --image_dir=photos
+    python scripts/eval_ivom.py runs/faces/quick/veegan --image_dir=photos
 
 Every 20th image is held out. Files that are no images, are damaged or lead out of the
 folder are skipped and counted. Images that take more than --memory_mib are not held in
@@ -37,6 +37,7 @@ CPU_DEVICES = flags.DEFINE_integer(
 )
 common_flags.define(Config, from_preset=True)
 common_flags.define(faces.Options, from_preset=False)
+flags.FLAGS["method"].help = f"a method, or all: {', '.join(ROWS)} (default: veegan)"
 flags.FLAGS["dataset"].help = "faces (default: faces)"
 
 
@@ -45,7 +46,7 @@ def plan(
 ) -> list[tuple[pathlib.Path, Config]]:
     """The runs that the flags ask for, with their work directories."""
     changes = {"streamed": streamed} | changes
-    method = changes.pop("method", "veegan_plus")
+    method = changes.pop("method", "veegan")
     rows = ROWS if method == "all" else (method,)
     base = pathlib.Path(WORKDIR.value or f"runs/faces/{options.preset}")
     runs = []

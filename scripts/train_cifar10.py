@@ -1,13 +1,13 @@
 """Trains GANs on CIFAR-10, for their IvOM and to be looked at.
 
-    python scripts/train_cifar10.py --method=veegan
+    python scripts/train_cifar10.py
     python scripts/train_cifar10.py --method=all
     python scripts/eval_ivom.py runs/cifar10/quick/veegan
         The quick networks, 3,000 steps, three seeds. Expect colours and soft shapes.
     python scripts/train_cifar10.py --method_file=my_gan.py
         Your own method (README, "Your own method").
     python scripts/train_cifar10.py --preset=paper --method=all
-    python scripts/train_cifar10.py --preset=best
+    python scripts/train_cifar10.py --preset=best --method=veegan_plus
         For a GPU: the published networks, and VEEGAN+ with wide ones.
     python scripts/train_cifar10.py --dataset=digits --steps=500
         scikit-learn's bundled digits, 8 x 8 and grey: nothing to download.
@@ -41,13 +41,14 @@ CPU_DEVICES = flags.DEFINE_integer(
 )
 common_flags.define(Config, from_preset=True)
 common_flags.define(pictures.Options, from_preset=False)
+flags.FLAGS["method"].help = f"a method, or all: {', '.join(ROWS)} (default: veegan)"
 flags.FLAGS["dataset"].help = f"one of {', '.join(DATASETS)} (default: cifar10)"
 
 
 def plan(options: pictures.Options) -> list[tuple[pathlib.Path, Config]]:
     """The runs that the flags ask for, with their work directories."""
     changes = common_flags.read(Config)
-    method = changes.pop("method", "veegan_plus")
+    method = changes.pop("method", "veegan")
     if METHOD_FILE.value:
         method = methods.register_file(METHOD_FILE.value)
     dataset = changes.pop("dataset", "cifar10")
