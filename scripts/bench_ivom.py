@@ -54,7 +54,14 @@ from absl import flags
 from jax.tree_util import Partial
 from scipy import optimize
 
-from veegan_jax import config_pictures, evaluation, experiment, networks, pictures
+from veegan_jax import (
+    config_pictures,
+    evaluation,
+    experiment,
+    networks,
+    pictures,
+    targets,
+)
 from veegan_jax.common import errors, parallel, program, records
 from veegan_jax.config import Config
 from veegan_jax.metrics import ivom, ivom_lanes
@@ -152,17 +159,16 @@ def of_run(workdir: pathlib.Path, num: int, data_dir: str) -> Task:
       InputError: if the folder holds no run on images in [0, 1] that a name leads to.
     """
     config, seeds, done, state = experiment.restore(workdir)
-    if config.dataset == "faces" or evaluation.image_shape(config) is None:
+    if config.dataset == "faces" or targets.image_shape(config) is None:
         raise errors.InputError(
             f"--run={workdir} was trained on {config.dataset}; give a run on cifar10, "
             "mnist, digits or their stacks"
         )
-    options = evaluation.Options(images=num, data_dir=data_dir)
-    targets = evaluation.load_targets(config, options)
+    found = targets.load(config, num, data_dir=data_dir or None)
     state = pictures.each_seed(state)[0]
     sample = evaluation.sampler(state, config)
     name = f"{config.method} on {config.dataset}, seed {seeds[0]}, {done} steps"
-    return Task(name, config, state, sample, targets.test_NX, targets.name)
+    return Task(name, config, state, sample, found.test_NX, found.name)
 
 
 def spread(task: Task) -> float:
@@ -176,7 +182,7 @@ def ours(task: Task, num: int, start_z_NKZ: np.ndarray) -> ivom.Result:
     return ivom.ivom(
         task.sample,
         task.targets_NX[:num],
-        jax.random.key(evaluation.KEY),  # unused: the starts are given
+        jax.random.key(targets.KEY),  # unused: the starts are given
         latent_size=task.config.latent_size,
         iterations=ITERATIONS,
         report_at=(ITERATIONS,),
@@ -276,7 +282,7 @@ def measure(
       bench_check.Mismatch: if PyTorch's generator does not make JAX's images.
     """
     num, size = len(task.targets_NX), task.config.latent_size
-    key = jax.random.key(evaluation.KEY)
+    key = jax.random.key(targets.KEY)
     start_z_NKZ = ivom.draw_starts(key, np.arange(num), starts, size)
     first_z_NKZ = start_z_NKZ[:loop_images]
     found: dict[str, Any] = {}

@@ -22,7 +22,7 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from veegan_jax import evaluation, experiment, methods, pictures
+from veegan_jax import evaluation, experiment, methods, pictures, targets
 from veegan_jax.common import errors, parallel, plots_errors, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
@@ -74,7 +74,7 @@ def draw_figures(
         dashed=tuple(floors),
         title=f"{about}: errors of the nearest generated images",
     )
-    shape = evaluation.image_shape(config)
+    shape = targets.image_shape(config)
     if shape is None:
         return
 

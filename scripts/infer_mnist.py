@@ -25,7 +25,7 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import config_pictures, inference, methods, pictures
+from veegan_jax import inference, pictures
 from veegan_jax.common import errors, loop, parallel, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
@@ -54,15 +54,9 @@ def plan(options: inference.Options) -> list[tuple[pathlib.Path, Config]]:
         raise errors.InputError(
             f"--dataset={dataset} must be {', '.join(inference.DATASETS)} or auto"
         )
-    rows = ROWS if method == "all" else (method,)
-    base = pathlib.Path(WORKDIR.value or f"runs/infer_{dataset}/{options.preset}")
-    runs = []
-    for name in rows:
-        methods.get(name)
-        path = base if len(rows) == 1 and WORKDIR.value else base / name
-        config = config_pictures.preset(options.preset, name, dataset, **changes)
-        runs.append((path, config))
-    return runs
+    names = ROWS if method == "all" else (method,)
+    default = f"runs/infer_{dataset}/{options.preset}"
+    return pictures.plan(options, names, dataset, changes, WORKDIR.value, default)
 
 
 def main() -> None:

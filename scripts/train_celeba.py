@@ -22,7 +22,7 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import config_pictures, faces, methods, pictures
+from veegan_jax import faces, pictures
 from veegan_jax.common import errors, loop, parallel, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
@@ -47,15 +47,9 @@ def plan(
     """The runs that the flags ask for, with their work directories."""
     changes = {"streamed": streamed} | changes
     method = changes.pop("method", "veegan")
-    rows = ROWS if method == "all" else (method,)
-    base = pathlib.Path(WORKDIR.value or f"runs/faces/{options.preset}")
-    runs = []
-    for name in rows:
-        methods.get(name)
-        path = base if len(rows) == 1 and WORKDIR.value else base / name
-        config = config_pictures.preset(options.preset, name, "faces", **changes)
-        runs.append((path, config))
-    return runs
+    names = ROWS if method == "all" else (method,)
+    default = f"runs/faces/{options.preset}"
+    return pictures.plan(options, names, "faces", changes, WORKDIR.value, default)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import config_pictures, methods, pictures
+from veegan_jax import methods, pictures
 from veegan_jax.common import errors, loop, parallel, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
@@ -56,15 +56,9 @@ def plan(options: pictures.Options) -> list[tuple[pathlib.Path, Config]]:
         raise errors.InputError(
             f"--dataset={dataset} must be one of {', '.join(DATASETS)}"
         )
-    rows = ROWS if method == "all" else (method,)
-    base = pathlib.Path(WORKDIR.value or f"runs/{dataset}/{options.preset}")
-    runs = []
-    for name in rows:
-        methods.get(name)
-        path = base if len(rows) == 1 and WORKDIR.value else base / name
-        config = config_pictures.preset(options.preset, name, dataset, **changes)
-        runs.append((path, config))
-    return runs
+    names = ROWS if method == "all" else (method,)
+    default = f"runs/{dataset}/{options.preset}"
+    return pictures.plan(options, names, dataset, changes, WORKDIR.value, default)
 
 
 def main() -> None:
@@ -74,7 +68,7 @@ def main() -> None:
     runs = plan(options)
     parallel.use_cpu_cores(CPU_DEVICES.value)
     pictures.check(runs, options)
-    source = pictures.load(runs[0][1].dataset, options)
+    source = pictures.load(runs[0][1].dataset, options.data_dir or None)
     rows, failed = {}, []
     for workdir, config in runs:
         record = rows[config.method] = pictures.run(config, options, workdir, source)

@@ -19,6 +19,7 @@ from veegan_jax import (
     evaluation,
     experiment,
     methods,
+    targets,
 )
 from veegan_jax.common import checkpoint, errors, loop
 from veegan_jax.data import images
@@ -154,11 +155,11 @@ def test_stacks_and_mixtures_can_be_measured(tmp_path):
 
 
 def test_which_test_images_are_measured():
-    np.testing.assert_array_equal(evaluation.every_nth(10_000, 1280)[:3], [0, 7, 14])
-    assert evaluation.every_nth(10_000, 1280)[-1] == 8953
-    np.testing.assert_array_equal(evaluation.every_nth(5, 5), range(5))
+    np.testing.assert_array_equal(targets.every_nth(10_000, 1280)[:3], [0, 7, 14])
+    assert targets.every_nth(10_000, 1280)[-1] == 8953
+    np.testing.assert_array_equal(targets.every_nth(5, 5), range(5))
     with pytest.raises(errors.InputError, match="--images=6: there are 5 test images"):
-        evaluation.every_nth(5, 6)
+        targets.every_nth(5, 6)
 
 
 def test_the_program_prints_the_table_and_draws(run, tmp_path):

@@ -21,6 +21,7 @@ from veegan_jax import (
 )
 from veegan_jax.common import errors, rng
 from veegan_jax.data import images, pixels
+from veegan_jax.metrics import variety
 
 TINY = dict(
     steps=8,
@@ -53,7 +54,7 @@ def options(**changes):
 def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(tmp_path):
     changes = VECTORS | {"schedule": "constant"}
     config = config_pictures.preset("dense", "veegan", "digits", **changes)
-    source = pictures.load("digits", options())
+    source = pictures.load("digits")
     whole = pictures.run(config, options(), tmp_path / "whole", source)
 
     half = config_pictures.preset("dense", "veegan", "digits", **changes | {"steps": 4})
@@ -137,9 +138,9 @@ def test_interpolation_keeps_to_the_prior(generator):
 
 def test_variety_of_one_image_and_of_the_test_images(generator):
     test = generator.integers(0, 256, (50, 4, 4, 1), np.uint8)
-    assert pictures.variety(np.repeat(test[:1], 9, axis=0), test) == 0
-    assert pictures.variety(test, test) == 1
-    assert pictures.variety(test // 2, test) == pytest.approx(0.25, rel=0.05)
+    assert variety.variety(np.repeat(test[:1], 9, axis=0), test) == 0
+    assert variety.variety(test, test) == 1
+    assert variety.variety(test // 2, test) == pytest.approx(0.25, rel=0.05)
 
 
 def test_reconstructions_are_of_the_methods_own_reconstructor():

@@ -21,19 +21,16 @@ import numpy as np
 import tqdm
 from jax.tree_util import Partial
 
-from veegan_jax import config_mixtures, experiment, methods, pictures, stacked
+from veegan_jax import config_mixtures, experiment, methods, pictures
+from veegan_jax import targets as targets_of
 from veegan_jax.common import checkpoint, errors, loop, records
 from veegan_jax.config import Config
-from veegan_jax.data import images, mixtures, stacked_mnist
 from veegan_jax.experiment import option
 from veegan_jax.metrics import ivom, ivom_floors, published
-from veegan_jax.metrics import stacked as stacked_metrics
 from veegan_jax.state import State
 
 REPORT_AT = (5, 25, 200)  # iterations: the last is set by the options
 QUANTILES = tuple(range(0, 101, 5))  # of the errors over images, %
-KEY = 2017  # of the starts: the same for every run and seed
-_PIXELS = (0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,85 +57,6 @@ class Options:
     def report_at(self) -> tuple[int, ...]:
         """The iterations whose errors are kept; 0: the starts, not optimised."""
         return 0, *(n for n in REPORT_AT if n < self.iterations), self.iterations
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Targets:
-    """What a generator should be able to make, and what it was trained on."""
-
-    name: str  # where it comes from, one line for the records
-    test_NX: np.ndarray  # float32, never trained on
-    train_NX: np.ndarray  # float32, for the floors
-    value_range: tuple[float, float] | None  # None: any
-
-
-def every_nth(total: int, num: int) -> np.ndarray:
-    """Which of `total` test images are measured: 0, n, 2 n, ... with n = total // num.
-
-    A rule, not a list of numbers: tensorflow-datasets' order is fixed, and mixes the
-    classes.
-
-    Raises:
-      InputError: if there are fewer images than asked for.
-    """
-    if num > total:
-        raise errors.InputError(
-            f"--images={num}: there are {total} test images; ask for at most so many"
-        )
-    return np.arange(num) * (total // num)
-
-
-def image_shape(config: Config) -> tuple[int, int, int] | None:
-    """Height, width and channels of a run's images; None of vectors."""
-    if config.dataset in config_mixtures.DATASETS:
-        return None
-    if config.dataset in stacked.DIGITS:
-        return config.image_size, config.image_size, config.channels
-    return pictures.shape(config)
-
-
-def load_targets(
-    config: Config, options: Options, source: pictures.Source | None = None
-) -> Targets:
-    """Test data of what a run was trained on, in the shape of its networks' data.
-
-    Args:
-      config: the run's.
-      options: how many, and where the data is.
-      source: the images, for a dataset that no name leads to (faces).
-
-    Raises:
-      InputError: if the data cannot be had, or there are fewer images than asked for.
-    """
-    if config.dataset in config_mixtures.DATASETS:
-        mixture = mixtures.get(config.dataset)
-        keys = jax.random.split(jax.random.key(KEY))
-        test, train = (
-            np.asarray(mixtures.sample(mixture, key, num))
-            for key, num in zip(keys, (options.images, 10_000), strict=True)
-        )
-        return Targets(f"draws from {config.dataset}", test, train, None)
-    if config.dataset in stacked.DIGITS:
-        digits, data_dir = stacked.DIGITS[config.dataset], options.data_dir or None
-        train = images.load(digits, "train", data_dir=data_dir)
-        test = images.load(digits, "test", data_dir=data_dir)
-        index = stacked_mnist.indices(len(train.label), jax.random.key(KEY), 10_000)
-        stacks = np.moveaxis(train.image[np.asarray(index), :, :, 0], 1, 3)
-        name = f"stacks of {train.source}"
-        source = pictures.Source(
-            name, stacks, stacked_metrics.oracle_images(test, options.images)
-        )
-    elif source is None:
-        source = pictures.load(config.dataset, options)
-    chosen = every_nth(len(source.test), options.images)
-
-    def to_unit(x_NHWC):
-        x_NX = pictures.as_input(jnp.asarray(x_NHWC), config)
-        return np.asarray((x_NX + 1) / 2).clip(*_PIXELS)
-
-    return Targets(
-        source.name, to_unit(source.test[chosen]), to_unit(source.train), _PIXELS
-    )
 
 
 @functools.partial(jax.jit, static_argnames="config")
@@ -189,7 +107,7 @@ def measure(
       workdir: of a training script of this repository.
       options: how to measure.
       output: gets config.json, blocks/ and results.json.
-      source: see `load_targets`.
+      source: see `targets.load`.
 
     Returns:
       The record; and, for figures, the targets "test" [N, X] and what was found for
@@ -207,7 +125,9 @@ def measure(
             f"--seeds={options.seeds}: {workdir} has {len(seeds)}; ask for fewer"
         )
     seeds = seeds[: options.seeds or len(seeds)]
-    targets = load_targets(config, options, source)
+    targets = targets_of.load(
+        config, options.images, data_dir=options.data_dir or None, source=source
+    )
     identity = dataclasses.asdict(options) | {"step": done, "data": targets.name}
     for name in ("data_dir", "memory_mib", "seeds"):
         del identity[name]
@@ -268,7 +188,7 @@ def _measure_block(
     state: State,
     ids: range,
     config: Config,
-    targets: Targets,
+    targets: targets_of.Targets,
     options: Options,
 ) -> dict[str, np.ndarray]:
     x_NX, start_z = targets.test_NX[ids.start : ids.stop], None
@@ -277,7 +197,7 @@ def _measure_block(
     result = ivom.ivom(
         sample,
         x_NX,
-        jax.random.key(KEY),
+        jax.random.key(targets_of.KEY),
         latent_size=config.latent_size,
         starts=options.starts,
         iterations=options.iterations,
@@ -321,7 +241,7 @@ def _summarise(
     workdir: pathlib.Path,
     config: Config,
     options: Options,
-    targets: Targets,
+    targets: targets_of.Targets,
     states: dict[int, State],
     found: dict[tuple[int, str], dict[str, np.ndarray]],
     output: pathlib.Path,

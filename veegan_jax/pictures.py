@@ -22,12 +22,10 @@ from veegan_jax.common import errors, plots, records, rng
 from veegan_jax.config import Config
 from veegan_jax.data import images, pixels
 from veegan_jax.experiment import option
+from veegan_jax.metrics import variety as metrics
 from veegan_jax.state import State
 
 _CHUNK = 500  # samples generated at a time: bounds the memory
-FIGURES = {
-    "variety": "mean squared difference of two samples over that of two test images"
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +50,47 @@ class Source:
     run_steps: Callable[..., Any] | None = None  # see `experiment.train`
 
 
-def load(dataset: str, options: Options) -> Source:
+def plan(
+    options: Options,
+    names: Sequence[str],
+    dataset: str,
+    changes: dict[str, Any],
+    workdir: str | None,
+    default: str,
+) -> list[tuple[pathlib.Path, Config]]:
+    """The runs that a script's flags ask for, with their work directories.
+
+    Args:
+      options: its preset.
+      names: of the methods.
+      dataset: one of `config_pictures.SHAPES`.
+      changes: fields that differ from the preset.
+      workdir: of the run, or of the folder of several; None: `default`/METHOD.
+      default: the folder of all methods' runs.
+
+    Raises:
+      InputError: for a method or a configuration that does not exist.
+    """
+    base = pathlib.Path(workdir or default)
+    runs = []
+    for name in names:
+        methods.get(name)
+        path = base if len(names) == 1 and workdir else base / name
+        config = config_pictures.preset(options.preset, name, dataset, **changes)
+        runs.append((path, config))
+    return runs
+
+
+def load(dataset: str, data_dir: str | None = None) -> Source:
     """A data set that fits into memory, one of `images.SHAPES`.
+
+    Args:
+      dataset: which.
+      data_dir: tensorflow-datasets' folder; see `images.load`.
 
     Raises:
       InputError: see `images.load`.
     """
-    data_dir = options.data_dir or None
     train, test = (images.load(dataset, s, data_dir=data_dir) for s in images.SPLITS)
     return Source(train.source, train.image, test.image)
 
@@ -160,20 +192,6 @@ def between(from_LZ: jax.Array, to_LZ: jax.Array, points: int) -> jax.Array:
     return parts_LPZ / jnp.sin(angle_L11)
 
 
-def variety(x_NHWC: np.ndarray, test_NHWC: np.ndarray) -> float:
-    """How different two samples are, over how different two test images are.
-
-    Mean squared differences of neighbours, which are independent. 1 is right; a
-    generator of one image has 0. It says nothing of quality: noise scores high.
-    """
-
-    def difference(image_NHWC):
-        values = image_NHWC.astype(np.float32)
-        return float(np.mean((values[1:] - values[:-1]) ** 2))
-
-    return difference(x_NHWC) / difference(test_NHWC)
-
-
 def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None:
     """Refuses, before any work, runs that could not be carried out.
 
@@ -231,7 +249,7 @@ def train(
         title = f"{config.method} on {config.dataset}, step {done}"
         path = grids / f"step-{done:07d}.png"
         plots.image_grid(_rows(x_SNHWC, options), path, title)
-        found = np.array([variety(x, source.test) for x in x_SNHWC])
+        found = np.array([metrics.variety(x, source.test) for x in x_SNHWC])
         return {"variety": found}, f"variety {found.mean():.2f}"
 
     return experiment.train(
@@ -277,7 +295,7 @@ def finish(
     state, failures = trained
     x_SNHWC = draw_images(state, config, options.samples)
     figures = {
-        "variety": np.array([variety(x, source.test) for x in x_SNHWC]),
+        "variety": np.array([metrics.variety(x, source.test) for x in x_SNHWC]),
         **(figures or {}),
     }
     record = {
