@@ -209,11 +209,11 @@ def test_a_run_is_measured_on_its_test_images(bench, peers, tmp_path):
     [
         ("--presets=quik", "--presets: unknown 'quik'; any of quick, paper"),
         ("--loop_images=0", "--loop_images=0 must be at least 1"),
-        ("--run=nowhere", "nowhere"),
+        ("--run=nowhere --notorch", "nowhere"),
     ],
 )
 def test_bad_flags_fail_before_any_work(flag, message, tmp_path):
-    done = programs.run("bench_ivom.py", flag, cwd=tmp_path)
+    done = programs.run("bench_ivom.py", *flag.split(), cwd=tmp_path)
     assert done.returncode == 1
     assert message in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
