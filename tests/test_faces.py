@@ -18,9 +18,9 @@ TINY = dict(
     latent_size=3,
     image_size=8,
     data_size=3 * 8 * 8,
-    generator_widths=(3, 3, 2, 2),
-    discriminator_widths=(2, 2),
-    reconstructor_widths=(2, 2),
+    generator_widths=(3, 2),
+    discriminator_widths=(2,),
+    reconstructor_widths=(2,),
     joint_widths=(3,),
 )
 FLAGS = [

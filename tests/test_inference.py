@@ -177,7 +177,7 @@ def test_codes_are_drawn_as_the_discriminator_sees_them(linear, of):
 
 def test_alis_encoder_reads_noise():
     config = config_pictures.preset("dense", "ali", "digits", **TINY)
-    assert inference.describe(config) == "R(noise, x), 32 noise inputs; point: noise 0"
+    assert inference.describe(config) == "R(noise, x), 3 noise inputs; point: noise 0"
     state = jax.tree.map(lambda leaf: leaf[0], experiment.init_seeds([5], config))
     x = images.load("digits", "test").image[:7]
     one = inference.infer(state, x, config=config)

@@ -27,9 +27,9 @@ TINY = dict(
     steps=8,
     batch_size=8,
     latent_size=3,
-    generator_widths=(4, 3, 2, 2),
-    discriminator_widths=(2, 3),
-    reconstructor_widths=(2, 3),
+    generator_widths=(4, 2),
+    discriminator_widths=(2,),
+    reconstructor_widths=(2,),
     joint_widths=(3,),
 )
 VECTORS = dict(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -24,6 +25,22 @@ def test_use_the_step_yourself():
     assert np.isfinite(names["x"]).all()
     assert int(names["state"].step) == 12
     np.testing.assert_array_equal(names["states"].step, [10, 10, 10])
+
+
+def test_ivom_of_your_own_function(capsys):
+    (block,) = [b for b in blocks() if "ivom.ivom(" in b]
+    names: dict = {}
+    exec(compile(block, "README.md", "exec"), names)
+    error, converged = map(float, capsys.readouterr().out.split())
+    x, found = names["images"], names["found"]
+    assert error == pytest.approx(found.error_N.mean())
+    assert converged == found.converged_N.mean()
+    # No draw of very many comes nearer to any of the images.
+    z = np.random.default_rng(0).normal(0, 2, size=(20_000, 4)).astype(np.float32)
+    drawn = np.asarray(names["sample"](names["weights"], z)).reshape(20_000, 1, 12)
+    best = np.mean((drawn - x.reshape(1, 8, 12)) ** 2, axis=2).min(axis=0)
+    assert (found.error_N <= best + 1e-6).all()
+    assert found.error_N.mean() > 0.3 * best.mean()  # nor is it far below the best
 
 
 def test_your_own_method_runs_through_every_mixture(tmp_path):
