@@ -91,9 +91,10 @@ def write(path: pathlib.Path, record: dict[str, Any]) -> None:
 def publish(path: pathlib.Path, record: dict[str, Any]) -> None:
     """Writes a record to where results are kept; places on the disk are no part of it.
 
-    They are the flags --workdir, --data_dir and --classifier of its command.
+    They are the flags --workdir, --data_dir, --image_dir and --classifier of its
+    command.
     """
-    place = r"--?(workdir|data_dir|classifier)"
+    place = r"--?(workdir|data_dir|image_dir|classifier)"
     words, kept = shlex.split(record["command"]), []
     while words:
         word = words.pop(0)
