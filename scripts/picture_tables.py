@@ -14,7 +14,7 @@ EMPTY = "(not measured yet)"
 FOLDERS = ("cifar10", "faces", "infer_mnist")
 _SHOWN = 16  # images of a figure
 # Of the README's table; all are in results/README.md.
-_IVOM = ("ivom", "ivom_5", "ivom_25", "ivom_from_r", "r", "random")
+_IVOM = ("ivom", "ivom_5", "ivom_25", "ivom_from_r", "r", "random", "radius")
 _INFERENCE = ("reconstruction", "agreement", "latent", "code_std", "code_energy")
 
 Rows = dict[str, dict[str, Any]]  # label -> record
