@@ -347,13 +347,14 @@ def table(
     for run in {r["ivom_of"]["latent_size"]: r for r in runs.values()}.values():
         size = str(run["ivom_of"]["latent_size"])
         rows.append(["PCA", size, records.cell(run["floors"]["pca"]), *blank])
+    compared = set()  # a published row stands once, below the first of its family
     for label, run in runs.items():
         cells = [records.cell(run["mean"].get(n), run["std"].get(n)) for n in names]
         size = str(run["ivom_of"]["latent_size"])
         rows.append([f"**{label}**", size, *cells])
-        if run["published"]:
-            label, mean, spread = run["published"]
-            rows.append(
-                [f"{label}, published", "", f"{mean:.4g} ± {spread:.2g}", *blank]
-            )
+        if run["published"] and run["published"][0] not in compared:
+            whose, mean, spread = run["published"]
+            compared.add(whose)
+            value = f"{mean:.4g} ± {spread:.2g}"
+            rows.append([f"{whose}, published", "", value, *blank])
     return records.table(header, rows)

@@ -30,7 +30,7 @@ def captioned(
     # Inches: of an image, and of a caption below it.
     side, text = 0.68, 0.17
     tall = [side + (text if captions else 0.03) for _, captions in rows.values()]
-    left, top = 0.1 + 0.075 * max(map(len, rows)), 0.4 if title else 0.05
+    left, top = 0.15 + 0.085 * max(map(len, rows)), 0.4 if title else 0.05
     size = left + columns * side + 0.05, top + lines * (sum(tall) + 0.1)
     figure = plt.figure(figsize=size)
     down = top
