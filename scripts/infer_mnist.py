@@ -1,13 +1,13 @@
 """Trains models with an inference network on MNIST; measures G(R(x)) and the codes.
 
     python scripts/train_classifier.py
-    python scripts/infer_mnist.py --method=all
-        The set-up of the notebook beside the VEEGAN authors' code, 15,000 steps, five
-        seeds. One seed of VEEGAN takes some ten minutes on a busy CPU core; expect an
-        error of .052 and 74 % of the digits kept, where PCA has .017 and 97 %.
-    python scripts/infer_mnist.py --method=all --seeds=1 --steps=2000
-        One to two and a half minutes a method, one core. Expect an error of .045 of
-        VEEGAN, .071 with an adversarial R, .028 of VEEGAN+, .11 of ALI.
+    python scripts/infer_mnist.py --steps=2000
+        Four methods, five seeds: two to four minutes a method on two CPU cores. Expect
+        an error of .051 of VEEGAN, .065 with an adversarial R, .028 of VEEGAN+, .11 of
+        ALI, and 74, 46, 92 and 15 % of the digits kept; PCA has .017 and 97 %.
+    python scripts/infer_mnist.py
+        The 15,000 steps of the notebook beside the VEEGAN authors' code: ten minutes a
+        seed on one core, for little more.
     python scripts/infer_mnist.py --preset=quick --method=veegan_plus
         Convolutional networks.
     python scripts/infer_mnist.py --dataset=digits --steps=3000

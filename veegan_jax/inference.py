@@ -391,7 +391,7 @@ def table(runs: dict[str, dict[str, Any]], names: Sequence[str] = COLUMNS) -> st
         cells = [records.cell(run["mean"][n], run["std"][n]) for n in names]
         rows.append([f"**{label}**", *cells])
     right = first["classifier"]["test_accuracy"]
-    codes = "; ".join(f"{label} {run['code']}" for label, run in runs.items())
+    codes = ". ".join(f"{label}: z = {run['code']}" for label, run in runs.items())
     return (
         f"{records.table(header, rows)}\n\n"
         f"The classifier gets {right:.2f} % of the test images right. Codes: {codes}."
