@@ -74,7 +74,7 @@ EQUAL = 1e-3  # relative difference of two errors
 NOISE = 0.1  # in the targets of random generators, pixels in [0, 1]
 PRESETS = ("quick", "paper")
 
-IMAGES = flags.DEFINE_integer("images", 32, "that ours minimises")
+IMAGES = flags.DEFINE_integer("images", 128, "that ours minimises")
 LOOP_IMAGES = flags.DEFINE_integer("loop_images", 8, "of these, that the loops do")
 STARTS = flags.DEFINE_integer("starts", 3, "per image")
 REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each figure")

@@ -23,9 +23,9 @@ from veegan_jax.metrics import ivom_lanes
 
 Sample = ivom_lanes.Sample
 
-# Measured on one CPU core with G of 8 x 8 and 28 x 28 pixels: of 4 to 256 lanes, 16 are
-# within an eighth of the fastest; more outgrow the cache. Not measured on GPUs.
-_LANES = {"cpu": 16}
+# Measured on CPU with G of 28 x 28 and 32 x 32 pixels: of 4 to 256 lanes 8 are fastest,
+# by a tenth; more outgrow the cache. Not measured on GPUs.
+_LANES = {"cpu": 8}
 _OTHER_LANES = 512
 _ROUNDS = 32  # pairs per lane and call; the lanes that run dry at its end are idle
 _DRAWN = 256  # images whose starts are drawn by one call
