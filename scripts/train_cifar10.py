@@ -1,4 +1,4 @@
-"""Trains GANs on CIFAR-10, for their IvOM and to be looked at.
+r"""Trains GANs on CIFAR-10, for their IvOM and to be looked at.
 
     python scripts/train_cifar10.py
     python scripts/train_cifar10.py --method=all
@@ -11,8 +11,10 @@
     python scripts/train_cifar10.py --preset=paper --method=all
     python scripts/train_cifar10.py --preset=best --method=veegan_plus
         For a GPU: the published networks, and VEEGAN+ with wide ones.
-    python scripts/train_cifar10.py --dataset=digits --steps=500
-        scikit-learn's bundled digits, 8 x 8 and grey: nothing to download.
+    python scripts/train_cifar10.py --dataset=digits --preset=dense --method=gan \
+        --steps=2000
+        scikit-learn's bundled digits, 8 x 8 and grey: nothing to download, ten seconds.
+        Expect a variety of .86. The quick networks are made for 32 x 32 and collapse.
 
 Each run leaves samples, interpolations, training curves and, where the method has a
 reconstructor, reconstructions of test images in its work directory, with results.json.
