@@ -43,14 +43,16 @@ CPU_DEVICES = flags.DEFINE_integer(
 common_flags.define(evaluation.Options, from_preset=False)
 
 
-def source_of(config: Config, options: evaluation.Options) -> pictures.Source | None:
+def source_of(
+    workdir: pathlib.Path, config: Config, options: evaluation.Options
+) -> pictures.Source | None:
     """The images of a run on faces; None where the dataset's name leads to them."""
     if config.dataset != "faces":
         return None
     from veegan_jax import faces
 
     return faces.load_for_evaluation(
-        IMAGE_DIR.value, CROP.value, config, options.data_dir
+        workdir, IMAGE_DIR.value, CROP.value, config, options.data_dir
     )
 
 
@@ -112,7 +114,7 @@ def main(name: str) -> None:
     config, _ = experiment.configuration(workdir)
     methods.get(config.method)
     output = pathlib.Path(OUTPUT.value or workdir / "ivom")
-    source = source_of(config, options)
+    source = source_of(workdir, config, options)
     record, found = evaluation.measure(workdir, options, output, source)
     seeds = [seed["seed"] for seed in record["per_seed"]]
     draw_figures(config, found, seeds, output)

@@ -122,6 +122,10 @@ def test_the_programs_train_and_measure(folder, tmp_path):
     done = programs.run("eval_ivom.py", workdir, *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^\| \*\*gan\*\* ", done.stdout, flags=re.MULTILINE)
+    # Cut otherwise these are other images, and others would be held out elsewhere.
+    done = programs.run("eval_ivom.py", workdir, *flags, "--crop=10", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "--crop=10: " in done.stderr and "on other images" in done.stderr
 
 
 @pytest.mark.parametrize(

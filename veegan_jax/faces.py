@@ -139,23 +139,34 @@ def run(
 
 
 def load_for_evaluation(
-    image_dir: str | None, crop: int, config: Config, data_dir: str
+    workdir: pathlib.Path,
+    image_dir: str | None,
+    crop: int,
+    config: Config,
+    data_dir: str,
 ) -> pictures.Source:
     """The images that a run was trained on and those held out from it.
 
     Args:
+      workdir: the run's.
       image_dir: their folder; None: CelebA.
       crop: as in training.
       config: the run's.
       data_dir: tensorflow-datasets' folder.
 
     Raises:
-      InputError: if they cannot be read.
+      InputError: if they cannot be read, or are not those that the run was trained on:
+        what is held out would not be what was.
     """
     options = Options(
         image_dir=image_dir or "", crop=crop, data_dir=data_dir, memory_mib=0
     )
     photos = read(options, config.image_size, config.batch_size)
+    if photos.sha256() != checkpoint.claimed(workdir / "data")["sha256"]:
+        raise errors.InputError(
+            f"--image_dir={image_dir or ''} --crop={crop}: {workdir} was trained on "
+            "other images; give the folder and the crop of its training"
+        )
     train, test = split(photos)
     some = np.linspace(0, len(train) - 1, min(len(train), _MOST_TRAIN)).astype(int)
     return pictures.Source(
