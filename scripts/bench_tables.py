@@ -89,7 +89,7 @@ def images(path: pathlib.Path, labels: dict[str, str]) -> str:
     return "\n\n".join(parts)
 
 
-def pipeline(path: pathlib.Path) -> str:
+def pipeline(path: pathlib.Path, labels: dict[str, str]) -> str:
     """What bench_pipeline.py measured: decoding, streams, the step, the whole loop."""
     if not path.exists():
         return EMPTY
@@ -105,8 +105,8 @@ def pipeline(path: pathlib.Path) -> str:
     ]
     low, high = record["stream_over_step"]["ratio_range"]
     about = (
-        f"{record['method']} at {record['preset']}, batches of {record['batch_size']}, "
-        f"JPEGs of 178 x 218 pixels to {record['image_size']} x "
+        f"{labels[record['method']]} at {record['preset']}, batches of "
+        f"{record['batch_size']}, JPEGs of 178 x 218 pixels to {record['image_size']} x "
         f"{record['image_size']}; {record['num_workers']} workers decode "
         f"{record['stream_over_step']['ratio']:.1f} ({low:.1f} to {high:.1f}) times as "
         "many images a second as the step takes. "
@@ -140,5 +140,5 @@ def tables(results: pathlib.Path, labels: dict[str, str]) -> dict[str, str]:
         "bench": training(results / "bench.json", labels),
         "bench-images": images(results / "bench_images.json", labels),
         "bench-ivom": ivom(results / "bench_ivom.json"),
-        "bench-pipeline": pipeline(results / "bench_pipeline.json"),
+        "bench-pipeline": pipeline(results / "bench_pipeline.json", labels),
     }

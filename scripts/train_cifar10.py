@@ -3,9 +3,9 @@ r"""Trains GANs on CIFAR-10, for their IvOM and to be looked at.
     python scripts/train_cifar10.py
     python scripts/train_cifar10.py --method=all
     python scripts/eval_ivom.py runs/cifar10/quick/veegan
-        The quick networks, 3,000 steps, three seeds: about 13 minutes a method on two
-        CPU cores (Unrolled GAN 45). Expect coloured, soft shapes, and a variety of .9
-        to 1 (VEEGAN+ .7).
+        The quick networks, 3,000 steps, three seeds: by their steps/s some 13 minutes a
+        method on two CPU cores (Unrolled GAN 45). Expect coloured, soft shapes, and a
+        variety of .9 to 1 (VEEGAN+ .7).
     python scripts/train_cifar10.py --method_file=my_gan.py
         Your own method (README, "Your own method").
     python scripts/train_cifar10.py --preset=paper --method=all

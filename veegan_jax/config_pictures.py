@@ -139,5 +139,5 @@ def dense(method: str, dataset: str) -> dict[str, Any]:
         beta1=0.7,
     )
     values |= config_images.variant(method, values)
-    drops = method == "ali" or method in ("veegan", "veegan_adversarial", "veegan_mean")
+    drops = method in ("ali", "veegan", "veegan_adversarial", "veegan_mean")
     return values | dict(dropout=0.5 if drops else 0.0)
