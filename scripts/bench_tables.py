@@ -106,8 +106,9 @@ def pipeline(path: pathlib.Path, labels: dict[str, str]) -> str:
     low, high = record["stream_over_step"]["ratio_range"]
     about = (
         f"{labels[record['method']]} at {record['preset']}, batches of "
-        f"{record['batch_size']}, JPEGs of 178 x 218 pixels to {record['image_size']} x "
-        f"{record['image_size']}; {record['num_workers']} workers decode "
+        f"{record['batch_size']}, JPEGs of 178 x 218 pixels to "
+        f"{record['image_size']} x {record['image_size']}; "
+        f"{record['num_workers']} workers decode "
         f"{record['stream_over_step']['ratio']:.1f} ({low:.1f} to {high:.1f}) times as "
         "many images a second as the step takes. "
     )
