@@ -14,6 +14,7 @@ setuptools.setup(
     install_requires=[
         "absl-py>=2.1",
         "array_record>=0.5",
+        "filelock>=3.16",
         "flax>=0.12",
         "grain>=0.2.16",
         "importlib_resources>=6.0",

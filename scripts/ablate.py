@@ -17,7 +17,7 @@ import pathlib
 from absl import flags
 
 from veegan_jax import config_images, config_mixtures, experiment, stacked, synthetic
-from veegan_jax.common import errors, parallel, program, records
+from veegan_jax.common import cluster, errors, program, records
 
 DATASET = flags.DEFINE_string(
     "dataset",
@@ -29,7 +29,7 @@ SEEDS = flags.DEFINE_integer("seeds", 5, "seeds per variant, from 100")
 ONLY = flags.DEFINE_list("only", [], "ingredients to take out (default: each)")
 WORKDIR = flags.DEFINE_string("workdir", "runs/ablation", "where the runs go")
 CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
+    "cpu_devices", cluster.cpu_cores(), "CPU cores to spread seeds over"
 )
 
 
@@ -49,7 +49,7 @@ def main() -> None:
     values = dict(preset=PRESET.value, seeds=SEEDS.value, first_seed=100)
     options = stacked.Options(**values) if images else experiment.Options(**values)
     config = presets.preset(PRESET.value, "veegan_plus", DATASET.value)
-    parallel.use_cpu_cores(CPU_DEVICES.value)
+    cluster.use_cpu_cores(CPU_DEVICES.value)
     base = pathlib.Path(WORKDIR.value) / PRESET.value / DATASET.value
     variants = select(presets.ablations(config), ONLY.value)
     runs = []

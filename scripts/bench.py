@@ -47,7 +47,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from veegan_jax import config_mixtures, experiment, methods, synthetic
-from veegan_jax.common import errors, flops, parallel, program, records
+from veegan_jax.common import cluster, errors, flops, program, records
 from veegan_jax.config import Config
 
 NAMES = ("gan", "ali", "unrolled", "veegan", "veegan_plus")
@@ -170,7 +170,7 @@ def measure(
         import bench_torch
 
         shared["relative_error"] = bench_check.check(config, torch_device)
-        cores = parallel.cpu_cores() if torch_device == "cpu" else 1
+        cores = cluster.cpu_cores() if torch_device == "cpu" else 1
         for threads in sorted({1, cores}):
             theirs[str(threads)] = bench_torch.runner(config, torch_device, 10, threads)
     ours, compile_seconds = {}, {}
@@ -259,7 +259,7 @@ def main() -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     # JAX would take most of a GPU's memory, and PyTorch needs some of it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    parallel.use_cpu_cores(parallel.cpu_cores())
+    cluster.use_cpu_cores(cluster.cpu_cores())
     start = time.perf_counter()
     device, version = timing.set_up_torch() if TORCH.value else (None, None)
     peaks = [matmul_rate(device)]

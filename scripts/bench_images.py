@@ -47,7 +47,7 @@ import numpy as np
 from absl import flags
 
 from veegan_jax import config_images, experiment, methods, pictures, stacked
-from veegan_jax.common import errors, parallel, program, records
+from veegan_jax.common import cluster, errors, program, records
 from veegan_jax.common import flops as flop_counts
 from veegan_jax.config import Config
 from veegan_jax.data import images
@@ -332,7 +332,7 @@ def main() -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     # JAX would take most of a GPU's memory, and PyTorch needs some of it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    parallel.use_cpu_cores(parallel.cpu_cores())
+    cluster.use_cpu_cores(cluster.cpu_cores())
     start = time.perf_counter()
     device, version = timing.set_up_torch() if TORCH.value else (None, None)
     times = dict(repeats=REPEATS.value, min_seconds=MIN_SECONDS.value)

@@ -62,7 +62,7 @@ from veegan_jax import (
     pictures,
     targets,
 )
-from veegan_jax.common import errors, parallel, program, records
+from veegan_jax.common import cluster, errors, parallel, program, records
 from veegan_jax.config import Config
 from veegan_jax.metrics import ivom, ivom_lanes
 from veegan_jax.state import State
@@ -236,7 +236,7 @@ def by_torch(
     """
     import bench_ivom_torch
 
-    threads = parallel.cpu_cores()
+    threads = cluster.cpu_cores()
     peers = bench_ivom_torch.variants(task.config, task.state, device, threads)
     differences = [
         bench_ivom_torch.check(peer, task.sample, z_BZ) for peer in peers.values()
@@ -376,7 +376,7 @@ def main() -> None:
     output = pathlib.Path(OUTPUT.value or default)
     # JAX would take most of a GPU's memory, and PyTorch needs some of it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    parallel.use_cpu_cores(parallel.cpu_cores())
+    cluster.use_cpu_cores(cluster.cpu_cores())
     start = time.perf_counter()
     if RUN.value:
         plan = [functools.partial(of_run, pathlib.Path(RUN.value), num, DATA_DIR.value)]

@@ -33,7 +33,7 @@ import PIL.Image
 from absl import flags
 
 from veegan_jax import config_pictures, experiment, pictures
-from veegan_jax.common import errors, parallel, program, records
+from veegan_jax.common import cluster, errors, parallel, program, records
 from veegan_jax.config import Config
 from veegan_jax.data import photos, streams
 
@@ -42,7 +42,7 @@ PRESET = flags.DEFINE_string("preset", "quick", "its networks, on faces")
 SEEDS = flags.DEFINE_integer("seeds", 1, "how many at once, on the same images")
 NUM_IMAGES = flags.DEFINE_integer("num_images", 4000, "in the folder")
 NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", parallel.cpu_cores(), "processes that decode"
+    "num_workers", cluster.cpu_cores(), "processes that decode"
 )
 STEPS_PER_CALL = flags.DEFINE_integer("steps_per_call", 4, "steps of one program")
 REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each figure")
@@ -127,7 +127,7 @@ def stream_runner(
     """Drawing batches; and how many images may wait already when a turn begins."""
     with streams.Stream(examples, batch_size, 0, num_workers=num_workers) as stream:
         number = 8
-        waiting = 2 * (4 * num_workers or parallel.cpu_cores()) * batch_size
+        waiting = 2 * (4 * num_workers or cluster.cpu_cores()) * batch_size
 
         def draw() -> None:
             for _ in range(number):
@@ -246,7 +246,7 @@ def main() -> None:
         "image_size": config.image_size,
         "num_images": num_images,
         "num_workers": NUM_WORKERS.value,
-        "cpu_cores": parallel.cpu_cores(),
+        "cpu_cores": cluster.cpu_cores(),
         "wall_seconds": time.perf_counter() - start,
         "peak_memory_mib": timing.memory(),
         "images_per_second": rates,

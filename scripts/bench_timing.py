@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from veegan_jax.common import errors, parallel
+from veegan_jax.common import cluster, errors, parallel
 
 Runner = tuple[Callable[[], None], int]  # works on and waits; steps, or images, done
 
@@ -124,7 +124,7 @@ def set_up_torch() -> tuple[str, str]:
             "PyTorch for it, or give --notorch"
         )
     torch.manual_seed(0)
-    torch.set_num_threads(parallel.cpu_cores())
+    torch.set_num_threads(cluster.cpu_cores())
     if device == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32, which is JAX's default
     return device, torch.__version__

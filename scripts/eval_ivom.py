@@ -23,7 +23,7 @@ import numpy as np
 from absl import flags
 
 from veegan_jax import evaluation, experiment, methods, pictures, targets
-from veegan_jax.common import errors, parallel, plots_errors, program
+from veegan_jax.common import cluster, plots_errors, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 
@@ -37,10 +37,8 @@ IMAGE_DIR = flags.DEFINE_string(
     "image_dir", None, "of a run on a folder of images: that folder"
 )
 CROP = flags.DEFINE_integer("crop", 0, "of a run on images: as it was in training")
-CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread images over"
-)
 common_flags.define(evaluation.Options, from_preset=False)
+common_flags.define(cluster.Options, from_preset=False)
 
 
 def source_of(
@@ -104,11 +102,10 @@ def draw_figures(
 
 
 def main(name: str) -> None:
+    hosts = cluster.Options(**common_flags.read(cluster.Options))
     workdir = pathlib.Path(name)
     options = evaluation.Options(**common_flags.read(evaluation.Options))
-    if CPU_DEVICES.value < 1:
-        raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
-    parallel.use_cpu_cores(CPU_DEVICES.value)
+    cluster.start(hosts)
     if METHOD_FILE.value:
         methods.register_file(METHOD_FILE.value)
     config, _ = experiment.configuration(workdir)

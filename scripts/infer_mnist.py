@@ -26,7 +26,7 @@ import pathlib
 from absl import flags
 
 from veegan_jax import inference, pictures
-from veegan_jax.common import errors, loop, parallel, program
+from veegan_jax.common import cluster, errors, loop, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.data import images
@@ -36,11 +36,9 @@ ROWS = ("ali", "veegan", "veegan_adversarial", "veegan_plus")  # of --method=all
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/infer_DATASET/PRESET/METHOD)"
 )
-CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
-)
 common_flags.define(Config, from_preset=True)
 common_flags.define(inference.Options, from_preset=False)
+common_flags.define(cluster.Options, from_preset=False)
 flags.FLAGS["dataset"].help = "mnist, digits, or auto: mnist where it is prepared"
 flags.FLAGS["method"].help = f"one with R, or all: {', '.join(ROWS)} (default: all)"
 
@@ -60,11 +58,10 @@ def plan(options: inference.Options) -> list[tuple[pathlib.Path, Config]]:
 
 
 def main() -> None:
+    hosts = cluster.Options(**common_flags.read(cluster.Options))
     options = inference.Options(**common_flags.read(inference.Options))
-    if CPU_DEVICES.value < 1:
-        raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
     runs = plan(options)
-    parallel.use_cpu_cores(CPU_DEVICES.value)
+    cluster.start(hosts)
     inference.check(runs, options)
     rows, failed = {}, []
     for workdir, config in runs:

@@ -17,30 +17,27 @@ import pathlib
 from absl import flags
 
 from lgan_jax import amplification, config, figures, report
-from veegan_jax.common import errors, parallel, program
+from veegan_jax.common import cluster, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images
 
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/lgan/DATASET/FRACTION)"
 )
-CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread models over"
-)
 common_flags.define(config.Config, from_preset=True)
 common_flags.define(amplification.Options, from_preset=True)
+common_flags.define(cluster.Options, from_preset=False)
 
 
 def main() -> None:
-    if CPU_DEVICES.value < 1:
-        raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
+    hosts = cluster.Options(**common_flags.read(cluster.Options))
     changes = common_flags.read(config.Config)
     run_changes = common_flags.read(amplification.Options)
     data_dir = run_changes.get("data_dir")
     dataset = images.choose(changes.pop("dataset", "auto"), data_dir or None)
     run_config = config.preset(dataset, **changes)
     options = amplification.preset(dataset, **run_changes)
-    parallel.use_cpu_cores(CPU_DEVICES.value)
+    cluster.start(hosts)
     name = f"runs/lgan/{dataset}/{run_config.fraction:g}"
     workdir = pathlib.Path(WORKDIR.value or name)
     models = amplification.prepare(run_config, options, workdir)

@@ -27,7 +27,15 @@ from scipy.spatial import distance
 
 from lgan_jax import config, generation, splits
 from lgan_jax.models import OWN, Models, Task
-from veegan_jax.common import checkpoint, errors, loop, parallel, plots, program
+from veegan_jax.common import (
+    checkpoint,
+    cluster,
+    errors,
+    loop,
+    parallel,
+    plots,
+    program,
+)
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import folders
 
@@ -50,7 +58,7 @@ PARALLEL = flags.DEFINE_string(
     "parallel", "none", "none: classes spread over devices; jit, pmap: batches split"
 )
 CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread classes over"
+    "cpu_devices", cluster.cpu_cores(), "CPU cores to spread classes over"
 )
 common_flags.define(config.Config, from_preset=True)
 
@@ -214,7 +222,7 @@ def run() -> None:
         )
     run_config = make_config(given, common_flags.read(config.Config))
     check_memory(run_config, way, len(given.names))
-    parallel.use_cpu_cores(CPU_DEVICES.value)
+    cluster.use_cpu_cores(CPU_DEVICES.value)
     for flag in ("autoencoder_batch", "sampler_batch"):
         batch = getattr(run_config, flag)
         parallel.check(PARALLEL.value, batch, len(jax.devices()), flag)

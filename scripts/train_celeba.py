@@ -23,7 +23,7 @@ import pathlib
 from absl import flags
 
 from veegan_jax import faces, pictures
-from veegan_jax.common import errors, loop, parallel, program
+from veegan_jax.common import cluster, errors, loop, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 
@@ -32,11 +32,9 @@ ROWS = ("gan", "ali", "unrolled", "veegan", "veegan_plus")  # of --method=all
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/faces/PRESET/METHOD)"
 )
-CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
-)
 common_flags.define(Config, from_preset=True)
 common_flags.define(faces.Options, from_preset=False)
+common_flags.define(cluster.Options, from_preset=False)
 flags.FLAGS["method"].help = f"a method, or all: {', '.join(ROWS)} (default: veegan)"
 flags.FLAGS["dataset"].help = "faces (default: faces)"
 
@@ -53,9 +51,8 @@ def plan(
 
 
 def main() -> None:
+    hosts = cluster.Options(**common_flags.read(cluster.Options))
     options = faces.Options(**common_flags.read(faces.Options))
-    if CPU_DEVICES.value < 1:
-        raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
     changes = common_flags.read(Config)
     if changes.pop("dataset", "faces") != "faces":
         raise errors.InputError(
@@ -77,7 +74,7 @@ def main() -> None:
         )
     print(f"{photos.source}: {'in memory' if held else 'decoded as needed'}")
     runs = plan(options, changes, streamed=not held)
-    parallel.use_cpu_cores(CPU_DEVICES.value)
+    cluster.start(hosts)
     for workdir, config in runs:
         faces.check(config, options, workdir, photos)
     rows, failed = {}, []

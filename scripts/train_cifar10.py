@@ -27,7 +27,7 @@ import pathlib
 from absl import flags
 
 from veegan_jax import methods, pictures
-from veegan_jax.common import errors, loop, parallel, program
+from veegan_jax.common import cluster, errors, loop, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 
@@ -40,11 +40,9 @@ WORKDIR = flags.DEFINE_string(
 METHOD_FILE = flags.DEFINE_string(
     "method_file", None, "a Python file with init, train_step and sample to train"
 )
-CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
-)
 common_flags.define(Config, from_preset=True)
 common_flags.define(pictures.Options, from_preset=False)
+common_flags.define(cluster.Options, from_preset=False)
 flags.FLAGS["method"].help = f"a method, or all: {', '.join(ROWS)} (default: veegan)"
 flags.FLAGS["dataset"].help = f"one of {', '.join(DATASETS)} (default: cifar10)"
 
@@ -66,11 +64,10 @@ def plan(options: pictures.Options) -> list[tuple[pathlib.Path, Config]]:
 
 
 def main() -> None:
+    hosts = cluster.Options(**common_flags.read(cluster.Options))
     options = pictures.Options(**common_flags.read(pictures.Options))
-    if CPU_DEVICES.value < 1:
-        raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
     runs = plan(options)
-    parallel.use_cpu_cores(CPU_DEVICES.value)
+    cluster.start(hosts)
     pictures.check(runs, options)
     source = pictures.load(runs[0][1].dataset, options.data_dir or None)
     rows, failed = {}, []

@@ -25,7 +25,7 @@ import pathlib
 from absl import flags
 
 from veegan_jax import config_images, methods, stacked
-from veegan_jax.common import errors, loop, parallel, program
+from veegan_jax.common import cluster, errors, loop, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.data import images
@@ -35,11 +35,9 @@ ROWS = ("gan", "ali", "unrolled", "pacgan", "veegan", "veegan_plus")  # of --met
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/DATASET/PRESET/METHOD)"
 )
-CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
-)
 common_flags.define(Config, from_preset=True)
 common_flags.define(stacked.Options, from_preset=False)
+common_flags.define(cluster.Options, from_preset=False)
 flags.FLAGS["dataset"].help = "mnist, digits, or auto: mnist where it is prepared"
 
 
@@ -63,11 +61,10 @@ def plan(options: stacked.Options) -> list[tuple[pathlib.Path, Config]]:
 
 
 def main() -> None:
+    hosts = cluster.Options(**common_flags.read(cluster.Options))
     options = stacked.Options(**common_flags.read(stacked.Options))
-    if CPU_DEVICES.value < 1:
-        raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
     runs = plan(options)
-    parallel.use_cpu_cores(CPU_DEVICES.value)
+    cluster.start(hosts)
     stacked.check(runs, options)
     rows, failed = {}, []
     for workdir, config in runs:

@@ -21,7 +21,7 @@ import pathlib
 from absl import flags
 
 from veegan_jax import config_mixtures, experiment, methods, synthetic
-from veegan_jax.common import errors, loop, parallel, program
+from veegan_jax.common import cluster, loop, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 
@@ -34,11 +34,9 @@ METHOD_FILE = flags.DEFINE_string(
     "method_file", None, "a Python file with init, train_step and sample to train"
 )
 GIF = flags.DEFINE_bool("gif", False, "also draw the samples over training, as a GIF")
-CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", parallel.cpu_cores(), "CPU cores to spread seeds over"
-)
 common_flags.define(Config, from_preset=True)
 common_flags.define(experiment.Options, from_preset=False)
+common_flags.define(cluster.Options, from_preset=False)
 
 
 def plan(options: experiment.Options) -> list[tuple[pathlib.Path, Config]]:
@@ -62,11 +60,10 @@ def plan(options: experiment.Options) -> list[tuple[pathlib.Path, Config]]:
 
 
 def main() -> None:
+    hosts = cluster.Options(**common_flags.read(cluster.Options))
     options = experiment.Options(**common_flags.read(experiment.Options))
     runs = plan(options)
-    if CPU_DEVICES.value < 1:
-        raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
-    parallel.use_cpu_cores(CPU_DEVICES.value)
+    cluster.start(hosts)
     synthetic.check(runs, options)
     tables: dict[str, dict[str, dict]] = {}
     failed = []

@@ -298,7 +298,7 @@ def test_bad_flags_are_refused_before_any_work(
     flags, message, script, classifier, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(script.parallel, "use_cpu_cores", lambda num: None)
+    monkeypatch.setattr(script.cluster, "use_cpu_cores", lambda num: None)
     given = {"dataset": "digits", "method": "all", "classifier": str(classifier)}
     for name, value in (given | flags).items():
         monkeypatch.setattr(script.flags.FLAGS[name], "value", value)

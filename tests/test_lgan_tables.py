@@ -14,7 +14,7 @@ import lgan_tables
 import programs
 
 from lgan_jax import amplification, config
-from veegan_jax.common import errors, parallel
+from veegan_jax.common import cluster, errors
 
 TINY = dict(
     autoencoder_steps=4,
@@ -181,7 +181,7 @@ def ablate(monkeypatch, tmp_path):
     monkeypatch.setattr(
         config, "preset", lambda dataset, **changes: preset(dataset, **TINY | changes)
     )
-    monkeypatch.setattr(parallel, "use_cpu_cores", lambda num: None)  # JAX is running
+    monkeypatch.setattr(cluster, "use_cpu_cores", lambda num: None)  # JAX is running
     monkeypatch.chdir(tmp_path)
     yield from programs.as_module("lgan_ablate")
 

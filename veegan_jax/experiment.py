@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from veegan_jax import methods
-from veegan_jax.common import checkpoint, errors, loop, parallel, records
+from veegan_jax.common import checkpoint, cluster, errors, loop, parallel, records
 from veegan_jax.config import Config
 from veegan_jax.state import State
 
@@ -114,7 +114,8 @@ def train(
       options: how to run it.
       workdir: gets checkpoints, metrics.jsonl and TensorBoard events.
       step: draws a batch and takes one training step.
-      report: (steps taken, state) -> figures [S] to log, and words for the bar.
+      report: (steps taken, state) -> figures [S] to log, and words for the bar; only
+        the first process calls it.
       data: see `parallel.run_steps`.
       reports: how many, unless the options set an interval.
       run_steps: (steps taken, number of steps) -> a function of the state, in place of
@@ -129,7 +130,7 @@ def train(
     checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
     like = init_seeds(options.seed_numbers(), config)
     resumed_step, state = checkpoints.restore(like)
-    log = records.MetricsLog(workdir, resumed_step)
+    log = records.MetricsLog(workdir, resumed_step) if cluster.is_first() else None
     clock = [time.perf_counter()]
 
     def report_and_log(done, state, losses):
@@ -162,7 +163,8 @@ def train(
         )
     finally:
         checkpoints.close()
-        log.close()
+        if log:
+            log.close()
 
 
 def configuration(workdir: pathlib.Path) -> tuple[Config, range]:

@@ -3,6 +3,7 @@
 Dimension key: N images, H height, W width, C channels.
 """
 
+import collections
 import dataclasses
 import functools
 import pathlib
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from veegan_jax import pictures
-from veegan_jax.common import checkpoint, errors, parallel, records
+from veegan_jax.common import checkpoint, cluster, errors, records
 from veegan_jax.config import Config
 from veegan_jax.data import photos as photo_lists
 from veegan_jax.data import streams
@@ -39,7 +40,7 @@ class Options(pictures.Options):
         2048, "images that take more than this are not held in memory"
     )
     workers: int = option(
-        parallel.cpu_cores(), "processes that decode images not held in memory"
+        cluster.cpu_cores(), "processes that decode images not held in memory"
     )
 
     def __post_init__(self) -> None:
@@ -129,12 +130,15 @@ def run(
     ) as feed:
         source = pictures.Source(photos.source, None, test_NHWC, feed.run_steps)
         record = pictures.run(config, options, workdir, source)
+        replaced: collections.Counter[str] = collections.Counter()
+        for of_one_process in cluster.share(feed.replaced):
+            replaced.update(of_one_process)
         record |= {
             "waited_seconds": feed.waited,
             "training_seconds": feed.seconds,
-            "replaced": feed.replaced,
+            "replaced": dict(replaced),
         }
-    records.write(workdir / "results.json", record)
+    cluster.first(lambda: records.write(workdir / "results.json", record))
     return record
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import special
 
 from veegan_jax import experiment, methods, networks, pictures
-from veegan_jax.common import errors, plots, records, rng
+from veegan_jax.common import cluster, errors, plots, records, rng
 from veegan_jax.config import Config
 from veegan_jax.data import images
 from veegan_jax.experiment import option
@@ -146,8 +146,22 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
     check([(workdir, config)], options)
     of = materials(config.dataset, options)
     source = pictures.Source(of.train.source, of.train.image, of.test.image)
-    state, failures = pictures.train(config, options, workdir, source)
-    states = pictures.each_seed(state)
+    trained = pictures.train(config, options, workdir, source)
+    return cluster.first(
+        lambda: _measure(config, options, workdir, source, trained, of)
+    )
+
+
+def _measure(
+    config: Config,
+    options: Options,
+    workdir: pathlib.Path,
+    source: pictures.Source,
+    trained: tuple[State, dict[int, str]],
+    of: Materials,
+) -> dict[str, Any]:
+    """What `run` does of a trained run."""
+    states = pictures.each_seed(trained[0])
     inferred = {
         f"seed {number}": infer(state_1, of.test.image, config=config)
         for number, state_1 in zip(options.seed_numbers(), states, strict=True)
@@ -157,9 +171,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
         for seed, state_1 in zip(inferred.values(), states, strict=True)
     ]
     figures = {n: np.array([s[n] for s in scored]) for n in metrics.FIGURES}
-    record = pictures.finish(
-        config, options, workdir, source, (state, failures), figures
-    )
+    record = pictures.finish(config, options, workdir, source, trained, figures)
     record |= {
         "code": describe(config),
         "classifier": of.classifier.identity,

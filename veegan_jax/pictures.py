@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from veegan_jax import config_pictures, experiment, methods, networks
-from veegan_jax.common import errors, plots, records, rng
+from veegan_jax.common import cluster, errors, plots, records, rng
 from veegan_jax.config import Config
 from veegan_jax.data import images, pixels
 from veegan_jax.experiment import option
@@ -158,8 +158,8 @@ def draw(state: State, *, config: Config, num_samples: int) -> np.ndarray:
 
 
 def each_seed(state: State) -> list[State]:
-    """The states [S, ...] one by one, on the first device."""
-    state = jax.device_put(state, jax.devices()[0])
+    """The states [S, ...] one by one, on this process's first device."""
+    state = jax.device_put(state, jax.local_devices()[0])
     seeds = range(len(np.asarray(state.step)))
     return [jax.tree.map(lambda leaf, s=s: leaf[s], state) for s in seeds]
 
@@ -242,9 +242,9 @@ def train(
     splits = {"none": 1, "jit": 1, "pmap": len(jax.devices())}[options.parallel]
     step = functools.partial(step_on_images, config=config, num_devices=splits)
     grids = workdir / "grids"
-    grids.mkdir(exist_ok=True)
 
     def report(done: int, state: State) -> tuple[dict[str, np.ndarray], str]:
+        grids.mkdir(exist_ok=True)
         x_SNHWC = draw_images(state, config, _CHUNK)
         title = f"{config.method} on {config.dataset}, step {done}"
         path = grids / f"step-{done:07d}.png"
@@ -362,9 +362,9 @@ def draw_reconstructions(
 def run(
     config: Config, options: Options, workdir: pathlib.Path, source: Source
 ) -> dict[str, Any]:
-    """`train`, then `finish`: the record."""
+    """`train`, then `finish` in the first process: the record."""
     trained = train(config, options, workdir, source)
-    return finish(config, options, workdir, source, trained)
+    return cluster.first(lambda: finish(config, options, workdir, source, trained))
 
 
 def _rows(x_SNHWC: np.ndarray, options: Options, num: int = 16) -> dict[str, Any]:

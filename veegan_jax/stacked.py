@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from veegan_jax import config_images, experiment, methods, pictures
-from veegan_jax.common import errors, plots, records
+from veegan_jax.common import cluster, errors, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images, stacked_mnist
 from veegan_jax.experiment import option
@@ -126,13 +126,14 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
     check([(workdir, config)], options)
     dataset, data_dir = DIGITS[config.dataset], options.data_dir or None
     train, test, classifier = _materials(dataset, options)
-    truth = metrics.truth(classifier, options.samples, data_dir)
+    if cluster.is_first():  # the one that scores
+        truth = metrics.truth(classifier, options.samples, data_dir)
     splits = {"none": 1, "jit": 1, "pmap": len(jax.devices())}[options.parallel]
     step = functools.partial(step_on_stacks, config=config, num_devices=splits)
     grids = workdir / "grids"
-    grids.mkdir(exist_ok=True)
 
     def report(done: int, state: State) -> tuple[dict[str, np.ndarray], str]:
+        grids.mkdir(exist_ok=True)
         x_SNHW3 = pictures.draw(state, config=config, num_samples=_GLANCE)
         rows = _rows(x_SNHW3, options)
         title = f"{config.method} on {config.dataset}, step {done}"
@@ -153,11 +154,27 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
         data=train.image[..., 0],
         reports=10,
     )
-    x_SNHW3 = pictures.draw(state, config=config, num_samples=options.samples)
-    scored = [metrics.make_record(x, truth) for x in x_SNHW3]
-    record = make_record(config, options, scored, failures, workdir, train.source)
-    records.write(workdir / "results.json", record)
-    real = metrics.oracle_images(test, 32)
+
+    def finish() -> dict[str, Any]:
+        x_SNHW3 = pictures.draw(state, config=config, num_samples=options.samples)
+        scored = [metrics.make_record(x, truth) for x in x_SNHW3]
+        record = make_record(config, options, scored, failures, workdir, train.source)
+        records.write(workdir / "results.json", record)
+        real = metrics.oracle_images(test, 32)
+        _draw_figures(config, options, workdir, x_SNHW3, real)
+        return record
+
+    return cluster.first(finish)
+
+
+def _draw_figures(
+    config: Config,
+    options: Options,
+    workdir: pathlib.Path,
+    x_SNHW3: np.ndarray,
+    real: np.ndarray,
+) -> None:
+    """Writes samples.npz, samples.png and curves.png."""
     np.savez_compressed(workdir / "samples.npz", image=x_SNHW3[:, :64], real=real)
     title = f"{config.method} on {config.dataset}: the first samples of each seed"
     plots.image_grid(
@@ -167,7 +184,6 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
     names = [n for n in log[0] if n not in ("step", "seconds")]
     title = f"{config.method} on {config.dataset}, one line per seed"
     plots.curves(log, names, workdir / "curves.png", title=title)
-    return record
 
 
 def _rows(x_SNHW3: np.ndarray, options: Options, num: int = 16) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from veegan_jax import experiment, methods
-from veegan_jax.common import errors, plots, records
+from veegan_jax.common import cluster, errors, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import mixtures
 from veegan_jax.metrics import mixture as metrics
@@ -122,6 +122,22 @@ def run(
 
     state, failures = experiment.train(config, options, workdir, step, report)
     x_SNX = np.asarray(draw(state, config=config, num_samples=options.samples))
+
+    def finish() -> dict[str, Any]:
+        return _write(config, options, workdir, x_SNX, failures, frames)
+
+    return cluster.first(finish), x_SNX
+
+
+def _write(
+    config: Config,
+    options: experiment.Options,
+    workdir: pathlib.Path,
+    x_SNX: np.ndarray,
+    failures: dict[int, str],
+    frames: list[tuple[str, np.ndarray]],
+) -> dict[str, Any]:
+    """Writes what a run leaves behind; returns its record."""
     record = make_record(config, options, x_SNX, failures, workdir)
     plane_SN2 = np.stack([project(x_NX, config.dataset) for x_NX in x_SNX])
     np.savez_compressed(workdir / "samples.npz", plane=plane_SN2.astype(np.float32))
@@ -132,7 +148,7 @@ def run(
         frames = [(title, project(x, config.dataset)) for title, x in frames]
         truth = project(np.asarray(truth), config.dataset)
         plots.animation(frames, truth, workdir / "training.gif")
-    return record, x_SNX
+    return record
 
 
 def _words(figures: dict[str, np.ndarray]) -> str:

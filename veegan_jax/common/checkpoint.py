@@ -1,36 +1,60 @@
 """Checkpoints by orbax, and the guard that a work directory holds one run only."""
 
+import datetime
 import hashlib
+import itertools
 import json
 import logging
+import os
 import pathlib
+import socket
 from typing import Any
 
+import filelock
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from veegan_jax.common import errors
+from veegan_jax.common import cluster, errors
+
+_locks: dict[pathlib.Path, filelock.BaseFileLock] = {}  # held until the end
+_prefixes = itertools.count()  # orbax keeps managers apart by them
 
 
 class Checkpoints:
-    """The checkpoints of one run under `directory`, the newest `keep` of them."""
+    """The checkpoints of one run under `directory`, the newest `keep` of them.
+
+    With several processes all call every function and the first does the work, so
+    they need no file system in common, and their number may differ from what it was
+    when a checkpoint was written.
+    """
 
     def __init__(self, directory: pathlib.Path, keep: int = 3) -> None:
         self._directory = directory.absolute()
-        self._options = ocp.CheckpointManagerOptions(
-            preservation_policy=ocp.checkpoint_managers.LatestN(keep),
-            enable_async_checkpointing=True,
-        )
-        self._manager = ocp.CheckpointManager(self._directory, options=self._options)
+        self._manager = None
+        if cluster.is_first():
+            only_first = ocp.options.MultiprocessingOptions(
+                primary_host=0,
+                active_processes={0},
+                barrier_sync_key_prefix=str(next(_prefixes)),
+            )
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=ocp.checkpoint_managers.LatestN(keep),
+                enable_async_checkpointing=True,
+                create=False,  # orbax does not, where one process is active
+                multiprocessing_options=only_first,
+            )
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     def save(self, step: int, state: Any) -> None:
         """Writes a checkpoint in the background; it appears whole or not at all."""
-        if step not in self._manager.all_steps():
+        if self._manager and step not in self._manager.all_steps():
+            arrays = _arrays(state)
             args = ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                digest=ocp.args.JsonSave({"sha256": _digest(state)}),
+                state=ocp.args.StandardSave(arrays),
+                digest=ocp.args.JsonSave({"sha256": _digest(arrays), "keys": "data"}),
             )
             self._manager.save(step, args=args, force=True)
 
@@ -49,11 +73,21 @@ class Checkpoints:
         Raises:
           InputError: if there are checkpoints and none can be read.
         """
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        found = like
+
+        def read() -> int:
+            nonlocal found
+            step, found = self._restore_newest(like)
+            return step
+
+        step = cluster.first(read)
+        return step, cluster.from_first(found)
+
+    def _restore_newest(self, like: Any) -> tuple[int, Any]:
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
-                return step, self._read(step, abstract)
+                return step, self._read(step, like)
             except Exception as error:
                 # Orbax raises many kinds for a damaged file; whichever it is, the
                 # checkpoint cannot be used, is kept for inspection and is named.
@@ -73,28 +107,57 @@ class Checkpoints:
             )
         return 0, like
 
-    def _read(self, step: int, abstract: Any) -> Any:
-        args = ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract), digest=ocp.args.JsonRestore()
+    def _read(self, step: int, like: Any) -> Any:
+        def read(**args: Any) -> Any:
+            return self._manager.restore(step, args=ocp.args.Composite(**args))
+
+        digest = read(digest=ocp.args.JsonRestore()).digest
+        # Checkpoints of before had typed keys, which need devices to be read.
+        old = "keys" not in digest
+        abstract = like if old else jax.eval_shape(_data, like)
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        abstract = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), abstract
         )
-        found = self._manager.restore(step, args=args)
+        state = read(state=ocp.args.StandardRestore(abstract)).state
         # Orbax notices a file cut short, but not one whose bytes have changed.
-        if _digest(found.state) != found.digest["sha256"]:
+        if _digest(_arrays(state)) != digest["sha256"]:
             raise ValueError("its contents do not match its checksum")
-        return found.state
+        return state if old else jax.tree.map(_like, state, like)
 
     def close(self) -> None:
         """Waits for the writes under way."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        if self._manager:
+            self._manager.wait_until_finished()
+            self._manager.close()
 
 
-def _digest(state: Any) -> str:
-    """SHA-256 over the bytes of every array of a state, in tree order."""
+def _data(state: Any) -> Any:
+    """A state with the words of its typed keys in their place."""
+
+    def one(leaf: jax.Array) -> jax.Array:
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(leaf) if is_key else leaf
+
+    return jax.tree.map(one, state)
+
+
+def _arrays(state: Any) -> Any:
+    """A state as NumPy's arrays: orbax writes them from any number of processes."""
+    return jax.device_get(_data(state))
+
+
+def _like(leaf: jax.Array, like: jax.Array) -> jax.Array:
+    """The inverse of `_data`, for one leaf."""
+    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like))
+    return leaf
+
+
+def _digest(arrays: Any) -> str:
+    """SHA-256 over the bytes of every array, in tree order."""
     digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(state):
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
+    for leaf in jax.tree.leaves(arrays):
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()
 
@@ -102,7 +165,7 @@ def _digest(state: Any) -> str:
 def claim(
     workdir: pathlib.Path, identity: dict[str, Any], *, flag: str = "workdir"
 ) -> None:
-    """Makes a work directory this run's, or checks that it already is.
+    """Makes a work directory this run's until the process ends, and no other's.
 
     Args:
       workdir: created if need be.
@@ -110,18 +173,20 @@ def claim(
       flag: that names the directory.
 
     Raises:
-      InputError: if it cannot be written, or holds a run with another identity; the
-        message shows each difference.
+      InputError: if it cannot be written, is in use by another process, or holds a
+        run with another identity; the message shows each difference.
     """
+    cluster.first(lambda: _claim(workdir, identity, flag))
+
+
+def _claim(workdir: pathlib.Path, identity: dict[str, Any], flag: str) -> None:
     path = workdir / "config.json"
     identity = json.loads(json.dumps(identity))  # tuples become lists, as on disk
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
             _compare(path, json.loads(path.read_text()), identity, flag)
-        probe = workdir / ".writable"
-        probe.touch()
-        probe.unlink()
+        _lock(workdir, flag)
         if not path.exists():
             write_atomically(path, json.dumps(identity, indent=1) + "\n")
     except OSError as error:
@@ -141,6 +206,10 @@ def claimed(workdir: pathlib.Path) -> dict[str, Any]:
     Raises:
       InputError: if it holds none.
     """
+    return cluster.first(lambda: _claimed(workdir))
+
+
+def _claimed(workdir: pathlib.Path) -> dict[str, Any]:
     path = workdir / "config.json"
     try:
         identity = json.loads(path.read_text())
@@ -150,6 +219,40 @@ def claimed(workdir: pathlib.Path) -> dict[str, Any]:
             f"({error})"
         ) from error
     return identity
+
+
+def _lock(workdir: pathlib.Path, flag: str) -> None:
+    """Keeps other processes out of a directory until this one ends, however it does.
+
+    Raises:
+      InputError: if another one is in it.
+      OSError: if it cannot be written.
+    """
+    place = workdir.resolve()
+    if place in _locks:
+        return
+    holder = workdir / ".in_use.json"
+    lock = filelock.FileLock(workdir / ".in_use.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        who = "another process"
+        if holder.exists():  # written a moment after the lock is taken
+            told = json.loads(holder.read_text())
+            who = "process {process} on {host}, since {since}".format(**told)
+        raise errors.InputError(
+            f"--{flag}={workdir} is in use by {who}: wait until it ends, or give "
+            f"another --{flag}"
+        ) from None
+    except NotImplementedError:
+        logging.warning(
+            "the file system of %s knows no locks: see to it that no other run uses it",
+            workdir,
+        )
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    told = {"process": os.getpid(), "host": socket.gethostname(), "since": now}
+    write_atomically(holder, json.dumps(told) + "\n")
+    _locks[place] = lock
 
 
 def _compare(

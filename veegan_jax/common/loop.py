@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import tqdm
 
-from veegan_jax.common import checkpoint
+from veegan_jax.common import checkpoint, cluster
 
 Report = Callable[[int, Any, dict[str, np.ndarray]], str]
 
@@ -49,7 +49,7 @@ def train(
       save_every: seconds between checkpoints.
       checkpoints: where they go.
       report: called with (step, state, metrics [seeds, interval]) after every
-        interval; returns a few words for the progress bar.
+        interval, in the first process alone; returns a few words for the progress bar.
       name: shown before the progress bar.
       labels: what the members of the leading axis are called, if they are not seeds.
 
@@ -66,7 +66,12 @@ def train(
     stop = StopFlag()
     saved_time = time.perf_counter()
     bar = tqdm.tqdm(
-        total=steps, initial=done, desc=name, unit=" steps", dynamic_ncols=True
+        total=steps,
+        initial=done,
+        desc=name,
+        unit=" steps",
+        dynamic_ncols=True,
+        disable=not cluster.is_first(),
     )
     with stop, bar:
         while done < steps:
@@ -78,21 +83,26 @@ def train(
             done += num
             for seed, words in _new_failures(state, metrics, failures, done, num):
                 failures[seed] = words
-                logging.warning("%s %s; the others go on", labels[seed], words)
+                if cluster.is_first():
+                    logging.warning("%s %s; the others go on", labels[seed], words)
             if len(failures) == len(labels):
                 checkpoints.save(done, state)
                 raise NonFinite(
                     "; ".join(f"{labels[s]} {failures[s]}" for s in failures)
                 )
-            bar.set_postfix_str(report(done, state, metrics), refresh=False)
+            if cluster.is_first():
+                bar.set_postfix_str(report(done, state, metrics), refresh=False)
             bar.update(num)
             late = time.perf_counter() - saved_time > save_every
-            if late or done == steps or stop.requested:
+            # A signal may reach one process, or all at different steps.
+            signals = filter(None, cluster.share(stop.requested))
+            signal_name = next(signals, "")
+            if late or done == steps or signal_name:
                 checkpoints.save(done, state)
                 saved_time = time.perf_counter()
-            if stop.requested and done < steps:
+            if signal_name and done < steps:
                 raise Interrupted(
-                    f"stopped by {stop.requested} at step {done} of {steps}, saved; "
+                    f"stopped by {signal_name} at step {done} of {steps}, saved; "
                     "give the same command to go on"
                 )
     return state, failures

@@ -6,7 +6,6 @@ Dimension key: S seeds, T steps, B batch, D devices.
 """
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from veegan_jax.common import errors
+from veegan_jax.common import cluster, errors
 
 BATCH_AXIS = "batch"
 SEED_AXIS = "seeds"
@@ -72,7 +71,7 @@ def run_steps(
       mode: "none": each device runs whole batches of its share of the seeds;
         "jit": every batch is split over the devices, by NamedSharding and the
         compiler; "pmap": the same by jax.pmap, the step calling pmean itself.
-      devices: what to run on.
+      devices: what to run on, of all processes; each has as many.
       data: arrays that every step reads, copied to each device once; the step then
         takes them as its first argument.
       streamed: each step has a batch of its own, which it takes as its last argument.
@@ -81,10 +80,11 @@ def run_steps(
       A function of the state of all seeds, leaves [S, ...]. It returns the new state
       and the metrics, leaves [S, T]. A seed whose metrics or parameters became
       non-finite keeps the state it had, its step count telling so. If `streamed`, its
-      second argument are the batches, leaves [T, B, ...], placed by `placer`.
+      second argument are the batches, leaves [T, B, ...], placed by `placer`. With
+      several processes each gives and gets the whole state, on its own devices.
     """
 
-    devices = list(devices)
+    devices, here = in_order(devices)
 
     def one_seed(state, data, batches, axis_name=None):
         bound = step if data is None else functools.partial(step, data)
@@ -96,8 +96,6 @@ def run_steps(
         ok = _all_finite(metrics) & _all_finite(new)
         return jax.tree.map(functools.partial(choose, ok), new, state), metrics
 
-    mesh = jax.sharding.Mesh(np.asarray(devices), (BATCH_AXIS,))
-    everywhere = NamedSharding(mesh, P())
     if mode == "pmap":
         run = functools.partial(one_seed, axis_name=BATCH_AXIS)
         mapped = jax.pmap(
@@ -111,21 +109,26 @@ def run_steps(
         )
         # pmap wants one argument with a device axis; a state placed as it leaves
         # pmap is not compiled for again.
-        axis = np.zeros(len(devices))
-        data = jax.device_put(data, everywhere)
+        axis = np.zeros(len(here))
+        replicated = NamedSharding(jax.sharding.Mesh(here, (BATCH_AXIS,)), P())
+        data = jax.device_put(data, replicated)
         return lambda state, batches=None: mapped(
-            jax.device_put(state, everywhere), data, batches, axis
+            jax.device_put(state, replicated), data, batches, axis
         )
     if mode == "jit":
+        mesh = jax.sharding.Mesh(devices, (BATCH_AXIS,))
+        everywhere = NamedSharding(mesh, P())
         run = jax.jit(jax.vmap(one_seed, (0, None, None)), out_shardings=everywhere)
-        data = jax.device_put(data, everywhere)
+        data = replicate(data, mesh)
 
         def run_in_mesh(state, batches=None):
             with jax.set_mesh(mesh):
-                return run(jax.device_put(state, everywhere), data, batches)
+                result = run(replicate(state, mesh), data, batches)
+            return result if len(here) == len(devices) else _one_copy(result)
 
         return run_in_mesh
-    return _over_devices(jax.vmap(one_seed, (0, None, None)), devices, data)
+    run = _over_devices(jax.vmap(one_seed, (0, None, None)), here, data)
+    return run if len(here) == len(devices) else _over_processes(run, here[0])
 
 
 def placer(
@@ -141,40 +144,100 @@ def placer(
       A function of arrays [T, B, ...] of the host, of a tree of them; it may be called
       in another thread while steps run.
     """
-    devices = list(devices)
+    devices, here = in_order(devices)
     if mode == "none":
-        mesh = jax.sharding.Mesh(np.asarray(_used(devices, seeds)), (SEED_AXIS,))
+        share = -(-seeds * len(here) // len(devices))
+        used = [device for group, _ in _groups(here, share) for device in group]
+        mesh = jax.sharding.Mesh(used, (SEED_AXIS,))
         return functools.partial(jax.device_put, device=NamedSharding(mesh, P()))
-    mesh = jax.sharding.Mesh(np.asarray(devices), (BATCH_AXIS,))
     if mode == "jit":
+        mesh = jax.sharding.Mesh(devices, (BATCH_AXIS,))
         rows = NamedSharding(mesh, P(None, BATCH_AXIS))
-        return functools.partial(jax.device_put, device=rows)
+        place = functools.partial(jax.make_array_from_process_local_data, rows)
+        return functools.partial(jax.tree.map, place)
 
     def by_device(array_TB):  # pmap wants [D, T, B / D, ...]
         steps, batch, *rest = array_TB.shape
-        shape = steps, len(devices), batch // len(devices), *rest
+        shape = steps, len(here), batch // len(here), *rest
         return np.ascontiguousarray(array_TB.reshape(shape).swapaxes(0, 1))
 
-    first = NamedSharding(mesh, P(BATCH_AXIS))
+    first = NamedSharding(jax.sharding.Mesh(here, (BATCH_AXIS,)), P(BATCH_AXIS))
     return lambda batches: jax.device_put(jax.tree.map(by_device, batches), first)
 
 
-def _used(devices: list[jax.Device], seeds: int) -> list[jax.Device]:
-    """Those that get a share of the seeds."""
+def part(mode: str) -> tuple[int, int]:
+    """Which part of every batch this process provides: (number, of how many)."""
+    if mode == "none":
+        return 0, 1  # each of its seeds takes whole batches
+    return jax.process_index(), cluster.num_processes()
+
+
+def in_order(
+    devices: Sequence[jax.Device],
+) -> tuple[list[jax.Device], list[jax.Device]]:
+    """Devices process by process, so that each has neighbouring rows of a batch.
+
+    Returns:
+      All of them, and those of this process.
+    """
+    devices = sorted(devices, key=lambda d: (d.process_index, d.id))
+    return devices, [d for d in devices if d.process_index == jax.process_index()]
+
+
+def replicate(tree: Any, mesh: jax.sharding.Mesh) -> Any:
+    """Puts this process's arrays on its devices of a mesh of all processes.
+
+    `jax.device_put` would first compare the arrays of all processes.
+    """
+    everywhere = NamedSharding(mesh, P())
+    _, here = in_order(mesh.devices.flat)
+    if len(here) == mesh.size:
+        return jax.device_put(tree, everywhere)
+    local = NamedSharding(jax.sharding.Mesh(here, mesh.axis_names), P())
+
+    def one(array: jax.Array) -> jax.Array:
+        shards = [shard.data for shard in array.addressable_shards]
+        return jax.make_array_from_single_device_arrays(array.shape, everywhere, shards)
+
+    return jax.tree.map(one, jax.device_put(tree, local))
+
+
+def _one_copy(tree: Any) -> Any:
+    """Of arrays replicated over all processes, on this one's first device."""
+    return jax.tree.map(lambda array: array.addressable_shards[0].data, tree)
+
+
+def _groups(
+    devices: list[jax.Device], seeds: int
+) -> list[tuple[list[jax.Device], np.ndarray]]:
+    """Devices that run one program together, and the seeds they share equally.
+
+    Equal shares, the last seed repeated as padding, are one program to compile; where
+    they would leave devices idle, as 5 seeds on 4 would, there are two.
+    """
     share = -(-seeds // len(devices))
-    return devices[: -(-seeds // share)]
+    used = -(-seeds // share)
+    if share == 1 or used == len(devices):
+        index = np.minimum(np.arange(share * used), seeds - 1)
+        return [(devices[:used], index)]
+    more = seeds % len(devices)  # devices with one seed more than the others
+    index = np.arange(seeds)
+    return [
+        (devices[:more], index[: more * share]),
+        (devices[more:], index[more * share :]),
+    ]
 
 
 def _over_devices(
     run: Callable[[Any, Any, Any], Any], devices: list[jax.Device], data: Any
 ) -> Callable[..., Any]:
-    """Gives each device an equal share of the seeds, repeating the last as padding.
+    """Gives each device its share of the seeds.
 
     Shares are cut and joined outside the compiled program: inside, they would be
     collectives, and a device kept waiting for 40 s at one aborts the process.
     """
-    compiled: dict[int, Callable[[Any, Any, Any], Any]] = {}
-    copies: dict[int, Any] = {}  # of the data, by number of seeds
+    # By number of seeds, what each group of devices runs.
+    compiled: dict[int, list[Callable[[Any, Any], Any]]] = {}
 
     # One program for all arrays: sharding an array by device_put queues one for each
     # of its pieces, hundreds in all, and XLA's CPU client has been seen to hang there.
@@ -186,44 +249,74 @@ def _over_devices(
     def join(parts, seeds):
         return jax.tree.map(lambda *a: jnp.concatenate(a)[:seeds], *parts)
 
+    def of_group(group, index):
+        mesh = jax.sharding.Mesh(group, (SEED_AXIS,))
+        sharding = NamedSharding(mesh, P(SEED_AXIS))
+        copy = jax.device_put(data, NamedSharding(mesh, P()))
+        # check_vma=False: nothing crosses devices, so no rule is needed.
+        program = jax.jit(
+            jax.shard_map(
+                run,
+                mesh=mesh,
+                in_specs=(P(SEED_AXIS), P(), P()),
+                out_specs=P(SEED_AXIS),
+                check_vma=False,
+            )
+        )
+
+        def run_group(state, batches):
+            shares = [
+                jax.device_put(cut(state, part), device)
+                for part, device in zip(np.split(index, len(group)), group, strict=True)
+            ]
+            padded = jax.tree.map(
+                lambda *a: jax.make_array_from_single_device_arrays(
+                    (len(index), *a[0].shape[1:]), sharding, list(a)
+                ),
+                *shares,
+            )
+            batches = jax.device_put(batches, NamedSharding(mesh, P()))
+            result = program(padded, copy, batches)
+            return [
+                jax.tree.map(lambda a, i=i: a.addressable_shards[i].data, result)
+                for i in range(len(group))
+            ]
+
+        return run_group
+
     def run_shares(state, batches=None):
         seeds = len(jax.tree.leaves(state)[0])
-        used = _used(devices, seeds)
-        share = -(-seeds // len(used))
-        mesh = jax.sharding.Mesh(np.asarray(used), (SEED_AXIS,))
         if seeds not in compiled:
-            # check_vma=False: nothing crosses devices, so no rule is needed.
-            compiled[seeds] = jax.jit(
-                jax.shard_map(
-                    run,
-                    mesh=mesh,
-                    in_specs=(P(SEED_AXIS), P(), P()),
-                    out_specs=P(SEED_AXIS),
-                    check_vma=False,
-                )
-            )
-            copies[seeds] = jax.device_put(data, NamedSharding(mesh, P()))
-        state = jax.device_put(state, used[0])
-        index = np.minimum(np.arange(share * len(used)), seeds - 1)
-        shares = [
-            jax.device_put(cut(state, part), device)
-            for part, device in zip(np.split(index, len(used)), used, strict=True)
-        ]
-        sharding = NamedSharding(mesh, P(SEED_AXIS))
-        padded = jax.tree.map(
-            lambda *a: jax.make_array_from_single_device_arrays(
-                (len(index), *a[0].shape[1:]), sharding, list(a)
-            ),
-            *shares,
-        )
-        result = compiled[seeds](padded, copies[seeds], batches)
-        parts = [
-            jax.tree.map(lambda a, i=i: a.addressable_shards[i].data, result)
-            for i in range(len(used))
-        ]
-        return join(jax.device_put(parts, used[0]), seeds)
+            groups = _groups(devices, seeds)
+            compiled[seeds] = [of_group(group, index) for group, index in groups]
+        state = jax.device_put(state, devices[0])
+        parts = [part for group in compiled[seeds] for part in group(state, batches)]
+        return join(jax.device_put(parts, devices[0]), seeds)
 
     return run_shares
+
+
+def _over_processes(run: Callable[..., Any], device: jax.Device) -> Callable[..., Any]:
+    """Gives each process its share of the seeds, and all of them every result."""
+
+    def run_share(state, batches=None):
+        seeds = len(jax.tree.leaves(state)[0])
+        share = -(-seeds // cluster.num_processes())
+        # Equal shares, for `gather`: the last seeds are taken twice.
+        index = np.arange(share) + jax.process_index() * share
+        index = np.minimum(index, seeds - 1)
+        state = jax.tree.map(lambda a: a[index], jax.device_put(state, device))
+        parts = cluster.gather(run(state, batches))
+        joined = jax.tree.map(lambda *a: _concatenate(a)[:seeds], *parts)
+        return jax.device_put(joined, device)
+
+    return run_share
+
+
+def _concatenate(arrays: Sequence[Any]) -> Any:
+    if isinstance(arrays[0], np.ndarray):
+        return np.concatenate(arrays)
+    return jnp.concatenate(arrays)  # typed keys
 
 
 def choose(ok: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
@@ -259,24 +352,3 @@ def shard_rows(x: jax.Array) -> jax.Array:
 def _all_finite(tree: Any) -> jax.Array:
     leaves = [a for a in jax.tree.leaves(tree) if jnp.issubdtype(a.dtype, jnp.inexact)]
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(a)) for a in leaves]))
-
-
-def cpu_cores() -> int:
-    """How many CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # a cluster's share; not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def use_cpu_cores(num: int) -> None:
-    """Makes each CPU core a device of its own, if no accelerator takes their place.
-
-    Small matrices do not split over cores (batch 500 x 128: no gain from the second);
-    whole seeds do. Call before the first JAX computation.
-
-    Args:
-      num: how many devices; seeds spread over them.
-    """
-    flag = "xla_force_host_platform_device_count"  # the older way to say the same
-    if flag not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", num)

@@ -1,15 +1,20 @@
 """How every script starts and ends."""
 
+import os
 import sys
+import traceback
 from collections.abc import Callable
 
 from absl import app, logging
 
-from veegan_jax.common import errors, loop
+from veegan_jax.common import cluster, errors, loop
 
 
 def run(main: Callable[..., None], file: str = "") -> None:
     """Runs a script's main; a mistake in its input ends it with one message.
+
+    The exit status is 0 when all is done; 75 (EX_TEMPFAIL) after a signal asked to
+    stop, when the same command goes on; 1 after anything else.
 
     Args:
       main: called with the one argument that is not a flag, or with none.
@@ -26,10 +31,22 @@ def run(main: Callable[..., None], file: str = "") -> None:
                 f"unknown argument {arguments[0]!r}: flags start with --"
             )
         main(*arguments)
+        cluster.finish()
 
     try:
         app.run(checked)
-    except loop.Interrupted as stop:
-        print(f"\n{stop}", file=sys.stderr)
+    except loop.Interrupted as stop:  # all processes at the same step
+        if cluster.is_first():
+            print(f"\n{stop}", file=sys.stderr)
+        cluster.finish()
+        sys.exit(os.EX_TEMPFAIL)
     except (errors.InputError, loop.NonFinite) as error:
-        sys.exit(f"\n{error}")
+        if cluster.is_alone():
+            sys.exit(f"\n{error}")
+        print(f"\n{error}", file=sys.stderr)
+        cluster.fail(str(error))
+    except (Exception, KeyboardInterrupt) as error:
+        if cluster.is_alone():
+            raise
+        traceback.print_exc()
+        cluster.fail(repr(error))

@@ -22,7 +22,7 @@ import numpy as np
 import PIL.Image
 import tqdm
 
-from veegan_jax.common import errors, parallel
+from veegan_jax.common import cluster, errors
 from veegan_jax.data import folders, photo_files
 
 MOST_PIXELS = 2**26  # of a file: 67 million, more than most cameras take
@@ -250,7 +250,7 @@ def _decode(
         return skipped, enlarged
 
     skipped, enlarged = {}, 0
-    threads = concurrent.futures.ThreadPoolExecutor(parallel.cpu_cores())
+    threads = concurrent.futures.ThreadPoolExecutor(cluster.cpu_cores())
     # Filters of warnings are every thread's: they are set here, while this one waits.
     with warnings.catch_warnings(), tqdm.tqdm(total=total, unit=" images") as bar:
         warnings.simplefilter("ignore")

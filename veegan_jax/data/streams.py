@@ -27,7 +27,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from veegan_jax.common import errors, parallel
+from veegan_jax.common import cluster, errors, parallel
 from veegan_jax.data import photos as photo_lists
 
 _GROUP_BYTES = 2**26  # of images that go to the devices at a time
@@ -51,6 +51,7 @@ class Stream:
       start_step: the first batch.
       num_workers: processes that decode; 0: threads of this one. In memory nothing is
         decoded, and there are none.
+      part: (p, P): of every batch the p-th of P equal parts, which no others read.
 
     Raises:
       InputError: if there are fewer images than a batch has; while reading, if many in
@@ -66,6 +67,7 @@ class Stream:
         *,
         start_step: int = 0,
         num_workers: int = 0,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         import grain  # takes a second, and only training needs it
 
@@ -78,7 +80,7 @@ class Stream:
             raise errors.InputError(f"--num_workers={num_workers} must be at least 0")
         in_memory = photos.image is not None
         workers = 0 if in_memory else num_workers
-        threads = 0 if in_memory or workers else parallel.cpu_cores()
+        threads = 0 if in_memory or workers else cluster.cpu_cores()
         if threads:
             # Pillow's, of odd metadata. The filters are every thread's, so that they
             # cannot be set around a file, as `folders` does.
@@ -89,7 +91,7 @@ class Stream:
             .shuffle()
             .repeat()
             .batch(batch_size)
-            .map(functools.partial(_take, photos))[start_step:]
+            .map(functools.partial(_take, photos, part))[start_step:]
             .to_iter_dataset(
                 grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
             )
@@ -142,9 +144,12 @@ class Stream:
         self.close()
 
 
-def _take(photos: photo_lists.Photos, index_B: np.ndarray) -> dict[str, np.ndarray]:
+def _take(
+    photos: photo_lists.Photos, part: tuple[int, int], index_B: np.ndarray
+) -> dict[str, np.ndarray]:
+    index_B = np.split(np.asarray(index_B), part[1])[part[0]]
     image, replaced = photos.take(index_B)
-    return {"image": image, "index": np.asarray(index_B), "replaced": replaced}
+    return {"image": image, "index": index_B, "replaced": replaced}
 
 
 def _set_up_worker(number: int, count: int) -> None:
@@ -248,7 +253,8 @@ class Feed:
         with streams.Feed(photos, step, steps=config.steps, batch_size=64) as feed:
             experiment.train(..., run_steps=feed.run_steps)
 
-    All seeds see the same batches. Groups of them go to the devices while the steps of
+    All seeds see the same batches; where they are split over processes, each process
+    reads its own part alone. Groups of them go to the devices while the steps of
     earlier groups run, and so many steps are one program.
 
     Args:
@@ -284,7 +290,9 @@ class Feed:
         self._most = max(1, group_bytes // batch_bytes)  # steps of a group
         self._steps = steps
         self._stream = functools.partial(
-            Stream, photos, batch_size, seed, num_workers=num_workers
+            *(Stream, photos, batch_size, seed),
+            num_workers=num_workers,
+            part=parallel.part(mode),
         )
         self._run_steps = functools.partial(
             parallel.run_steps, step, mode=mode, devices=devices, streamed=True

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from veegan_jax.common import errors
+from veegan_jax.common import cluster, errors
 from veegan_jax.data import images
 from veegan_jax.metrics import classifier as classifiers
 
@@ -65,11 +65,11 @@ def ready(
         accurate enough; the message says what to do.
     """
     default = default_path(dataset, 0)
-    if path is None and not default.exists():
+    if path is None and not cluster.first(default.exists):
         if dataset != "digits":
             raise errors.InputError(f"{default} is missing. {_remedy(dataset)}")
         classifier = require(classifiers.train(images.load(dataset, "train"), 0))
-        save(classifier, default)
+        cluster.first(lambda: save(classifier, default))
         return classifier
     return require(load(path or default, dataset), data_dir)
 
