@@ -24,7 +24,7 @@ from lgan_jax import autoencoder, classifier, evidence, generation, splits
 from lgan_jax.config import Config, option
 from lgan_jax.encodings import Encodings
 from lgan_jax.models import OWN, Models, Task
-from veegan_jax.common import checkpoint, errors, parallel, records
+from veegan_jax.common import checkpoint, cluster, errors, parallel, records
 from veegan_jax.data import images
 from veegan_jax.metrics import classifier as pinned_classifiers
 from veegan_jax.metrics import classifier_files
@@ -232,31 +232,31 @@ def run(models: Models, options: Options, workdir: pathlib.Path) -> dict[str, An
     """
     config = models.config
     materials = _materials(config, options)
-    folder = workdir / "cells"
-    folder.mkdir(exist_ok=True)
     cells = [
         (kind, way, s)
         for kind in (BASIC, STRONG)
         for way in options.judged(kind)
         for s in range(options.seeds)
     ]
-    with tqdm.tqdm(total=len(cells), unit=" cells", dynamic_ncols=True) as bar:
+    quiet = not cluster.is_first()
+    with tqdm.tqdm(
+        total=len(cells), unit=" cells", dynamic_ncols=True, disable=quiet
+    ) as bar:
         for kind, way, s in cells:
             bar.set_description(f"{kind} {way}", refresh=True)
             path = cell_path(workdir, kind, way, options.seed_numbers()[s])
-            if not path.exists():
-                start = time.perf_counter()
-                cell = _measure(models, materials, options, kind, way, s, path)
-                # The first cell of a way also bears what its stages took.
-                cell["seconds"] = round(time.perf_counter() - start, 1)
-                cell["commit"] = records.commit()
-                records.write(path, cell)
+            if not cluster.first(path.exists):
+                _measure(models, materials, options, kind, way, s, path)
             bar.update(1)
-    record = make_record(config, options, materials, workdir)
-    if options.evidence:
-        record["effective_dimension"] = effective_dimension(models)
-    records.write(workdir / "results.json", record)
-    return record
+
+    def finish() -> dict[str, Any]:
+        record = make_record(config, options, materials, workdir)
+        if options.evidence:
+            record["effective_dimension"] = effective_dimension(models)
+        records.write(workdir / "results.json", record)
+        return record
+
+    return cluster.first(finish)
 
 
 def cell_path(workdir: pathlib.Path, kind: str, way: str, seed: int) -> pathlib.Path:
@@ -273,7 +273,8 @@ def _measure(
     s: int,
     path: pathlib.Path,
 ) -> dict[str, Any]:
-    """One cell: the accuracies [A, R, E], and for the basic one the evidence."""
+    """Writes one cell: accuracies [A, R, E], and for the basic one the evidence."""
+    start = time.perf_counter()
     config, task = models.config, materials.task
     generates = way not in (ALL, NONE)
     split = materials.full if way == ALL else task.splits[s]
@@ -303,12 +304,23 @@ def _measure(
         "shares": shares,
         "accuracy": accuracy_ARE.round(3).tolist(),
     }
-    if generates and kind == BASIC:
-        if options.evidence:
+    judged = generates and kind == BASIC
+    if judged and options.evidence:
+        _ = models.autoencoders  # trained by all processes, if they are not yet
+
+    def finish() -> None:
+        path.parent.mkdir(exist_ok=True)
+        if judged and options.evidence:
             cell["evidence"] = _evidence(models, materials, s, x_KGX)
-        if s == 0:
+        if judged and s == 0:
             image = x_KGX[:, :_KEPT].reshape(len(x_KGX), -1, *task.shape)
             np.savez_compressed(path.with_suffix(".npz"), image=image)
+        # The first cell of a way also bears what its stages took.
+        cell["seconds"] = round(time.perf_counter() - start, 1)
+        cell["commit"] = records.commit()
+        records.write(path, cell)
+
+    cluster.first(finish)
     return cell
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec as P
 
-from veegan_jax.common import rng
+from veegan_jax.common import cluster, rng
 from veegan_jax.networks import conv
 
 
@@ -133,12 +133,15 @@ def train_all(
     keys_C: jax.Array, share_C: Any, data: Data, recipe: Recipe
 ) -> np.ndarray:
     """Trains classifiers that differ in key and share, over all devices: [C, E]."""
-    devices = jax.devices()
-    missing = -len(share_C) % len(devices)  # the last ones are trained twice
+    missing = -len(share_C) % jax.device_count()  # the last ones are trained twice
     index = np.minimum(np.arange(len(share_C) + missing), len(share_C) - 1)
-    run = _over_devices(tuple(devices), recipe)
+    # Each process takes its neighbours of them, over its own devices.
+    mine = np.split(index, cluster.num_processes())[jax.process_index()]
+    run = _over_devices(tuple(jax.local_devices()), recipe)
     share_C = jnp.asarray(share_C, jnp.float32)
-    return np.asarray(run(keys_C[index], share_C[index], data))[: len(share_C)]
+    accuracy_CE = np.asarray(run(keys_C[mine], share_C[mine], data))
+    found = np.concatenate(cluster.gather(accuracy_CE))
+    return found[: len(share_C)]
 
 
 @functools.cache

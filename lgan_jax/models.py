@@ -30,7 +30,7 @@ from lgan_jax import autoencoder, samplers, vae
 from lgan_jax import encodings as spaces
 from lgan_jax.config import Config
 from lgan_jax.splits import Split
-from veegan_jax.common import checkpoint, loop, parallel, records
+from veegan_jax.common import checkpoint, cluster, loop, parallel, records
 
 OWN, SHARED, MOVES = "", "_shared", "_moves"  # as they end a way's name
 
@@ -210,7 +210,6 @@ class Models:
             for member in range(per_seed)
         ]
         folder = self._workdir / use
-        folder.mkdir(parents=True, exist_ok=True)
         checkpoints = checkpoint.Checkpoints(folder / "checkpoints", keep=1)
         log = None
         try:
@@ -218,7 +217,7 @@ class Models:
             # One that diverged was left behind: named below, not taken as trained.
             if (np.asarray(states_L.step) == steps).all():
                 return states_L
-            log = records.MetricsLog(folder, done)
+            log = records.MetricsLog(folder, done) if cluster.is_first() else None
             clock = [time.perf_counter()]
 
             def report(done: int, states_L: Any, metrics: dict) -> str:

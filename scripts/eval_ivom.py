@@ -114,7 +114,8 @@ def main(name: str) -> None:
     source = source_of(workdir, config, options)
     record, found = evaluation.measure(workdir, options, output, source)
     seeds = [seed["seed"] for seed in record["per_seed"]]
-    draw_figures(config, found, seeds, output)
+    if cluster.is_first():
+        draw_figures(config, found, seeds, output)
     print(f"\n{evaluation.table({config.method: record})}")
     print(f"\nfigures and results.json: {output}\n", flush=True)
 

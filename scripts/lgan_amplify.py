@@ -42,8 +42,12 @@ def main() -> None:
     workdir = pathlib.Path(WORKDIR.value or name)
     models = amplification.prepare(run_config, options, workdir)
     record = amplification.run(models, options, workdir)
-    made = amplification.read_images(workdir, options)
-    drawn = figures.draw(models, record, made, workdir / "figures")
+
+    def draw() -> list[str]:
+        made = amplification.read_images(workdir, options)
+        return [*figures.draw(models, record, made, workdir / "figures")]
+
+    drawn = cluster.first(draw)
     print(f"\n{report.everything(record)}\n")
     print(f"figures ({', '.join(drawn)}) and results.json: {workdir}")
 

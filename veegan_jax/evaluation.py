@@ -13,7 +13,7 @@ import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from jax.tree_util import Partial
 
 from veegan_jax import config_mixtures, experiment, methods, pictures
 from veegan_jax import targets as targets_of
-from veegan_jax.common import checkpoint, errors, loop, records
+from veegan_jax.common import checkpoint, cluster, errors, loop, parallel, records
 from veegan_jax.config import Config
 from veegan_jax.experiment import option
 from veegan_jax.metrics import ivom, ivom_floors, published
@@ -43,9 +43,17 @@ class Options:
     seeds: int = option(0, "of the run's seeds, the first so many; 0: all")
     block: int = option(128, "images between two saves")
     memory_mib: int = option(1024, "memory for one device's evaluations")
+    parallel: str = option(
+        "pmap", "pmap or jit: images spread over devices; none: on one of each process"
+    )
     data_dir: str = option("", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR")
 
     def __post_init__(self) -> None:
+        if self.parallel not in parallel.MODES:
+            raise errors.InputError(
+                f"--parallel={self.parallel!r} must be one of "
+                f"{', '.join(parallel.MODES)}"
+            )
         for name in ("images", "starts", "iterations", "block", "memory_mib"):
             if getattr(self, name) < 1:
                 raise errors.InputError(
@@ -102,6 +110,8 @@ def measure(
     """Measures every seed of a run's newest checkpoint, block by block.
 
     What is done is kept in `output`, so the same command goes on where it stopped.
+    With several processes each measures a block, over its own devices, and the first
+    keeps them all.
 
     Args:
       workdir: of a training script of this repository.
@@ -110,9 +120,9 @@ def measure(
       source: see `targets.load`.
 
     Returns:
-      The record; and, for figures, the targets "test" [N, X] and what was found for
-      each seed and image: "error" [S, N], "nearest" [S, N, X], and the floors'
-      errors "mean_image", "pca" [N] and "random" [S, N].
+      The record; and, for figures, in the first process alone: the targets "test"
+      [N, X] and what was found for each seed and image: "error" [S, N], "nearest" [S,
+      N, X], and the floors' errors "mean_image", "pca" [N] and "random" [S, N].
 
     Raises:
       InputError: if the folder holds no run, the data cannot be had, or `output` holds
@@ -129,73 +139,150 @@ def measure(
         config, options.images, data_dir=options.data_dir or None, source=source
     )
     identity = dataclasses.asdict(options) | {"step": done, "data": targets.name}
-    for name in ("data_dir", "memory_mib", "seeds"):
+    for name in ("data_dir", "memory_mib", "parallel", "seeds"):
         del identity[name]
     checkpoint.claim(output, identity, flag="output")
-    (output / "blocks").mkdir(exist_ok=True)
     states = dict(zip(seeds, pictures.each_seed(state)[: len(seeds)], strict=True))
+
+    def measure_one(block: Block) -> dict[str, np.ndarray]:
+        start = time.perf_counter()
+        arrays = _measure_block(block, states[block.seed], config, targets, options)
+        arrays["seconds"] = np.float64(time.perf_counter() - start)
+        return arrays
+
     plan = list(_blocks(seeds, config, options))
-    found: dict[tuple[int, str], list[dict[str, np.ndarray]]] = {}
     title = f"IvOM of {config.method} on {config.dataset}"
+    _measure_blocks(plan, measure_one, output / "blocks", options.block, title)
+    arrays: dict[str, np.ndarray] = {}
+
+    def summarise() -> dict[str, Any]:
+        found = _join(plan, output / "blocks")
+        record, figures = _summarise(
+            workdir, config, options, targets, states, found, output, done
+        )
+        arrays.update(figures)
+        return record
+
+    return cluster.first(summarise), arrays
+
+
+class Block(NamedTuple):
+    """Images of one seed that are measured together."""
+
+    seed: int
+    kind: str  # where z starts: "prior" or "r"
+    ids: range
+
+    def path(self, folder: pathlib.Path) -> pathlib.Path:
+        """Where it is kept."""
+        return folder / f"seed-{self.seed}-{self.kind}-{self.ids[0]:06d}.npz"
+
+
+def _blocks(seeds: range, config: Config, options: Options) -> Iterator[Block]:
+    """All blocks, in order."""
+    for seed in seeds:
+        for kind in ("prior", *(["r"] if has_reconstructor(config) else [])):
+            for first in range(0, options.images, options.block):
+                last = min(first + options.block, options.images)
+                yield Block(seed, kind, range(first, last))
+
+
+def _measure_blocks(
+    plan: list[Block],
+    measure_one: Callable[[Block], dict[str, np.ndarray]],
+    folder: pathlib.Path,
+    most: int,
+    title: str,
+) -> None:
+    """Measures the blocks that are not in the folder yet, one in each process.
+
+    Args:
+      plan: all blocks.
+      measure_one: gives arrays of as many rows as the block has images.
+      folder: where the first process keeps them.
+      most: images of the largest block.
+      title: of the progress bar.
+
+    Raises:
+      loop.Interrupted: after SIGTERM or SIGINT, once what was measured is saved.
+    """
+
+    def missing() -> list[int]:
+        folder.mkdir(exist_ok=True)
+        return [i for i, b in enumerate(plan) if _read(b.path(folder)) is None]
+
+    todo = [plan[i] for i in cluster.first(missing)]
+    processes = cluster.num_processes()
+    total = sum(len(block.ids) for block in plan)
+    left = sum(len(block.ids) for block in todo)
     with (
         loop.StopFlag() as stop,
         tqdm.tqdm(
-            total=sum(len(n) for *_, n in plan), desc=title, unit=" images"
+            total=total,
+            initial=total - left,
+            desc=title,
+            unit=" images",
+            disable=not cluster.is_first(),
         ) as bar,
     ):
-        for seed, kind, ids in plan:
-            path = output / "blocks" / f"seed-{seed}-{kind}-{ids[0]:06d}.npz"
-            block = _read(path)
-            if block is None:
-                start = time.perf_counter()
-                sample = sampler(states[seed], config)
-                block = _measure_block(
-                    sample, kind, states[seed], ids, config, targets, options
-                )
-                block["seconds"] = np.float64(time.perf_counter() - start)
-                _write(path, block)
-            found.setdefault((seed, kind), []).append(block)
-            bar.update(len(ids))
-            if stop.requested and bar.n < bar.total:
+        for i in range(0, len(todo), processes):
+            some = todo[i : i + processes]
+            mine = some[min(jax.process_index(), len(some) - 1)]
+            # Of one size, for `gather`.
+            padded = {
+                name: np.resize(a, (most, *a.shape[1:])) if a.ndim else a
+                for name, a in measure_one(mine).items()
+            }
+            found = cluster.gather(padded)
+            for block, arrays in zip(some, found, strict=False):
+                num = len(block.ids)
+                arrays = {n: a[:num] if a.ndim else a for n, a in arrays.items()}
+                if cluster.is_first():
+                    _write(block.path(folder), arrays)
+                bar.update(num)
+                left -= num
+            signal_name = next(filter(None, cluster.share(stop.requested)), "")
+            if signal_name and left:
                 raise loop.Interrupted(
-                    f"stopped by {stop.requested}, {bar.n} of {bar.total} saved; give "
+                    f"stopped by {signal_name}, {total - left} of {total} saved; give "
                     "the same command to go on"
                 )
-    joined = {
+
+
+def _join(
+    plan: list[Block], folder: pathlib.Path
+) -> dict[tuple[int, str], dict[str, np.ndarray]]:
+    """(seed, where z starts) -> the arrays of all its blocks."""
+    found: dict[tuple[int, str], list[dict[str, np.ndarray]]] = {}
+    for block in plan:
+        arrays = _read(block.path(folder))
+        if arrays is None:
+            raise errors.InputError(
+                f"{block.path(folder)} is gone: give the same command to measure it"
+            )
+        found.setdefault((block.seed, block.kind), []).append(arrays)
+    return {
         which: {
             name: np.concatenate([np.atleast_1d(b[name]) for b in blocks])
             for name in blocks[0]
         }
         for which, blocks in found.items()
     }
-    return _summarise(workdir, config, options, targets, states, joined, output, done)
-
-
-def _blocks(
-    seeds: range, config: Config, options: Options
-) -> Iterator[tuple[int, str, range]]:
-    """(seed, where z starts, images) of every block, in order."""
-    for seed in seeds:
-        for kind in ("prior", *(["r"] if has_reconstructor(config) else [])):
-            for first in range(0, options.images, options.block):
-                last = min(first + options.block, options.images)
-                yield seed, kind, range(first, last)
 
 
 def _measure_block(
-    sample: Partial,
-    kind: str,
+    block: Block,
     state: State,
-    ids: range,
     config: Config,
     targets: targets_of.Targets,
     options: Options,
 ) -> dict[str, np.ndarray]:
+    ids = block.ids
     x_NX, start_z = targets.test_NX[ids.start : ids.stop], None
-    if kind == "r":
+    if block.kind == "r":
         start_z = _reconstruct(state, jnp.asarray(x_NX), config=config)[:, None]
     result = ivom.ivom(
-        sample,
+        sampler(state, config),
         x_NX,
         jax.random.key(targets_of.KEY),
         latent_size=config.latent_size,
@@ -205,6 +292,7 @@ def _measure_block(
         ids_N=np.asarray(ids),
         start_z_NKZ=start_z,
         memory_mib=options.memory_mib,
+        parallel=options.parallel,
         value_range=targets.value_range,
     )
     return {

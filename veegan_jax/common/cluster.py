@@ -32,6 +32,7 @@ _FOREVER_MS = 10**9
 _FAILED = "veegan/failed"
 
 _numbers = itertools.count()  # of what was shared
+_busy_alone = threading.Event()  # the first process does what no other does
 _over = threading.Event()  # this process ends, and its watchers have nothing to say
 
 
@@ -162,8 +163,8 @@ def is_alone() -> bool:
 
 
 def num_processes() -> int:
-    """How many processes this run has."""
-    return jax.process_count()
+    """How many processes this run has; one for what only the first one does."""
+    return 1 if _busy_alone.is_set() else jax.process_count()
 
 
 def is_first() -> bool:
@@ -207,7 +208,8 @@ def first(function: Callable[[], Any]) -> Any:
     """What a function returns in the first process, the only one that calls it.
 
     Args:
-      function: returns JSON values.
+      function: returns JSON values. Whatever it calls takes the process for the only
+        one; it may not train.
 
     Raises:
       InputError: in every process, if the function raised it.
@@ -216,10 +218,13 @@ def first(function: Callable[[], Any]) -> Any:
         return function()
     outcome: dict[str, Any] = {}
     if is_first():
+        _busy_alone.set()
         try:
             outcome = {"value": function()}
         except errors.InputError as error:
             outcome = {"error": str(error)}
+        finally:
+            _busy_alone.clear()
     told = share(outcome)[0]
     if "error" in told:
         raise errors.InputError(told["error"])

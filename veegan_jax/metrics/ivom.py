@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec as P
 from jax.tree_util import Partial
 
 from veegan_jax.common import errors
@@ -57,6 +58,7 @@ def ivom(
     rtol: float = 1e-6,
     memory_mib: float = 1024,
     devices: Sequence[jax.Device] | None = None,
+    parallel: str = "pmap",
     value_range: tuple[float, float] | None = (0, 1),
 ) -> Result:
     """Minimises the mean squared error of every image over z.
@@ -86,6 +88,7 @@ def ivom(
       rtol: of the rules to stop. Rounding is about 1e-7 of an error in float32.
       memory_mib: bounds what a device holds, MiB; G's weights come on top.
       devices: to spread the images over; None: all of this process.
+      parallel: how: "pmap", or "jit" with shardings; "none": only the first one.
       value_range: of the targets, which are checked; None: any.
 
     Returns:
@@ -113,6 +116,7 @@ def ivom(
     if start_z_NKZ is None:
         ids_N = np.arange(len(targets_NX)) if ids_N is None else ids_N
         start_z_NKZ = draw_starts(key, ids_N, starts, latent_size)
+    devices = tuple(jax.local_devices() if devices is None else devices)
     options = ivom_lanes.Options(
         np.int32(iterations), np.asarray(report_at, np.int32), np.float32(rtol)
     )
@@ -122,7 +126,8 @@ def ivom(
         np.asarray(start_z_NKZ, np.float32),
         options,
         memory=memory_mib * 2**20,
-        devices=tuple(jax.local_devices() if devices is None else devices),
+        devices=devices[:1] if parallel == "none" else devices,
+        jit=parallel == "jit",
     )
 
 
@@ -283,11 +288,27 @@ def _draw(key: jax.Array, ids_N: jax.Array, starts: int, size: int) -> jax.Array
 
 
 @functools.cache
-def _program(devices: tuple[jax.Device, ...], lanes: int) -> Callable[..., Any]:
-    return jax.pmap(
-        functools.partial(ivom_lanes.minimise, lanes=lanes),
-        in_axes=(None, 0, 0, 0, None),
-        devices=devices,
+def _program(
+    devices: tuple[jax.Device, ...], lanes: int, jit: bool
+) -> Callable[..., Any]:
+    minimise = functools.partial(ivom_lanes.minimise, lanes=lanes)
+    if not jit:
+        return jax.pmap(minimise, in_axes=(None, 0, 0, 0, None), devices=devices)
+
+    def one_device(sample, targets, start_z, count, options):
+        pairs = minimise(sample, targets[0], start_z[0], count[0], options)
+        return jax.tree.map(lambda a: a[None], pairs)
+
+    one_each = P("devices")
+    # check_vma=False: nothing crosses devices, so no rule is needed.
+    return jax.jit(
+        jax.shard_map(
+            one_device,
+            mesh=jax.sharding.Mesh(devices, ("devices",)),
+            in_specs=(P(), one_each, one_each, one_each, P()),
+            out_specs=one_each,
+            check_vma=False,
+        )
     )
 
 
@@ -299,6 +320,7 @@ def _minimise(
     *,
     memory: float,
     devices: tuple[jax.Device, ...],
+    jit: bool,
 ) -> Result:
     """Spreads the images evenly over calls of one program, and picks the best starts.
 
@@ -311,7 +333,7 @@ def _minimise(
     )
     calls = -(-num // (room * len(devices)))
     shares = np.array_split(np.arange(num), calls * len(devices))
-    program = _program(devices, lanes)
+    program = _program(devices, lanes, jit)
     found = []
     for i in range(0, len(shares), len(devices)):
         some = shares[i : i + len(devices)]
