@@ -52,6 +52,7 @@ from veegan_jax.common import flops as flop_counts
 from veegan_jax.config import Config
 from veegan_jax.data import images
 from veegan_jax.metrics import classifier as classifiers
+from veegan_jax.metrics import classifier_training
 from veegan_jax.metrics import stacked as metrics
 
 NAMES = ("gan", "ali", "unrolled", "pacgan", "veegan", "veegan_plus")
@@ -257,7 +258,7 @@ def evaluation(
     recipe = dataclasses.replace(classifiers.RECIPES[dataset], steps=1)
     label_N = random.integers(0, classifiers.NUM_CLASSES, num_samples, np.int32)
     train = images.Images(dataset, "train", "random", x_NHW3[..., :1], label_N)
-    classifier = classifiers.train(train, 0, recipe)
+    classifier = classifier_training.train(train, 0, recipe)
     num_classes, size = classifiers.NUM_CLASSES, recipe.features
     share_K = np.full(num_classes, 1 / num_classes, np.float32)
     reference = metrics.Reference(

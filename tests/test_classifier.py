@@ -16,7 +16,7 @@ import pytest
 from veegan_jax.common import errors
 from veegan_jax.data import images, pixels
 from veegan_jax.metrics import classifier as classifiers
-from veegan_jax.metrics import classifier_files
+from veegan_jax.metrics import classifier_files, classifier_training
 
 TINY = classifiers.Recipe(
     layers=((4, 3, 2), (4, 3, 2)),
@@ -32,7 +32,7 @@ TINY = classifiers.Recipe(
 
 @pytest.fixture(scope="module")
 def tiny():
-    return classifiers.train(images.load("digits", "train"), 0, TINY)
+    return classifier_training.train(images.load("digits", "train"), 0, TINY)
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def content(tiny, tmp_path):
 
 def test_the_same_arguments_train_the_same_bits(tiny):
     data = images.load("digits", "train")
-    again = classifiers.train(data, 0, TINY)
+    again = classifier_training.train(data, 0, TINY)
     assert again.sha256 == tiny.sha256
-    assert classifiers.train(data, 1, TINY).sha256 != tiny.sha256
+    assert classifier_training.train(data, 1, TINY).sha256 != tiny.sha256
 
 
 def test_shifts_are_all_those_within_reach_and_no_others(generator):
@@ -62,7 +62,7 @@ def test_shifts_are_all_those_within_reach_and_no_others(generator):
                         moved[i, j] = x_HW[i - down, j - right]
             expected.add(moved.tobytes())
     x_NHWC = np.tile(x_HW[None, :, :, None], (300, 1, 1, 1))
-    shifted = np.asarray(classifiers._shifted(jax.random.key(0), x_NHWC, 1))
+    shifted = np.asarray(classifier_training.shifted(jax.random.key(0), x_NHWC, 1))
     assert {x.tobytes() for x in shifted} == expected
 
 

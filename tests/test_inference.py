@@ -19,7 +19,7 @@ from veegan_jax import config_pictures, experiment, inference, methods
 from veegan_jax.common import errors
 from veegan_jax.data import images
 from veegan_jax.metrics import classifier as classifiers
-from veegan_jax.metrics import classifier_files
+from veegan_jax.metrics import classifier_files, classifier_training
 from veegan_jax.metrics import inference as metrics
 
 TINY = dict(
@@ -40,7 +40,8 @@ FLAGS = [
 def classifier(tmp_path_factory):
     """The file of a classifier good enough to judge with."""
     path = tmp_path_factory.mktemp("classifier") / "digits.npz"
-    classifier_files.save(classifiers.train(images.load("digits", "train"), 0), path)
+    classifier = classifier_training.train(images.load("digits", "train"), 0)
+    classifier_files.save(classifier, path)
     return path
 
 

@@ -17,7 +17,7 @@ from veegan_jax import config_images, experiment, stacked
 from veegan_jax.common import errors
 from veegan_jax.data import images, stacked_mnist
 from veegan_jax.metrics import classifier as classifiers
-from veegan_jax.metrics import classifier_files
+from veegan_jax.metrics import classifier_files, classifier_training
 
 SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
 TINY = dict(
@@ -37,7 +37,8 @@ FLAGS = [
 def classifier(tmp_path_factory):
     """The file of a classifier good enough to score with."""
     path = tmp_path_factory.mktemp("classifier") / "digits.npz"
-    classifier_files.save(classifiers.train(images.load("digits", "train"), 0), path)
+    classifier = classifier_training.train(images.load("digits", "train"), 0)
+    classifier_files.save(classifier, path)
     return path
 
 

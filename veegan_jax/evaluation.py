@@ -7,6 +7,7 @@ Dimension key: S seeds, N images, X values of an image (any shape), Z latent.
 
 import dataclasses
 import functools
+import itertools
 import json
 import logging
 import math
@@ -211,8 +212,15 @@ def _measure_blocks(
         folder.mkdir(exist_ok=True)
         return [i for i, b in enumerate(plan) if _read(b.path(folder)) is None]
 
-    todo = [plan[i] for i in cluster.first(missing)]
+    # Those of one kind together: `gather` wants arrays of one shape.
+    todo = sorted((plan[i] for i in cluster.first(missing)), key=lambda b: b.kind)
     processes = cluster.num_processes()
+    rounds = [
+        blocks[i : i + processes]
+        for _, group in itertools.groupby(todo, key=lambda b: b.kind)
+        for blocks in [list(group)]
+        for i in range(0, len(blocks), processes)
+    ]
     total = sum(len(block.ids) for block in plan)
     left = sum(len(block.ids) for block in todo)
     with (
@@ -225,10 +233,8 @@ def _measure_blocks(
             disable=not cluster.is_first(),
         ) as bar,
     ):
-        for i in range(0, len(todo), processes):
-            some = todo[i : i + processes]
+        for some in rounds:
             mine = some[min(jax.process_index(), len(some) - 1)]
-            # Of one size, for `gather`.
             padded = {
                 name: np.resize(a, (most, *a.shape[1:])) if a.ndim else a
                 for name, a in measure_one(mine).items()

@@ -31,7 +31,7 @@ def train(
     steps: int,
     interval: int,
     save_every: float,
-    checkpoints: checkpoint.Checkpoints,
+    checkpoints: checkpoint.Checkpoints | None,
     report: Report,
     name: str,
     labels: Sequence[str] | None = None,
@@ -47,7 +47,7 @@ def train(
       interval: steps between reports; checkpoints fall on its multiples only, so an
         interrupted run and a whole one compute the same programs.
       save_every: seconds between checkpoints.
-      checkpoints: where they go.
+      checkpoints: where they go; None: nothing is kept.
       report: called with (step, state, metrics [seeds, interval]) after every
         interval, in the first process alone; returns a few words for the progress bar.
       name: shown before the progress bar.
@@ -86,7 +86,8 @@ def train(
                 if cluster.is_first():
                     logging.warning("%s %s; the others go on", labels[seed], words)
             if len(failures) == len(labels):
-                checkpoints.save(done, state)
+                if checkpoints:
+                    checkpoints.save(done, state)
                 raise NonFinite(
                     "; ".join(f"{labels[s]} {failures[s]}" for s in failures)
                 )
@@ -97,13 +98,17 @@ def train(
             # A signal may reach one process, or all at different steps.
             signals = filter(None, cluster.share(stop.requested))
             signal_name = next(signals, "")
-            if late or done == steps or signal_name:
+            if checkpoints and (late or done == steps or signal_name):
                 checkpoints.save(done, state)
                 saved_time = time.perf_counter()
             if signal_name and done < steps:
+                kept = (
+                    "saved; give the same command to go on"
+                    if checkpoints
+                    else "and nothing was kept"
+                )
                 raise Interrupted(
-                    f"stopped by {signal_name} at step {done} of {steps}, saved; "
-                    "give the same command to go on"
+                    f"stopped by {signal_name} at step {done} of {steps}, {kept}"
                 )
     return state, failures
 

@@ -29,6 +29,19 @@ def mean(tree: Any, axis_name: str | None) -> Any:
     return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
+def size(axis_name: str | None) -> int:
+    """How many devices a mapped axis has; without one, 1."""
+    return 1 if axis_name is None else jax.lax.axis_size(axis_name)
+
+
+def rows_here(array: jax.Array, rows: int, axis_name: str | None) -> jax.Array:
+    """Of an array with a row for every example of the batch, this device's rows."""
+    if axis_name is None:
+        return array
+    first = jax.lax.axis_index(axis_name) * rows
+    return jax.lax.dynamic_slice_in_dim(array, first, rows)
+
+
 def check(
     mode: str, batch_size: int, num_devices: int, flag: str = "batch_size"
 ) -> None:

@@ -16,11 +16,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-import tqdm
 from flax import traverse_util
 
-from veegan_jax.common import optimisers, rng
+from veegan_jax.common import parallel
 from veegan_jax.data import images, pixels
 from veegan_jax.networks import conv
 
@@ -100,126 +98,52 @@ class Classifier:
         }
 
 
-class _Network(nn.Module):
+class Dropout(nn.Module):
+    """`nn.Dropout` whose mask is that of the whole batch, on any number of devices."""
+
+    rate: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, h: jax.Array, *, training: bool) -> jax.Array:
+        if not training or not self.rate:
+            return h
+        keep = jax.random.bernoulli(
+            self.make_rng("dropout"),
+            1 - self.rate,
+            (len(h) * parallel.size(self.axis_name), *h.shape[1:]),
+        )
+        keep = parallel.rows_here(keep, len(h), self.axis_name)
+        return jnp.where(keep, h / (1 - self.rate), 0)
+
+
+class Network(nn.Module):
+    """Convolutions, one hidden layer, logits."""
+
     recipe: Recipe
+    axis_name: str | None = None  # the mapped batch axis
 
     @nn.compact
     def __call__(
         self, x_BHWC: jax.Array, *, training: bool
     ) -> tuple[jax.Array, jax.Array]:
         """Pixels in [-1, 1] -> logits [B, K] and features [B, F], at least 0."""
-        drop = functools.partial(nn.Dropout, self.recipe.dropout)
+        drop = functools.partial(Dropout, self.recipe.dropout, self.axis_name)
         he_normal = nn.initializers.he_normal()
         for channels, kernel, stride in self.recipe.layers:
             layer = conv.Conv(channels, kernel, stride, kernel_init=he_normal)
             x_BHWC = nn.relu(layer(x_BHWC))
-        h = drop(deterministic=not training)(x_BHWC.reshape(len(x_BHWC), -1))
+        h = drop()(x_BHWC.reshape(len(x_BHWC), -1), training=training)
         h_BF = nn.relu(nn.Dense(self.recipe.features)(h))
-        logits = nn.Dense(NUM_CLASSES)(drop(deterministic=not training)(h_BF))
+        logits = nn.Dense(NUM_CLASSES)(drop()(h_BF, training=training))
         return logits, h_BF
 
 
 def init(seed: int, dataset: str, recipe: Recipe) -> Any:
     """Initial parameters for the images of a data set."""
     x_BHWC = jnp.zeros((1, *images.SHAPES[dataset]))
-    network = _Network(recipe)
+    network = Network(recipe)
     return network.init(jax.random.key(seed), x_BHWC, training=False)["params"]
-
-
-def _optimiser(recipe: Recipe) -> optax.GradientTransformation:
-    return optimisers.adam(
-        recipe.learning_rate,
-        steps=recipe.steps,
-        schedule="cosine",
-        beta1=0.9,
-        beta2=0.999,
-    )
-
-
-@functools.partial(jax.jit, static_argnames=("recipe", "num"), donate_argnums=0)
-def _train_steps(
-    state: Any,
-    key: jax.Array,
-    image_NHWC: jax.Array,
-    label_N: jax.Array,
-    *,
-    recipe: Recipe,
-    num: int,
-) -> tuple[Any, jax.Array]:
-    """`num` steps as one program: (step, params, average, moments), losses [num]."""
-    network, optimiser = _Network(recipe), _optimiser(recipe)
-
-    def body(state: Any, _: None) -> tuple[Any, jax.Array]:
-        step, params, average, moments = state
-        keys = jax.random.split(jax.random.fold_in(key, step), 3)
-        key_index, key_shift, key_dropout = keys
-        index_B = rng.index(key_index, recipe.batch_size, len(label_N))
-        x_BHWC = pixels.to_float(_shifted(key_shift, image_NHWC[index_B], recipe.shift))
-
-        def loss(params: Any) -> jax.Array:
-            rngs = {"dropout": key_dropout}
-            logits_BK, _ = network.apply(
-                {"params": params}, x_BHWC, training=True, rngs=rngs
-            )
-            return jnp.mean(
-                optax.softmax_cross_entropy_with_integer_labels(
-                    logits_BK, label_N[index_B]
-                )
-            )
-
-        value, grads = jax.value_and_grad(loss)(params)
-        updates, moments = optimiser.update(grads, moments, params)
-        params = optax.apply_updates(params, updates)
-        average = optimisers.average(average, params, recipe.average, step)
-        return (step + 1, params, average, moments), value
-
-    return jax.lax.scan(body, state, length=num)
-
-
-def _shifted(key: jax.Array, x_BHWC: jax.Array, most: int) -> jax.Array:
-    """Each image moved by up to `most` pixels each way; 0 comes in from the edge."""
-    size = x_BHWC.shape[1:]
-    offset_B2 = jax.random.randint(key, (len(x_BHWC), 2), 0, 2 * most + 1)
-    x_BHWC = jnp.pad(x_BHWC, ((0, 0), (most, most), (most, most), (0, 0)))
-
-    def cut(x_HWC: jax.Array, offset_2: jax.Array) -> jax.Array:
-        start = (offset_2[0], offset_2[1], 0)
-        return jax.lax.dynamic_slice(x_HWC, start, size)
-
-    return jax.vmap(cut)(x_BHWC, offset_B2)
-
-
-def train(data: images.Images, seed: int, recipe: Recipe | None = None) -> Classifier:
-    """Trains a classifier with a progress bar: a function of its arguments alone.
-
-    Args:
-      data: the training images.
-      seed: of the initial weights, the batches, the shifts and the dropout.
-      recipe: without one, that of the data set.
-
-    Returns:
-      The classifier with the averaged weights, its accuracy not measured.
-    """
-    recipe = recipe or RECIPES[data.dataset]
-    params = jax.jit(init, static_argnums=(1, 2))(seed, data.dataset, recipe)
-    moments = _optimiser(recipe).init(params)
-    state = np.int32(0), params, jax.tree.map(jnp.copy, params), moments
-    # The initial weights come from key(seed) itself: the steps' key differs from it.
-    key = jax.random.fold_in(jax.random.key(seed), 1)
-    image_NHWC, label_N = jnp.asarray(data.image), jnp.asarray(data.label)
-    done, interval = 0, -(-recipe.steps // 50)
-    title = f"{data.dataset} classifier"
-    with tqdm.tqdm(total=recipe.steps, desc=title, unit=" steps") as bar:
-        while done < recipe.steps:
-            num = min(interval, recipe.steps - done)
-            state, losses = _train_steps(
-                state, key, image_NHWC, label_N, recipe=recipe, num=num
-            )
-            bar.set_postfix_str(f"loss {np.mean(losses):.4f}", refresh=False)
-            bar.update(num)
-            done += num
-    params = jax.tree.map(np.asarray, state[2])
-    return Classifier(params, data.dataset, data.source, seed, recipe)
 
 
 def predict(classifier: Classifier, x_NHWC: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -256,7 +180,7 @@ def predict(classifier: Classifier, x_NHWC: Any) -> tuple[np.ndarray, np.ndarray
 
 @functools.partial(jax.jit, static_argnames="recipe")
 def _apply(params: Any, x_BHWC: jax.Array, *, recipe: Recipe) -> Any:
-    network = _Network(recipe)
+    network = Network(recipe)
     return network.apply({"params": params}, pixels.to_float(x_BHWC), training=False)
 
 

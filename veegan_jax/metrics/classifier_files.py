@@ -13,6 +13,7 @@ from flax import traverse_util
 from veegan_jax.common import cluster, errors
 from veegan_jax.data import images
 from veegan_jax.metrics import classifier as classifiers
+from veegan_jax.metrics import classifier_training
 
 FOLDER = pathlib.Path("runs/classifier")
 # % of the test images that a classifier must get right before figures rest on it.
@@ -68,7 +69,8 @@ def ready(
     if path is None and not cluster.first(default.exists):
         if dataset != "digits":
             raise errors.InputError(f"{default} is missing. {_remedy(dataset)}")
-        classifier = require(classifiers.train(images.load(dataset, "train"), 0))
+        train = images.load(dataset, "train")
+        classifier = require(classifier_training.train(train, 0))
         cluster.first(lambda: save(classifier, default))
         return classifier
     return require(load(path or default, dataset), data_dir)
