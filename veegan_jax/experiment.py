@@ -5,6 +5,7 @@ Dimension key: S seeds.
 
 import dataclasses
 import functools
+import logging
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,15 @@ import jax
 import numpy as np
 
 from veegan_jax import methods
-from veegan_jax.common import checkpoint, cluster, errors, loop, parallel, records
+from veegan_jax.common import (
+    checkpoint,
+    cluster,
+    errors,
+    loop,
+    nonfinite,
+    parallel,
+    records,
+)
 from veegan_jax.config import Config
 from veegan_jax.state import State
 
@@ -43,6 +52,11 @@ class Options:
     )
     interval: int = option(0, "steps between evaluations; 0: a fiftieth of the run")
     save_every: float = option(30.0, "seconds between checkpoints")
+    debug_nans: bool = option(
+        False,
+        "take the steps in which a seed became non-finite once more, one at a time, "
+        "and keep the arrays: also of a run that has ended",
+    )
 
     def __post_init__(self) -> None:
         for name in ("seeds", "samples"):
@@ -106,6 +120,7 @@ def train(
     data: Any = None,
     reports: int = 50,
     run_steps: Callable[..., Any] | None = None,
+    batch_of: Callable[[int], Any] | None = None,
 ) -> tuple[State, dict[int, str]]:
     """Trains all seeds, going on from what the work directory holds.
 
@@ -120,6 +135,7 @@ def train(
       reports: how many, unless the options set an interval.
       run_steps: (steps taken, number of steps) -> a function of the state, in place of
         `parallel.run_steps`, for data that comes batch by batch.
+      batch_of: then, the whole batch of a step.
 
     Returns:
       The final states and the seeds that diverged, as `loop.train` does.
@@ -149,22 +165,67 @@ def train(
     )
     if run_steps is not None:
         compile_steps = functools.partial(run_steps, resumed_step)
+    interval = options.interval or max(1, config.steps // reports)
+
+    def explain(state: State) -> None:
+        if options.debug_nans:
+            _explain(step, state, config, options, interval, workdir, data, batch_of)
+
     try:
-        return loop.train(
+        state, failures = loop.train(
             state,
             resumed_step,
             compile_steps,
             steps=config.steps,
-            interval=options.interval or max(1, config.steps // reports),
+            interval=interval,
             save_every=options.save_every,
             checkpoints=checkpoints,
             report=report_and_log,
             name=f"{config.dataset} {config.method}",
         )
+        explain(state)
+        return state, failures
+    except loop.NonFinite as error:
+        explain(error.state)
+        raise
     finally:
         checkpoints.close()
         if log:
             log.close()
+
+
+def _explain(
+    step: parallel.Step,
+    state: State,
+    config: Config,
+    options: Options,
+    interval: int,
+    workdir: pathlib.Path,
+    data: Any,
+    batch_of: Callable[[int], Any] | None,
+) -> None:
+    """Replays the interval in which each seed that stayed behind became non-finite."""
+    if getattr(step, "keywords", {}).get("num_devices", 1) > 1:
+        step = functools.partial(step, num_devices=1)  # the whole batch on one
+
+    def one_step(state: State, batch: Any) -> tuple[State, Any]:
+        bound = step if data is None else functools.partial(step, data)
+        return bound(state, None, *([] if batch_of is None else [batch]))
+
+    def replay() -> None:
+        states = jax.device_put(state, jax.local_devices()[0])
+        done_S = np.asarray(states.step)
+        for s, seed in enumerate(options.seed_numbers()):
+            done = int(done_S[s])
+            if done == config.steps:
+                continue
+            state_1 = jax.tree.map(lambda leaf, s=s: leaf[s], states)
+            num = min(interval, config.steps - done)
+            folder = workdir / "nonfinite" / f"seed-{seed}"
+            found = nonfinite.replay(one_step, state_1, num, folder, batch_of)
+            logging.warning("seed %d became non-finite: %s", seed, found)
+
+    cluster.first(replay)
 
 
 def configuration(workdir: pathlib.Path) -> tuple[Config, range]:

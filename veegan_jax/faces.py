@@ -128,7 +128,9 @@ def run(
         devices=jax.devices(),
         num_workers=options.workers,
     ) as feed:
-        source = pictures.Source(photos.source, None, test_NHWC, feed.run_steps)
+        source = pictures.Source(
+            photos.source, None, test_NHWC, feed.run_steps, feed.batch_of
+        )
         record = pictures.run(config, options, workdir, source)
         replaced: collections.Counter[str] = collections.Counter()
         for of_one_process in cluster.share(feed.replaced):

@@ -48,6 +48,7 @@ class Source:
     train: np.ndarray | None  # uint8 [N, H, W, C]; None: they come by `run_steps`
     test: np.ndarray  # uint8 [N, H, W, C], never trained on
     run_steps: Callable[..., Any] | None = None  # see `experiment.train`
+    batch_of: Callable[[int], Any] | None = None  # the same
 
 
 def plan(
@@ -261,6 +262,7 @@ def train(
         data=source.train,
         reports=10,
         run_steps=source.run_steps,
+        batch_of=source.batch_of,
     )
 
 

@@ -20,7 +20,16 @@ class Interrupted(Exception):
 
 
 class NonFinite(Exception):
-    """Every seed has diverged; the last good states are saved."""
+    """Every seed has diverged; the last good states are saved.
+
+    Args:
+      words: when each did.
+      state: their last good states, if there is more to learn from them.
+    """
+
+    def __init__(self, words: str, state: Any = None) -> None:
+        super().__init__(words)
+        self.state = state
 
 
 def train(
@@ -89,7 +98,7 @@ def train(
                 if checkpoints:
                     checkpoints.save(done, state)
                 raise NonFinite(
-                    "; ".join(f"{labels[s]} {failures[s]}" for s in failures)
+                    "; ".join(f"{labels[s]} {failures[s]}" for s in failures), state
                 )
             if cluster.is_first():
                 bar.set_postfix_str(report(done, state, metrics), refresh=False)

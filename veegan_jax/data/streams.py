@@ -341,6 +341,12 @@ class Feed:
 
         return run
 
+    def batch_of(self, step: int) -> np.ndarray:
+        """The whole batch of a step, uint8 [B, H, W, 3], decoded for this call."""
+        stream = functools.partial(self._stream, num_workers=0, part=(0, 1))
+        with stream(start_step=step) as batches:
+            return next(batches)
+
     def _start(self, first: int, interval: int, place: Callable[[Any], Any]) -> None:
         whole, rest = divmod(self._steps - first, interval)
         intervals = itertools.repeat(lengths(interval, self._most), whole)
