@@ -31,7 +31,14 @@ setuptools.setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "test": ["pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.12"],
+        "test": [
+            "kubeflow-trainer-api>=2.3",
+            "kubernetes-validate>=1.37",
+            "pytest>=8.0",
+            "pytest-xdist>=3.6",
+            "pyyaml>=6.0",
+            "ruff>=0.12",
+        ],
         "bench": ["torch>=2.4,<2.14"],
         "data": ["tensorflow>=2.16"],
         "cuda": ["jax[cuda13]"],
