@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import logging
 import pathlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -81,8 +82,19 @@ class Options:
         return range(self.first_seed, self.first_seed + self.seeds)
 
 
-def check(workdir: pathlib.Path, config: Config, options: Options) -> None:
+def check(
+    workdir: pathlib.Path,
+    config: Config,
+    options: Options,
+    more: dict[str, Any] | None = None,
+) -> None:
     """Refuses, before any work, a run that could not be carried out.
+
+    Args:
+      workdir: of the run.
+      config: what to train.
+      options: how to run it.
+      more: what else makes the run what it is, JSON values.
 
     Raises:
       InputError: for a batch that the devices do not divide into whole packs, or a
@@ -98,7 +110,7 @@ def check(workdir: pathlib.Path, config: Config, options: Options) -> None:
         )
     identity = dataclasses.asdict(config)
     identity |= {"seeds": options.seeds, "first_seed": options.first_seed}
-    checkpoint.claim(workdir, identity)
+    checkpoint.claim(workdir, identity | (more or {}))
 
 
 def init_seeds(seeds: Sequence[int], config: Config) -> State:
@@ -121,7 +133,9 @@ def train(
     reports: int = 50,
     run_steps: Callable[..., Any] | None = None,
     batch_of: Callable[[int], Any] | None = None,
-) -> tuple[State, dict[int, str]]:
+    initial: Any = None,
+    labels: Sequence[str] | None = None,
+) -> tuple[Any, dict[int, str]]:
     """Trains all seeds, going on from what the work directory holds.
 
     Args:
@@ -136,6 +150,8 @@ def train(
       run_steps: (steps taken, number of steps) -> a function of the state, in place of
         `parallel.run_steps`, for data that comes batch by batch.
       batch_of: then, the whole batch of a step.
+      initial: the states to start from, if they are not those of `init_seeds`.
+      labels: what they are called, if they are not seeds.
 
     Returns:
       The final states and the seeds that diverged, as `loop.train` does.
@@ -144,8 +160,9 @@ def train(
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
     checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
-    like = init_seeds(options.seed_numbers(), config)
-    resumed_step, state = checkpoints.restore(like)
+    if initial is None:
+        initial = init_seeds(options.seed_numbers(), config)
+    resumed_step, state = checkpoints.restore(initial)
     log = records.MetricsLog(workdir, resumed_step) if cluster.is_first() else None
     clock = [time.perf_counter()]
 
@@ -169,7 +186,8 @@ def train(
 
     def explain(state: State) -> None:
         if options.debug_nans:
-            _explain(step, state, config, options, interval, workdir, data, batch_of)
+            names = labels or [f"seed {seed}" for seed in options.seed_numbers()]
+            _explain(step, state, names, config, interval, workdir, data, batch_of)
 
     try:
         state, failures = loop.train(
@@ -182,6 +200,7 @@ def train(
             checkpoints=checkpoints,
             report=report_and_log,
             name=f"{config.dataset} {config.method}",
+            labels=labels,
         )
         explain(state)
         return state, failures
@@ -196,9 +215,9 @@ def train(
 
 def _explain(
     step: parallel.Step,
-    state: State,
+    state: Any,
+    names: Sequence[str],
     config: Config,
-    options: Options,
     interval: int,
     workdir: pathlib.Path,
     data: Any,
@@ -215,15 +234,15 @@ def _explain(
     def replay() -> None:
         states = jax.device_put(state, jax.local_devices()[0])
         done_S = np.asarray(states.step)
-        for s, seed in enumerate(options.seed_numbers()):
+        for s, name in enumerate(names):
             done = int(done_S[s])
             if done == config.steps:
                 continue
             state_1 = jax.tree.map(lambda leaf, s=s: leaf[s], states)
             num = min(interval, config.steps - done)
-            folder = workdir / "nonfinite" / f"seed-{seed}"
+            folder = workdir / "nonfinite" / re.sub(r"[^\w.=-]+", "-", name)
             found = nonfinite.replay(one_step, state_1, num, folder, batch_of)
-            logging.warning("seed %d became non-finite: %s", seed, found)
+            logging.warning("%s became non-finite: %s", name, found)
 
     cluster.first(replay)
 

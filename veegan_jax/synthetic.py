@@ -70,18 +70,27 @@ def check(
       InputError: for a size that is not the dataset's; see `experiment.check`.
     """
     for workdir, config in runs:
-        if config.image_size:
-            raise errors.InputError(
-                f"--image_size={config.image_size}: {config.dataset} has vectors, not "
-                "images; leave the flag out"
-            )
-        size = mixtures.get(config.dataset).size
-        if config.data_size != size:
-            raise errors.InputError(
-                f"--data_size={config.data_size}: {config.dataset} has {size} "
-                "dimensions; leave the flag out"
-            )
+        check_config(config)
         experiment.check(workdir, config, options)
+
+
+def check_config(config: Config) -> None:
+    """Refuses sizes that are not the dataset's.
+
+    Raises:
+      InputError: naming the flag.
+    """
+    if config.image_size:
+        raise errors.InputError(
+            f"--image_size={config.image_size}: {config.dataset} has vectors, not "
+            "images; leave the flag out"
+        )
+    size = mixtures.get(config.dataset).size
+    if config.data_size != size:
+        raise errors.InputError(
+            f"--data_size={config.data_size}: {config.dataset} has {size} "
+            "dimensions; leave the flag out"
+        )
 
 
 def run(
@@ -118,7 +127,7 @@ def run(
         del figures["histogram"]
         if gif:
             frames.append((f"step {done}", np.asarray(x_SNX[0])))
-        return figures, _words(figures)
+        return figures, words(figures)
 
     state, failures = experiment.train(config, options, workdir, step, report)
     x_SNX = np.asarray(draw(state, config=config, num_samples=options.samples))
@@ -151,7 +160,7 @@ def _write(
     return record
 
 
-def _words(figures: dict[str, np.ndarray]) -> str:
+def words(figures: dict[str, np.ndarray]) -> str:
     """Means over the seeds for the progress bar, by the measure true samples pass."""
     if "calibrated" in figures:
         modes, share, name = "calibrated_modes", "calibrated", "calibrated"

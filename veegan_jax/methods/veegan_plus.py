@@ -119,7 +119,9 @@ def train_step(
         square = jnp.sum(slope_z**2) + config.penalty_scale**2 * jnp.sum(slope_x**2)
         penalty = 0.5 * square / len(logits[0])
         loss, _ = losses(*logits, config)
-        if config.gamma:  # without a penalty there is no second derivative to take
+        # Without a penalty there is no second derivative to take; one that varies over
+        # the members of a sweep is above 0.
+        if isinstance(config.gamma, jax.Array) or config.gamma:
             loss += gamma(state.step, config) * penalty
         return loss, (logits, slopes, penalty)
 

@@ -1,0 +1,75 @@
+"""Trains a method on a mixture with many hyper-parameters at once, and compares them.
+
+    python scripts/sweep.py --vary=learning_rate=0.0005,0.001,0.002
+    python scripts/sweep.py --dataset=grid --vary=gamma=0.1,0.3 \\
+        --vary=reconstruction_weight=0.03,0.1,0.3 --seeds=3
+
+Every combination of the values, with every seed, is a member of one program, and the
+members spread over all devices and hosts: five seeds of eight variants are forty
+members, ten on each of four GPUs. Seeds start at 100, apart from those of the tables,
+as what is chosen here is not to be judged by them. The first command takes some three
+minutes on two CPU cores. Stop it at any time and give the same command to go on.
+"""
+
+import pathlib
+
+from absl import flags
+
+from veegan_jax import config_mixtures, experiment, methods, sweep
+from veegan_jax.common import cluster, errors, program
+from veegan_jax.common import flags as common_flags
+from veegan_jax.config import Config
+
+VARY = flags.DEFINE_multi_string(
+    "vary", [], f"FIELD=VALUE,VALUE,...; again for each of {', '.join(sweep.FIELDS)}"
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "where everything goes (default: runs/sweep/DATASET-METHOD/FIELDS)"
+)
+common_flags.define(Config, from_preset=True)
+common_flags.define(experiment.Options, from_preset=False)
+common_flags.define(cluster.Options, from_preset=False)
+flags.FLAGS.set_default("first_seed", 100)
+
+
+def grid() -> dict[str, tuple[float, ...]]:
+    """Field -> values, as --vary gives them.
+
+    Raises:
+      InputError: for words that are not FIELD=VALUE,VALUE.
+    """
+    found: dict[str, tuple[float, ...]] = {}
+    for text in VARY.value:
+        name, equals, values = text.partition("=")
+        try:
+            numbers = tuple(float(word) for word in values.split(","))
+        except ValueError:
+            numbers = ()
+        if not equals or not numbers or name in found:
+            raise errors.InputError(
+                f"--vary={text} must be FIELD=NUMBER,NUMBER,..., each field once"
+            )
+        found[name] = numbers
+    if not found:
+        raise errors.InputError("give --vary=FIELD=NUMBER,NUMBER,... at least once")
+    return found
+
+
+def main() -> None:
+    hosts = cluster.Options(**common_flags.read(cluster.Options))
+    options = experiment.Options(**common_flags.read(experiment.Options))
+    changes, values = common_flags.read(Config), grid()
+    method = changes.pop("method", "veegan_plus")
+    dataset = changes.pop("dataset", "ring")
+    methods.get(method)
+    config = config_mixtures.preset(options.preset, method, dataset, **changes)
+    name = f"runs/sweep/{dataset}-{method}/{'-'.join(values)}"
+    workdir = pathlib.Path(WORKDIR.value or name)
+    cluster.start(hosts)
+    record = sweep.run(config, values, options, workdir)
+    print(f"\n{dataset} by {method}\n\n{sweep.table(record)}")
+    print(f"\nresults.json: {workdir}\n", flush=True)
+
+
+if __name__ == "__main__":
+    program.run(main)
