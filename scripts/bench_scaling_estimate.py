@@ -91,6 +91,10 @@ def estimate(row: dict[str, Any], chip: Chip, efficiency: float) -> dict[str, An
 
 def table(rows: Sequence[dict[str, Any]], efficiency: float) -> str:
     """Adds the estimates to the rows of pmap; returns them as a table."""
+
+    def micro(seconds):
+        return f"{1e6 * seconds:,.1f}"
+
     lines = []
     for row in rows:
         if row["mode"] != "pmap" or row["strong"][-1]["devices"] == 1:
@@ -102,10 +106,10 @@ def table(rows: Sequence[dict[str, Any]], efficiency: float) -> str:
                 [
                     row["case"],
                     name,
-                    f"{1e6 * row['batch_size'] * found['seconds_per_example']:.3g}",
-                    f"{1e6 * hops:.3g} + {1e6 * moved:.3g}",
+                    micro(row["batch_size"] * found["seconds_per_example"]),
+                    f"{micro(hops)} + {micro(moved)}",
                     "latency" if hops > moved else "bandwidth",
-                    f"{found['weak_efficiency']:.0%} at {row['batch_size']}",
+                    f"{100 * found['weak_efficiency']:.2g} % at {row['batch_size']}",
                     f"{found['batch_for_half']:,.0f}",
                     f"{found['batch_for_nine_tenths']:,.0f}",
                 ]

@@ -268,3 +268,30 @@ def test_mean_averages_over_the_axis_and_only_there():
     np.testing.assert_allclose(averaged["a"], np.full(8, 3.5))
     tree = {"a": values}
     assert parallel.mean(tree, None) is tree
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_joined_rows_come_apart_again_and_stay_on_their_devices(num_devices):
+    """On one device in their order; on more, as pmap would have them there."""
+    parts = [np.arange(48.0).reshape(B, 3), -np.arange(48.0).reshape(B, 3)]
+    both = np.concatenate(parts)
+    np.testing.assert_array_equal(parallel.join_rows(*parts), both)
+    for part, apart in zip(parts, parallel.split_rows(both), strict=True):
+        np.testing.assert_array_equal(apart, part)
+    mesh = jax.sharding.Mesh(jax.devices()[:num_devices], (parallel.BATCH_AXIS,))
+    place = functools.partial(jax.sharding.NamedSharding, mesh)
+    rows, whole = (place(jax.sharding.PartitionSpec(*a)) for a in (("batch",), ()))
+
+    def run(*parts):
+        joined = parallel.join_rows(*parts)
+        return joined, parallel.split_rows(2 * joined)
+
+    with jax.set_mesh(mesh):
+        compiled_run = jax.jit(run).lower(*jax.device_put(parts, rows)).compile()
+        joined, doubled = compiled_run(*jax.device_put(parts, rows))
+    for word in ("all-gather", "all-to-all", "collective-permute", "all-reduce"):
+        assert word not in compiled_run.as_text()
+    for part, apart in zip(parts, doubled, strict=True):
+        np.testing.assert_array_equal(jax.device_put(apart, whole), 2 * part)
+    blocks = [part.reshape(num_devices, -1, 3) for part in parts]
+    np.testing.assert_array_equal(joined, np.concatenate(blocks, 1).reshape(-1, 3))

@@ -4,18 +4,25 @@ import functools
 import math
 import re
 
+_TYPES = r" : \(tensor<((?:\d+x)*)\w+>, tensor<((?:\d+x)*)\w+>\)"
+_TYPES += r" -> tensor<((?:\d+x)*)(?:bf|f)\d\w*>"  # floating-point results alone
 _DOT = re.compile(
-    r"stablehlo\.dot_general .*contracting_dims = \[([\d, ]*)\] x .*"
-    r": \(tensor<([\dx]+)xf32>, .*-> tensor<([\dx]+)xf32>"
+    r"stablehlo\.dot_general .*contracting_dims = \[([\d, ]*)\] x .*" + _TYPES
+)
+_CONVOLUTION = re.compile(
+    r"stablehlo\.convolution\(.*dim_numbers = \[(.*?)\]x\[(.*?)\]->\[(.*?)\], "
+    r"window = \{(.*?)\} .*" + _TYPES
 )
 
 
 def of_products(text: str) -> int:
-    """Floating-point operations of a program's float32 matrix products.
+    """Floating-point operations of a program's matrix products and convolutions.
 
     StableHLO is read before XLA compiles it: unused results are gone from it, and
     the bodies of functions, which XLA's own analysis may count once, count at every
-    call. The body of a loop counts once.
+    call. The body of a loop counts once. A convolution counts where it meets data:
+    not in its padding, nor in the zeros that a strided one's gradient lays between
+    rows. Shapes are those in the text: of all devices under jit, of one under pmap.
 
     Args:
       text: StableHLO, as `jax.jit(f).lower(...).as_text()` prints it.
@@ -29,10 +36,48 @@ def of_products(text: str) -> int:
     def total(function: str) -> int:
         body = bodies[function]
         count = sum(total(name) for name in re.findall(r"call @([\w.]+)\(", body))
-        for dims, left, out in _DOT.findall(body):
-            left = [int(n) for n in left.split("x")]
-            contracted = math.prod(left[int(i)] for i in dims.split(", "))
-            count += 2 * contracted * math.prod(int(n) for n in out.split("x"))
-        return count
+        for dims, left, _, out in _DOT.findall(body):
+            contracted = math.prod(_sizes(left)[i] for i in _sizes(dims))
+            count += 2 * contracted * math.prod(_sizes(out))
+        return count + sum(_convolution(*f) for f in _CONVOLUTION.findall(body))
 
     return total("main")
+
+
+def _sizes(text: str) -> list[int]:
+    """The numbers in "64x28x", or in "0, 1"."""
+    return [int(n) for n in re.findall(r"-?\d+", text)]
+
+
+def _convolution(
+    data_axes: str,
+    kernel_axes: str,
+    out_axes: str,
+    window: str,
+    data: str,
+    kernel: str,
+    out: str,
+) -> int:
+    """FLOPs of one convolution, from its axes ("b, 0, 1, f"), window and sizes."""
+    data, kernel, out = (
+        dict(zip(axes.split(", "), _sizes(sizes), strict=True))
+        for axes, sizes in ((data_axes, data), (kernel_axes, kernel), (out_axes, out))
+    )
+    given = dict(re.findall(r"(\w+) = \[([\d, \[\]-]*)\]", window))
+    spatial = [axis for axis in data if axis.isdigit()]
+    count = 2 * kernel["i"] * out["b"] * out["f"]
+    for axis in spatial:
+        i = int(axis)
+        low = _sizes(given["pad"])[2 * i] if "pad" in given else 0
+        stride, between, apart = (
+            _sizes(given[name])[i] if name in given else 1
+            for name in ("stride", "lhs_dilate", "rhs_dilate")
+        )
+        reach = (data[axis] - 1) * between
+        place = [
+            row * stride + tap * apart - low
+            for row in range(out[axis])
+            for tap in range(kernel[axis])
+        ]
+        count *= sum(0 <= p <= reach and p % between == 0 for p in place)
+    return count

@@ -75,7 +75,8 @@ def run_steps(
     devices: Sequence[jax.Device],
     data: Any = None,
     streamed: bool = False,
-) -> Callable[..., tuple[Any, Any]]:
+    lower_only: bool = False,
+) -> Callable[..., Any]:
     """Compiles `num_steps` steps of all seeds into one program.
 
     Args:
@@ -88,6 +89,7 @@ def run_steps(
       data: arrays that every step reads, copied to each device once; the step then
         takes them as its first argument.
       streamed: each step has a batch of its own, which it takes as its last argument.
+      lower_only: the function lowers the program of one device, and runs nothing.
 
     Returns:
       A function of the state of all seeds, leaves [S, ...]. It returns the new state
@@ -120,6 +122,7 @@ def run_steps(
             out_axes=None,
             devices=devices,
         )
+        mapped = mapped.lower if lower_only else mapped
         # pmap wants one argument with a device axis; a state placed as it leaves
         # pmap is not compiled for again.
         axis = np.zeros(len(here))
@@ -132,14 +135,24 @@ def run_steps(
         mesh = jax.sharding.Mesh(devices, (BATCH_AXIS,))
         everywhere = NamedSharding(mesh, P())
         run = jax.jit(jax.vmap(one_seed, (0, None, None)), out_shardings=everywhere)
+        run = run.lower if lower_only else run
         data = replicate(data, mesh)
 
         def run_in_mesh(state, batches=None):
             with jax.set_mesh(mesh):
                 result = run(replicate(state, mesh), data, batches)
-            return result if len(here) == len(devices) else _one_copy(result)
+            whole = lower_only or len(here) == len(devices)
+            return result if whole else _one_copy(result)
 
         return run_in_mesh
+    if lower_only:
+        run = jax.jit(jax.vmap(one_seed, (0, None, None)))
+
+        def lower_share(state, batches=None):
+            share = -(-len(jax.tree.leaves(state)[0]) // len(devices))
+            return run.lower(jax.tree.map(lambda a: a[:share], state), data, batches)
+
+        return lower_share
     run = _over_devices(jax.vmap(one_seed, (0, None, None)), here, data)
     return run if len(here) == len(devices) else _over_processes(run, here[0])
 
@@ -355,11 +368,39 @@ def compile_options_of_init() -> dict[str, Any] | None:
 
 def shard_rows(x: jax.Array) -> jax.Array:
     """Splits the rows of x over the mesh of `jit` mode; elsewhere returns x."""
-    mesh = jax.sharding.get_abstract_mesh()
-    types = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
-    if types.get(BATCH_AXIS) == jax.sharding.AxisType.Auto:  # under pmap: Manual
+    if _devices_of_jit() > 1:
         return jax.lax.with_sharding_constraint(x, P(BATCH_AXIS))
     return x
+
+
+def join_rows(*parts: jax.Array) -> jax.Array:
+    """Concatenates batches of one size without moving a row to another device.
+
+    In `jit` mode each device's rows of the first part are followed by its rows of the
+    next, as a device of `pmap` sees them; elsewhere this is `jnp.concatenate`.
+    """
+    devices = _devices_of_jit()
+    if devices == 1:
+        return jnp.concatenate(parts)
+    blocks = [x.reshape(devices, -1, *x.shape[1:]) for x in parts]
+    return shard_rows(jnp.concatenate(blocks, axis=1).reshape(-1, *parts[0].shape[1:]))
+
+
+def split_rows(x: jax.Array, num_parts: int = 2) -> list[jax.Array]:
+    """Takes apart what `join_rows` joined, or a function of it, row by row."""
+    devices = _devices_of_jit()
+    if devices == 1:
+        return jnp.split(x, num_parts)
+    blocks = jnp.split(x.reshape(devices, -1, *x.shape[1:]), num_parts, axis=1)
+    return [shard_rows(block.reshape(-1, *x.shape[1:])) for block in blocks]
+
+
+def _devices_of_jit() -> int:
+    """Over how many devices `jit` mode splits rows; 1 in the other modes."""
+    mesh = jax.sharding.get_abstract_mesh()
+    types = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    split = types.get(BATCH_AXIS) == jax.sharding.AxisType.Auto  # under pmap: Manual
+    return mesh.shape[BATCH_AXIS] if split else 1
 
 
 def _all_finite(tree: Any) -> jax.Array:

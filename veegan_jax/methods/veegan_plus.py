@@ -88,11 +88,11 @@ def train_step(
         fake_BX, stats_g = networks.train(
             generator, params_g, state.batch_stats["generator"], latent_BZE
         )
-        both = jnp.concatenate([fake_BX, x_BX])
+        both = parallel.join_rows(fake_BX, x_BX)
         codes_BZ, stats_r = networks.train(
             reconstructor, params_r, state.batch_stats["reconstructor"], both
         )
-        fake_code_BZ, code_BZ = jnp.split(codes_BZ, 2)
+        fake_code_BZ, code_BZ = parallel.split_rows(codes_BZ)
         error = 0.5 * jnp.mean(jnp.sum((z_BZ - fake_code_BZ) ** 2, axis=1))
         batch_stats = {"generator": stats_g, "reconstructor": stats_r}
         return (fake_BX, code_BZ, error), batch_stats
@@ -104,7 +104,7 @@ def train_step(
         has_aux=True,
     )
     gain = wave_gain(state.step, config)
-    pairs = jnp.concatenate([z_BZ, code_BZ]), jnp.concatenate([fake_BX, x_BX])
+    pairs = parallel.join_rows(z_BZ, code_BZ), parallel.join_rows(fake_BX, x_BX)
 
     def loss_of_d(params_d):
         def sum_of_logits(z, x):
@@ -114,7 +114,7 @@ def train_step(
             return jnp.sum(logit), logit
 
         slopes, logit = jax.grad(sum_of_logits, argnums=(0, 1), has_aux=True)(*pairs)
-        logits = jnp.split(logit, 2)
+        logits = parallel.split_rows(logit)
         slope_z, slope_x = slopes
         square = jnp.sum(slope_z**2) + config.penalty_scale**2 * jnp.sum(slope_x**2)
         penalty = 0.5 * square / len(logits[0])
@@ -138,8 +138,8 @@ def train_step(
     of_fake_B, of_real_B = (jnp.repeat(c, config.pack) for c in (of_fake_B, of_real_B))
     one_each = (batch,) + (1,) * (x_BX.ndim - 1)
     cotangents = (
-        of_fake_B.reshape(one_each) * slope_x[:batch],
-        of_real_B[:, None] * slope_z[batch:],
+        of_fake_B.reshape(one_each) * parallel.split_rows(slope_x)[0],
+        of_real_B[:, None] * parallel.split_rows(slope_z)[1],
         jnp.asarray(config.reconstruction_weight, reconstruction.dtype),
     )
     grad_g, grad_r = pullback(cotangents)
