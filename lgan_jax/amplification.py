@@ -77,6 +77,12 @@ class Options:
         "each batch of the generating models split",
     )
     save_every: float = option(60.0, "run", "seconds between checkpoints of a stage")
+    dry_run: bool = option(
+        False,
+        "run",
+        "compile the stages of the models; print parameters, arithmetic, memory and "
+        "communication of a step of each; train nothing, write nothing",
+    )
 
     def __post_init__(self) -> None:
         for name in ("seeds", "repeats", "generated"):
@@ -157,7 +163,8 @@ def check(workdir: pathlib.Path, config: Config, options: Options) -> None:
     identity["classifier_steps"] = recipe(config.dataset, BASIC, options).steps
     if options.classifier and materials.pinned:  # else the default one judges
         identity["classifier"] = materials.pinned.identity
-    checkpoint.claim(workdir, identity)
+    if not options.dry_run:
+        checkpoint.claim(workdir, identity)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -212,7 +219,23 @@ def prepare(config: Config, options: Options, workdir: pathlib.Path) -> Models:
         workdir,
         mode=options.parallel,
         save_every=options.save_every,
+        dry_run=options.dry_run,
     )
+
+
+def costs(models: Models, options: Options) -> str:
+    """What a step of each stage costs that the ways need, in words.
+
+    Args:
+      models: from `prepare`, of a dry run.
+      options: what would be measured.
+    """
+    for way in dict.fromkeys((*options.judged(BASIC), *options.judged(STRONG))):
+        if way not in (ALL, NONE):
+            generation.generate(models, way, 0, 1)  # asks for the stages it needs
+    if options.evidence:
+        _ = models.autoencoders
+    return "\n".join(models.costs.values())
 
 
 def run(models: Models, options: Options, workdir: pathlib.Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from lgan_jax import autoencoder, samplers, vae
 from lgan_jax import encodings as spaces
 from lgan_jax.config import Config
 from lgan_jax.splits import Split
-from veegan_jax.common import checkpoint, cluster, loop, parallel, records
+from veegan_jax.common import checkpoint, cluster, compiled, loop, parallel, records
 
 OWN, SHARED, MOVES = "", "_shared", "_moves"  # as they end a way's name
 
@@ -74,6 +74,7 @@ class Models:
       workdir: gets a folder of checkpoints and metrics for every stage.
       mode: see `parallel.run_steps`.
       save_every: seconds between checkpoints.
+      dry_run: stages are compiled, not trained: `costs` tells of each.
 
     Raises (every property that trains):
       loop.Interrupted, loop.NonFinite: see `loop.train`.
@@ -87,8 +88,11 @@ class Models:
         *,
         mode: str = "none",
         save_every: float = 60.0,
+        dry_run: bool = False,
     ) -> None:
         self.task, self.config = task, config
+        # What each stage would cost, where none is to be trained.
+        self.costs: dict[str, str] | None = {} if dry_run else None
         self._workdir, self._mode, self._save_every = workdir, mode, save_every
         self._samplers: dict[tuple[str, str], Any] = {}
         seeds, classes = task.count_SK.shape
@@ -203,6 +207,24 @@ class Models:
         images: bool = False,
     ) -> Any:
         """Trains the members of a stage, going on from what its folder holds."""
+        devices, interval = jax.devices(), max(1, steps // 10)
+        split = len(devices) if self._mode == "pmap" else 1
+        run_steps = functools.partial(
+            parallel.run_steps,
+            functools.partial(step, num_devices=split),
+            mode=self._mode,
+            devices=devices,
+            data=self.task.image_MX if images else None,
+        )
+        if self.costs is not None:
+            self.costs[use] = compiled.words_of_run(
+                use,
+                run_steps(interval, lower_only=True)(states_L),
+                states_L.params,
+                mode=self._mode,
+                num_steps=interval,
+            )
+            return states_L
         per_seed = len(states_L.step) // len(self.task.seeds)
         labels = [
             f"{use} {member} of seed {seed}"
@@ -228,20 +250,12 @@ class Models:
                 log.write(done, clock[-1] - clock[-2], by_seed)
                 return " ".join(f"{n} {v.mean():.3g}" for n, v in by_seed.items())
 
-            devices = jax.devices()
-            split = len(devices) if self._mode == "pmap" else 1
             states_L, failures = loop.train(
                 states_L,
                 done,
-                functools.partial(
-                    parallel.run_steps,
-                    functools.partial(step, num_devices=split),
-                    mode=self._mode,
-                    devices=devices,
-                    data=self.task.image_MX if images else None,
-                ),
+                run_steps,
                 steps=steps,
-                interval=max(1, steps // 10),
+                interval=interval,
                 save_every=self._save_every,
                 checkpoints=checkpoints,
                 report=report,

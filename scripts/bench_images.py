@@ -127,7 +127,6 @@ def steps_per_call(config: Config, digits_NHW: np.ndarray, most: int) -> int:
     init = functools.partial(methods.get(config.method).init, config=config)
     state = jax.eval_shape(init, jax.random.key(0))
     digits = jax.ShapeDtypeStruct(digits_NHW.shape, digits_NHW.dtype)
-    # Native convolutions, off the CPU, count as they stand: there it is near `most`.
     work = flop_counts.of_products(jax.jit(step).lower(digits, state).as_text())
     return max(4, min(most, 2 * int(WORK_PER_CALL / (2 * work))))
 

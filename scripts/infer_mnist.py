@@ -25,7 +25,7 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import inference, pictures
+from veegan_jax import experiment, inference, pictures
 from veegan_jax.common import cluster, errors, loop, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
@@ -65,11 +65,15 @@ def main() -> None:
     inference.check(runs, options)
     rows, failed = {}, []
     for workdir, config in runs:
-        record = rows[config.method] = inference.run(config, options, workdir)
+        try:
+            record = rows[config.method] = inference.run(config, options, workdir)
+        except experiment.DryRun as found:
+            print(found)
+            continue
         failed += pictures.failures(workdir, record)
         print(f"\n{inference.table({config.method: record})}")
         print(f"\nfigures and results.json: {workdir}\n", flush=True)
-    if len(runs) > 1:
+    if len(rows) > 1:
         print(f"{inference.table(rows)}\n")
     if failed:
         raise loop.NonFinite("\n".join(failed))

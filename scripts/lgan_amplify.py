@@ -41,6 +41,9 @@ def main() -> None:
     name = f"runs/lgan/{dataset}/{run_config.fraction:g}"
     workdir = pathlib.Path(WORKDIR.value or name)
     models = amplification.prepare(run_config, options, workdir)
+    if options.dry_run:
+        print(amplification.costs(models, options))
+        return
     record = amplification.run(models, options, workdir)
 
     def draw() -> list[str]:

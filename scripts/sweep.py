@@ -66,7 +66,11 @@ def main() -> None:
     name = f"runs/sweep/{dataset}-{method}/{'-'.join(values)}"
     workdir = pathlib.Path(WORKDIR.value or name)
     cluster.start(hosts)
-    record = sweep.run(config, values, options, workdir)
+    try:
+        record = sweep.run(config, values, options, workdir)
+    except experiment.DryRun as found:
+        print(found)
+        return
     print(f"\n{dataset} by {method}\n\n{sweep.table(record)}")
     print(f"\nresults.json: {workdir}\n", flush=True)
 

@@ -22,7 +22,7 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import faces, pictures
+from veegan_jax import experiment, faces, pictures
 from veegan_jax.common import cluster, errors, loop, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
@@ -79,11 +79,15 @@ def main() -> None:
         faces.check(config, options, workdir, photos)
     rows, failed = {}, []
     for workdir, config in runs:
-        record = rows[config.method] = faces.run(config, options, workdir, photos)
+        try:
+            record = rows[config.method] = faces.run(config, options, workdir, photos)
+        except experiment.DryRun as found:
+            print(found)
+            continue
         failed += pictures.failures(workdir, record)
         print(f"\n{pictures.table({config.method: record})}")
         print(f"\nfigures and results.json: {workdir}\n", flush=True)
-    if len(runs) > 1:
+    if len(rows) > 1:
         print(f"{pictures.table(rows)}\n")
     if failed:
         raise loop.NonFinite("\n".join(failed))

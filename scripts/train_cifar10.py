@@ -26,7 +26,7 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import methods, pictures
+from veegan_jax import experiment, methods, pictures
 from veegan_jax.common import cluster, errors, loop, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
@@ -72,11 +72,17 @@ def main() -> None:
     source = pictures.load(runs[0][1].dataset, options.data_dir or None)
     rows, failed = {}, []
     for workdir, config in runs:
-        record = rows[config.method] = pictures.run(config, options, workdir, source)
+        try:
+            record = rows[config.method] = pictures.run(
+                config, options, workdir, source
+            )
+        except experiment.DryRun as found:
+            print(found)
+            continue
         failed += pictures.failures(workdir, record)
         print(f"\n{pictures.table({config.method: record})}")
         print(f"\nfigures and results.json: {workdir}\n", flush=True)
-    if len(runs) > 1:
+    if len(rows) > 1:
         print(f"{pictures.table(rows)}\n")
     if failed:
         raise loop.NonFinite("\n".join(failed))

@@ -34,6 +34,9 @@ DATA_DIR = flags.DEFINE_string(
 PARALLEL = flags.DEFINE_string(
     "parallel", "none", "none: one device; jit or pmap: each batch split over devices"
 )
+DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "print what a step costs; train nothing, write nothing"
+)
 common_flags.define(cluster.Options, from_preset=False)
 
 
@@ -50,6 +53,10 @@ def main() -> None:
     cluster.start(hosts)
     recipe = classifiers.RECIPES[dataset]
     parallel.check(PARALLEL.value, recipe.batch_size, jax.device_count())
+    if DRY_RUN.value:
+        train = images.load(dataset, "train", data_dir=DATA_DIR.value)
+        print(classifier_training.dry_run(train, recipe, PARALLEL.value))
+        return
     path = classifier_files.default_path(dataset, seed)
     if OUTPUT.value:
         path = pathlib.Path(OUTPUT.value)

@@ -24,7 +24,7 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import config_images, methods, stacked
+from veegan_jax import config_images, experiment, methods, stacked
 from veegan_jax.common import cluster, errors, loop, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
@@ -68,13 +68,17 @@ def main() -> None:
     stacked.check(runs, options)
     rows, failed = {}, []
     for workdir, config in runs:
-        record = rows[config.method] = stacked.run(config, options, workdir)
+        try:
+            record = rows[config.method] = stacked.run(config, options, workdir)
+        except experiment.DryRun as found:
+            print(found)
+            continue
         for seed in record["per_seed"]:
             if "failed" in seed:
                 failed.append(f"{workdir}: seed {seed['seed']} {seed['failed']}")
         print(f"\n{stacked.table({config.method: record})}")
         print(f"\nfigures and results.json: {workdir}\n", flush=True)
-    if len(runs) > 1:
+    if len(rows) > 1:
         print(f"{stacked.table(rows)}\n")
     if failed:
         raise loop.NonFinite("\n".join(failed))

@@ -68,7 +68,11 @@ def main() -> None:
     tables: dict[str, dict[str, dict]] = {}
     failed = []
     for workdir, config in runs:
-        record, _ = synthetic.run(config, options, workdir, gif=GIF.value)
+        try:
+            record, _ = synthetic.run(config, options, workdir, gif=GIF.value)
+        except experiment.DryRun as found:
+            print(found)
+            continue
         tables.setdefault(config.dataset, {})[config.method] = record
         for seed in record["per_seed"]:
             if "failed" in seed:

@@ -19,6 +19,7 @@ from veegan_jax import methods
 from veegan_jax.common import (
     checkpoint,
     cluster,
+    compiled,
     errors,
     loop,
     nonfinite,
@@ -30,6 +31,11 @@ from veegan_jax.state import State
 
 # Uses of a state's key other than the steps', which fold in 0, 1, 2, ...
 DATA, EVALUATION = 2**32 - 1, 2**32 - 2
+
+
+class DryRun(Exception):
+    """What a run would cost; it was not carried out."""
+
 
 Report = Callable[[int, State], tuple[dict[str, np.ndarray], str]]
 
@@ -53,6 +59,11 @@ class Options:
     )
     interval: int = option(0, "steps between evaluations; 0: a fiftieth of the run")
     save_every: float = option(30.0, "seconds between checkpoints")
+    dry_run: bool = option(
+        False,
+        "compile; print parameters, arithmetic, memory and communication of a step; "
+        "train nothing, write nothing",
+    )
     debug_nans: bool = option(
         False,
         "take the steps in which a seed became non-finite once more, one at a time, "
@@ -110,16 +121,23 @@ def check(
         )
     identity = dataclasses.asdict(config)
     identity |= {"seeds": options.seeds, "first_seed": options.first_seed}
-    checkpoint.claim(workdir, identity | (more or {}))
+    if not options.dry_run:
+        checkpoint.claim(workdir, identity | (more or {}))
 
 
 def init_seeds(seeds: Sequence[int], config: Config) -> State:
     """Initial states of all seeds, leaves [S, ...]; seed s starts from key(s)."""
-    keys_S = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
-    init = functools.partial(methods.get(config.method).init, config=config)
     # The mixtures' takes seconds, and their records rest on its very rounding.
     options = parallel.compile_options_of_init() if config.image_size else None
-    return jax.jit(jax.vmap(init), compiler_options=options)(keys_S)
+    return jax.jit(_init(config), compiler_options=options)(_keys(seeds))
+
+
+def _init(config: Config) -> Callable[[jax.Array], State]:
+    return jax.vmap(functools.partial(methods.get(config.method).init, config=config))
+
+
+def _keys(seeds: Sequence[int]) -> jax.Array:
+    return jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
 
 
 def train(
@@ -157,8 +175,14 @@ def train(
       The final states and the seeds that diverged, as `loop.train` does.
 
     Raises:
+      DryRun: instead of training, if the options say so.
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
+    interval = options.interval or max(1, config.steps // reports)
+    if options.dry_run:
+        raise DryRun(
+            _describe(config, options, step, interval, data, batch_of, initial)
+        )
     checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
     if initial is None:
         initial = init_seeds(options.seed_numbers(), config)
@@ -182,7 +206,6 @@ def train(
     )
     if run_steps is not None:
         compile_steps = functools.partial(run_steps, resumed_step)
-    interval = options.interval or max(1, config.steps // reports)
 
     def explain(state: State) -> None:
         if options.debug_nans:
@@ -211,6 +234,47 @@ def train(
         checkpoints.close()
         if log:
             log.close()
+
+
+def _describe(
+    config: Config,
+    options: Options,
+    step: parallel.Step,
+    interval: int,
+    data: Any,
+    batch_of: Callable[[int], Any] | None,
+    initial: Any,
+) -> str:
+    """What `--dry_run` prints of a run: its first interval, compiled and not run."""
+    seeds = options.seed_numbers()
+    if initial is None:
+        shapes = jax.eval_shape(_init(config), _keys(seeds))
+        initial = compiled.zeros(shapes)
+    devices = jax.devices()
+    steps, batches = interval, []
+    if batch_of is not None:  # a group of one batch, which is the least
+        steps = 1
+        own, of_all = parallel.part(options.parallel)
+        batch = np.split(batch_of(0), of_all)[own]
+        place = parallel.placer(options.parallel, devices, options.seeds)
+        batches = [place(batch[None])]
+    run = parallel.run_steps(
+        step,
+        steps,
+        mode=options.parallel,
+        devices=devices,
+        data=data,
+        streamed=batch_of is not None,
+        lower_only=True,
+    )
+    state = getattr(initial, "state", initial)  # of a sweep's members
+    return compiled.words_of_run(
+        f"{config.dataset} {config.method}",
+        run(initial, *batches),
+        state.params,
+        mode=options.parallel,
+        num_steps=steps,
+    )
 
 
 def _explain(

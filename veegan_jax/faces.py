@@ -92,7 +92,8 @@ def check(
     """
     pictures.check([(workdir, config)], options)
     identity = {"images": len(photos), "sha256": photos.sha256()}
-    checkpoint.claim(workdir / "data", identity)
+    if not options.dry_run:
+        checkpoint.claim(workdir / "data", identity)
 
 
 def run(

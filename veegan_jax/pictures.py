@@ -242,6 +242,8 @@ def train(
     check([(workdir, config)], options)
     splits = {"none": 1, "jit": 1, "pmap": len(jax.devices())}[options.parallel]
     step = functools.partial(step_on_images, config=config, num_devices=splits)
+    if source.batch_of:
+        step = functools.partial(step_on_batch, config=config)
     grids = workdir / "grids"
 
     def report(done: int, state: State) -> tuple[dict[str, np.ndarray], str]:

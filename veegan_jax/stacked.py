@@ -126,7 +126,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
     check([(workdir, config)], options)
     dataset, data_dir = DIGITS[config.dataset], options.data_dir or None
     train, test, classifier = _materials(dataset, options)
-    if cluster.is_first():  # the one that scores
+    if cluster.is_first() and not options.dry_run:  # the one that scores
         truth = metrics.truth(classifier, options.samples, data_dir)
     splits = {"none": 1, "jit": 1, "pmap": len(jax.devices())}[options.parallel]
     step = functools.partial(step_on_stacks, config=config, num_devices=splits)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from veegan_jax.common import flops, hlo
 
@@ -55,7 +56,7 @@ class Program:
           num_steps: how many steps the program takes, in one loop.
           parameters: how many are learned; None leaves the line out.
         """
-        lines = [] if parameters is None else [f"parameters: {parameters:,}"]
+        lines = [] if parameters is None else [f"parameters: {parameters:,} a member"]
         lines.append(
             f"products: {self.flops / 1e9:.4g} GFLOP per step and device, "
             f"{self.devices} device{'s' if self.devices > 1 else ''}"
@@ -115,6 +116,41 @@ def describe(program: Any, *arguments: Any) -> Program:
         donated=memory.alias_size_in_bytes,
         collectives=tuple(collectives(text)),
     )
+
+
+def zeros(shapes: Any) -> Any:
+    """Arrays of these shapes and types, to lower a program with; keys as well."""
+
+    def one(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(jnp.zeros((*leaf.shape, 2), jnp.uint32))
+        return jnp.zeros(leaf.shape, leaf.dtype)
+
+    return jax.tree.map(one, shapes)
+
+
+def words_of_run(
+    name: str, lowered: jax.stages.Lowered, params: Any, *, mode: str, num_steps: int
+) -> str:
+    """What `--dry_run` prints of one run.
+
+    Args:
+      name: of the run.
+      lowered: what `parallel.run_steps(..., lower_only=True)` made of it.
+      params: parameters of all members, leaves [members, ...].
+      mode: see `parallel.run_steps`.
+      num_steps: of the program.
+    """
+    leaves = jax.tree.leaves(params)
+    members, devices = len(leaves[0]), jax.device_count()
+    title = (
+        f"{name}: {members} member{'s' * (members > 1)}, --parallel={mode}, {devices} "
+        f"device{'s' * (devices > 1)}, a program of {num_steps} step"
+        f"{'s' * (num_steps > 1)}"
+    )
+    count = sum(leaf.size for leaf in leaves) // members
+    words = describe(lowered).words(num_steps, count)
+    return "\n".join([title, *(f"  {line}" for line in words.splitlines())])
 
 
 def collectives(text: str) -> list[Collective]:

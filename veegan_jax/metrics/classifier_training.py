@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from veegan_jax.common import checkpoint, loop, optimisers, parallel, rng
+from veegan_jax.common import checkpoint, compiled, loop, optimisers, parallel, rng
 from veegan_jax.data import images, pixels
 from veegan_jax.metrics import classifier as classifiers
 from veegan_jax.metrics.classifier import Classifier, Recipe
@@ -168,6 +168,30 @@ def train(
             checkpoints.close()
     params = jax.tree.map(lambda leaf: np.asarray(leaf[0]), state_1.average)
     return Classifier(params, data.dataset, data.source, seed, recipe)
+
+
+def dry_run(data: images.Images, recipe: Recipe, mode: str) -> str:
+    """What a step of training costs, in words; nothing is trained."""
+    devices = jax.devices()
+    split = len(devices) if mode == "pmap" else 1
+    shapes = jax.eval_shape(functools.partial(init, 0, data.dataset, recipe))
+    state_1 = jax.tree.map(lambda leaf: leaf[None], compiled.zeros(shapes))
+    num_steps = -(-recipe.steps // 50)
+    run = parallel.run_steps(
+        functools.partial(train_step, recipe=recipe, num_devices=split),
+        num_steps,
+        mode=mode,
+        devices=devices,
+        data=(data.image, data.label),
+        lower_only=True,
+    )
+    return compiled.words_of_run(
+        f"{data.dataset} classifier",
+        run(state_1),
+        state_1.params,
+        mode=mode,
+        num_steps=num_steps,
+    )
 
 
 def _compile(
