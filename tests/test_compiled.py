@@ -275,7 +275,7 @@ def test_memory_of_a_program_with_a_large_temporary():
     assert found.flops == 2 * 2 * size**3
     assert found.collectives == ()
     lines = found.words(parameters=1234567).splitlines()
-    assert lines[0] == "parameters: 1,234,567"
+    assert lines[0] == "parameters: 1,234,567 a member"
     assert lines[1] == "products: 0.108 GFLOP per step and device, 1 device"
     assert lines[2].startswith("memory per device: ")
     assert "= 0.3 arguments + 0.0 results" in lines[2]
