@@ -75,10 +75,12 @@ def test_the_step_its_line_and_its_arrays_are_kept(tmp_path, caplog, register, m
     with np.load(folder / "after.npz", allow_pickle=False) as after:
         names = [n for n in after.files if not np.isfinite(after[n]).all()]
     assert "params/generator/Dense_0/kernel" in names
+    if mode != "none":
+        return
     # The state before is the one that an undisturbed run has there.
     register([])
     short = dataclasses.replace(CONFIG, steps=FALL)
-    plain = dataclasses.replace(OPTIONS, interval=0)
+    plain = dataclasses.replace(OPTIONS, interval=FALL)
     synthetic.run(short, plain, tmp_path / "plain")
     *_, state = experiment.restore(tmp_path / "plain")
     healthy = nonfinite.arrays(jax.tree.map(lambda a: a[1], state))
