@@ -22,6 +22,7 @@ from typing import Any
 from unittest import mock
 
 import bench_scaling_estimate as estimate
+import bench_scaling_table as scaling_table
 import bench_timing as timing
 import jax
 import jax.numpy as jnp
@@ -150,59 +151,6 @@ def measure(
     return rows
 
 
-def verdict(row: dict[str, Any]) -> str:
-    """Whether a step has one all-reduce and moves no example between devices."""
-    several = [one for one in row["strong"] + row["weak"] if one["devices"] > 1]
-    if not several:
-        return "one device"
-    names = {name for one in several for name in one["operations"]}
-    if moved := names - {"all-reduce"}:
-        return f"no: {', '.join(sorted(moved))}"
-    reduced = {one["operations"].get("all-reduce", (0, 0))[0] for one in several}
-    if 0 in reduced:
-        return "no: nothing is reduced"
-    if reduced == {1}:
-        return "yes"
-    return "but for BatchNorm" if row["batch_norm"] else "no: several all-reduces"
-
-
-def summarise(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as a table; figures that are alike on all devices stand once."""
-
-    def cell(values):
-        values = [f"{value:.4g}" for value in values]
-        return values[0] if len(set(values)) == 1 else ", ".join(values)
-
-    lines = []
-    for row in rows:
-        several = [one["operations"] for one in row["strong"] if one["devices"] > 1]
-        reduced = [found.get("all-reduce", (0, 0)) for found in several]
-        others = [
-            sum(n for name, (n, _) in found.items() if name != "all-reduce")
-            for found in several
-        ]
-        flops = [[one["flops"] / 1e6 for one in row[s]] for s in ("strong", "weak")]
-        lines.append(
-            [
-                row["case"],
-                row["mode"],
-                str(row["batch_size"]),
-                cell([n for n, _ in reduced]),
-                cell([size / 2**20 for _, size in reduced]),
-                cell(others),
-                *map(cell, flops),
-                verdict(row),
-            ]
-        )
-    header = ["case", "mode", "batch", "all-reduces", "MiB", "other collectives"]
-    header += [
-        "MFLOP/device, batch fixed",
-        "batch per device fixed",
-        "one, no resharding",
-    ]
-    return records.table(header, lines)
-
-
 def main() -> None:
     timing.check_names("cases", WHICH.value, list(CASES))
     timing.check_names("modes", SPLITS.value, MODES)
@@ -219,7 +167,7 @@ def main() -> None:
     for name in WHICH.value:
         rows += measure(name, CASES[name](), SPLITS.value, numbers)
         print(f"{time.perf_counter() - start:4.0f} s: {name}", flush=True)
-    tables = summarise(rows), estimate.table(rows, EFFICIENCY.value)
+    tables = scaling_table.table(rows), estimate.table(rows, EFFICIENCY.value)
     record = {
         **records.provenance(),
         "num_steps": NUM_STEPS,

@@ -5,6 +5,8 @@ import pathlib
 from typing import Any
 
 import bench_ivom_table
+import bench_scaling_estimate
+import bench_scaling_table
 
 from veegan_jax.common import records
 
@@ -123,6 +125,21 @@ def ivom(path: pathlib.Path) -> str:
     return bench_ivom_table.table(json.loads(path.read_text()))
 
 
+def scaling(results: pathlib.Path) -> dict[str, str]:
+    """What bench_scaling.py counted, and what it reckons of 256 chips: two tables."""
+    paths = sorted(results.glob("bench_scaling*.json"))
+    found = [json.loads(path.read_text()) for path in paths]
+    rows = [row for record in found for row in record["rows"]]
+    if not rows:
+        return {"bench-scaling": EMPTY, "bench-scaling-256": EMPTY}
+    repeat = "\n".join(map(_repeat, found))
+    estimated = bench_scaling_estimate.table(rows, found[0]["efficiency"])
+    return {
+        "bench-scaling": f"{bench_scaling_table.table(rows)}\n\n{repeat}",
+        "bench-scaling-256": estimated,
+    }
+
+
 def _repeat(record: dict[str, Any]) -> str:
     return (
         f"`{record['command']}`, commit {record['commit'][:10]}, {record['device']}, "
@@ -142,4 +159,5 @@ def tables(results: pathlib.Path, labels: dict[str, str]) -> dict[str, str]:
         "bench-images": images(results / "bench_images.json", labels),
         "bench-ivom": ivom(results / "bench_ivom.json"),
         "bench-pipeline": pipeline(results / "bench_pipeline.json", labels),
+        **scaling(results),
     }

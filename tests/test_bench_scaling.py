@@ -18,6 +18,7 @@ from veegan_jax.common import compiled, errors, parallel
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "scripts"))
 import bench_scaling  # a script, not part of a package
 import bench_scaling_estimate as estimate
+import bench_scaling_table
 
 SCRIPT = pathlib.Path(bench_scaling.__file__)
 
@@ -162,13 +163,13 @@ def row(*operations, batch_norm=False):
     ],
 )
 def test_the_verdict(operations, batch_norm, words):
-    assert bench_scaling.verdict(row(*operations, batch_norm=batch_norm)).startswith(
-        words
-    )
+    assert bench_scaling_table.verdict(
+        row(*operations, batch_norm=batch_norm)
+    ).startswith(words)
 
 
 def test_the_table_shows_what_differs_between_devices():
-    text = bench_scaling.summarise(
+    text = bench_scaling_table.table(
         [
             row(
                 {"all-reduce": (1, 2**20)},
