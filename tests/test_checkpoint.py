@@ -92,14 +92,29 @@ def flip_one_bit(path: pathlib.Path):
 )
 def test_damaged_newest_falls_back_and_says_so(tmp_path, damage, caplog):
     first, _ = states()
-    saved(tmp_path).close()
-    files = [p for p in (tmp_path / "20").rglob("*") if p.is_file()]
+    checkpoint.claim(tmp_path, {})
+    folder = tmp_path / "checkpoints"
+    saved(folder).close()
+    files = [p for p in (folder / "20").rglob("*") if p.is_file()]
     damage(max(files, key=lambda p: p.stat().st_size))
+    step, state = checkpoint.Checkpoints(folder).restore(first)
+    assert step == 10
+    assert_equal(state, first)
+    assert f"{folder / '20'} cannot be read" in caplog.text
+    assert (folder / "damaged-20").is_dir()  # set aside, not deleted
+
+
+def test_who_only_reads_sets_nothing_aside(tmp_path, caplog):
+    """The run may be training, and about to delete what was just found."""
+    first, _ = states()
+    saved(tmp_path).close()
+    (tmp_path / "20" / "state" / "_METADATA").unlink()
     step, state = checkpoint.Checkpoints(tmp_path).restore(first)
     assert step == 10
     assert_equal(state, first)
     assert f"{tmp_path / '20'} cannot be read" in caplog.text
-    assert (tmp_path / "damaged-20").is_dir()  # set aside, not deleted
+    assert "passed over" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "20"]
 
 
 def test_all_damaged_is_an_error_not_a_fresh_start(tmp_path):

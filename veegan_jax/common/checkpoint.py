@@ -1,13 +1,18 @@
 """Checkpoints by orbax, and the guard that a work directory holds one run only."""
 
+import contextlib
 import datetime
+import errno
 import hashlib
 import itertools
 import json
 import logging
 import os
 import pathlib
+import re
+import shutil
 import socket
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import filelock
@@ -33,6 +38,7 @@ class Checkpoints:
     def __init__(self, directory: pathlib.Path, keep: int = 3) -> None:
         self._directory = directory.absolute()
         self._manager = None
+        self._tidied = False
         if cluster.is_first():
             only_first = ocp.options.MultiprocessingOptions(
                 primary_host=0,
@@ -45,24 +51,43 @@ class Checkpoints:
                 create=False,  # orbax does not, where one process is active
                 multiprocessing_options=only_first,
             )
-            self._directory.mkdir(parents=True, exist_ok=True)
+            with writing(self._directory):
+                self._directory.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     def save(self, step: int, state: Any) -> None:
-        """Writes a checkpoint in the background; it appears whole or not at all."""
+        """Writes a checkpoint in the background; it appears whole or not at all.
+
+        Raises:
+          InputError: if the disk refuses it, or refused the one before.
+        """
         if self._manager and step not in self._manager.all_steps():
             arrays = _arrays(state)
             args = ocp.args.Composite(
                 state=ocp.args.StandardSave(arrays),
                 digest=ocp.args.JsonSave({"sha256": _digest(arrays), "keys": "data"}),
             )
-            self._manager.save(step, args=args, force=True)
+            with writing(self._directory, self._kept):
+                self._tidy()
+                self._manager.save(step, args=args, force=True)
+
+    def _tidy(self) -> None:
+        """Deletes what saves that were killed left half written."""
+        if not self._tidied:
+            for path in self._directory.glob("*.orbax-checkpoint-tmp"):
+                shutil.rmtree(path)
+            self._tidied = True
+
+    def _kept(self) -> str:
+        steps = [int(p.name) for p in self._directory.iterdir() if p.name.isdigit()]
+        return f"step {max(steps)} is kept" if steps else "no step is kept yet"
 
     def restore(self, like: Any) -> tuple[int, Any]:
         """Reads the newest checkpoint that can be read.
 
-        A damaged one is set aside as `damaged-STEP`, with a warning, and the one
-        before it is tried.
+        A damaged one is passed over with a warning, and the one before it is tried. If
+        the run is this process's (see `claim`), the damaged one is set aside as
+        `damaged-STEP`; another process's may be about to be deleted.
 
         Args:
           like: a state of the same shapes and types, returned when there is none.
@@ -91,15 +116,16 @@ class Checkpoints:
             except Exception as error:
                 # Orbax raises many kinds for a damaged file; whichever it is, the
                 # checkpoint cannot be used, is kept for inspection and is named.
-                path = self._directory / str(step)
+                path, what = self._directory / str(step), "passed over"
+                if self._is_ours():
+                    aside = free_name(self._directory / f"damaged-{step}")
+                    path.rename(aside)
+                    self._manager.reload()
+                    what = f"set aside as {aside.name}"
+                words = str(error).splitlines()[0][:200] if str(error) else repr(error)
                 logging.warning(
-                    "checkpoint %s cannot be read (%s): set aside as damaged-%d",
-                    path,
-                    str(error).splitlines()[0][:200] if str(error) else repr(error),
-                    step,
+                    "checkpoint %s cannot be read (%s): %s", path, words, what
                 )
-                path.rename(self._directory / f"damaged-{step}")
-                self._manager.reload()
         if steps:
             raise errors.InputError(
                 f"no checkpoint under {self._directory} can be read; give another "
@@ -125,10 +151,19 @@ class Checkpoints:
             raise ValueError("its contents do not match its checksum")
         return state if old else jax.tree.map(_like, state, like)
 
+    def _is_ours(self) -> bool:
+        place = self._directory.resolve()
+        return any(claimed in place.parents for claimed in _locks)
+
     def close(self) -> None:
-        """Waits for the writes under way."""
+        """Waits for the writes under way.
+
+        Raises:
+          InputError: if the disk refuses them.
+        """
         if self._manager:
-            self._manager.wait_until_finished()
+            with writing(self._directory, self._kept):
+                self._manager.wait_until_finished()
             self._manager.close()
 
 
@@ -180,24 +215,40 @@ def claim(
 
 
 def _claim(workdir: pathlib.Path, identity: dict[str, Any], flag: str) -> None:
+    _check_name(workdir, flag)
     path = workdir / "config.json"
     identity = json.loads(json.dumps(identity))  # tuples become lists, as on disk
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            _compare(path, json.loads(path.read_text()), identity, flag)
+            _compare(path, _identity(path, flag), identity, flag)
+        elif (workdir / "checkpoints").exists():
+            raise errors.InputError(
+                f"--{flag}={workdir} holds checkpoints, but {path.name}, which says of "
+                f"what run, is missing: put it back, or give another --{flag}"
+            )
         _lock(workdir, flag)
         if not path.exists():
             write_atomically(path, json.dumps(identity, indent=1) + "\n")
     except OSError as error:
+        why = "it is a file" if os.path.isfile(workdir) else error.strerror or error
         raise errors.InputError(
-            f"--{flag}={workdir} cannot be used ({error.strerror or error}); give a "
-            "directory that can be written"
+            f"--{flag}={workdir} cannot be used ({why}); give a directory that can be "
+            "written"
         ) from error
-    except json.JSONDecodeError as error:
+
+
+def _identity(path: pathlib.Path, flag: str) -> dict[str, Any]:
+    try:
+        identity = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(identity, dict):
+            raise ValueError(f"it holds a {type(identity).__name__}")
+    except ValueError as error:  # of JSON, or of UTF-8
         raise errors.InputError(
-            f"{path} is not a run's configuration ({error}); give another --{flag}"
+            f"{path} is not a run's configuration ({error}): put it back as it was, or "
+            f"give another --{flag}"
         ) from error
+    return identity
 
 
 def claimed(workdir: pathlib.Path) -> dict[str, Any]:
@@ -210,15 +261,31 @@ def claimed(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def _claimed(workdir: pathlib.Path) -> dict[str, Any]:
+    _check_name(workdir, "workdir")
     path = workdir / "config.json"
     try:
-        identity = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        return _identity(path, "workdir")
+    except OSError as error:
         raise errors.InputError(
             f"{workdir} is not a run's work directory: {path.name} cannot be read "
-            f"({error})"
+            f"({error.strerror or error}); give one that a training script filled"
         ) from error
-    return identity
+
+
+def _check_name(workdir: pathlib.Path, flag: str) -> None:
+    """Refuses what TensorStore, which writes the arrays, has no name for."""
+    try:
+        str(workdir.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise errors.InputError(
+            f"--{flag}={workdir}: this name is not UTF-8 for a program with this "
+            "locale; set PYTHONUTF8=1, or give a name of plain letters"
+        ) from error
+
+
+def places() -> list[pathlib.Path]:
+    """The directories that this process has claimed."""
+    return list(_locks)
 
 
 def _lock(workdir: pathlib.Path, flag: str) -> None:
@@ -237,8 +304,9 @@ def _lock(workdir: pathlib.Path, flag: str) -> None:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         who = "another process"
-        if holder.exists():  # written a moment after the lock is taken
-            told = json.loads(holder.read_text())
+        # Written a moment after the lock is taken.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads(holder.read_text(encoding="utf-8"))
             who = "process {process} on {host}, since {since}".format(**told)
         raise errors.InputError(
             f"--{flag}={workdir} is in use by {who}: wait until it ends, or give "
@@ -270,7 +338,71 @@ def _compare(
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
-    """Writes a file so that it is never seen half written."""
+    """Writes a file so that it is never seen half written.
+
+    Raises:
+      InputError: if the disk refuses it.
+    """
     temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text)
-    temporary.replace(path)
+    with writing(path):
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def free_name(path: pathlib.Path) -> pathlib.Path:
+    """A name that nothing has: that of `path`, or with -2, -3, ... behind it."""
+    names = (path.with_name(f"{path.name}-{n}") for n in itertools.count(2))
+    return next(p for p in itertools.chain([path], names) if not p.exists())
+
+
+_REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EFBIG: "allow larger files (ulimit -f)",
+}
+
+
+@contextlib.contextmanager
+def writing(
+    path: pathlib.Path, kept: Callable[[], str] | None = None
+) -> Iterator[None]:
+    """Around a write: what the disk refuses is told to whoever runs the script.
+
+    Args:
+      path: what is written.
+      kept: says what is as it was, if that needs saying.
+
+    Raises:
+      InputError: if the system refuses the write.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = system_error(error)
+        if number is None:
+            raise
+        words = refusal(path, number, kept() if kept else "")
+        raise errors.InputError(words) from error
+
+
+def refusal(path: pathlib.Path | str, number: int, kept: str = "") -> str:
+    """What to tell of a write that the system refused with an error number."""
+    what_to_do = _REMEDIES.get(number, "make it possible to write there")
+    kept = f"; {kept}" if kept else ""
+    return (
+        f"{path} cannot be written ({os.strerror(number)}){kept}: {what_to_do}, then "
+        "give the same command to go on"
+    )
+
+
+def system_error(error: BaseException) -> int | None:
+    """The error number of the system behind an exception, if that is what it is."""
+    if isinstance(error, OSError):
+        return error.errno
+    # TensorStore, which writes the arrays for orbax, has a form of its own.
+    found = re.search(r"os_error_code='(\d+)'", str(error))
+    return int(found[1]) if found else None

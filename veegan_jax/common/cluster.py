@@ -5,6 +5,7 @@ work directory; what it decides or refuses, all are told. With one process every
 function here does the obvious thing and costs nothing.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -26,6 +27,9 @@ from veegan_jax.common import errors
 
 # A process that has not been heard of for so long is dead: JAX then ends the others.
 _HEARTBEAT_SECONDS = 30
+# The first that answers nothing for so long is frozen. Before JAX, which would abort
+# the others with a dump of their threads and without a word of which one it is.
+_SILENCE_SECONDS = 20
 # Waiting itself has no limit: one host may draw figures for as long as it takes, and
 # heartbeats tell of one that died.
 _FOREVER_MS = 10**9
@@ -55,6 +59,10 @@ def use_cpu_cores(num: int) -> None:
     flag = "xla_force_host_platform_device_count"  # the older way to say the same
     if flag not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", num)
+
+
+class Unreachable(Exception):
+    """Another process is gone or never came: the same command may do better."""
 
 
 def _flag(default: Any, text: str) -> Any:
@@ -115,8 +123,9 @@ def start(options: Options) -> None:
     """Sets up this process's devices and joins the others, before any computation.
 
     Raises:
-      InputError: if no cluster is found and the flags name none, if the others cannot
-        be reached, or if hosts differ in their number of devices.
+      InputError: if no cluster is found and the flags name none, or if hosts differ in
+        their number of devices.
+      Unreachable: if the others do not come within five minutes.
     """
     use_cpu_cores(options.cpu_devices)
     if not options.distributed:
@@ -141,11 +150,11 @@ def start(options: Options) -> None:
         ) from error
     except jax.errors.JaxRuntimeError as error:
         where = options.coordinator or "the cluster's coordinator"
-        raise errors.InputError(
+        raise Unreachable(
             f"--distributed: cannot join the others at {where} "
-            f"({str(error).splitlines()[0]})"
+            f"({str(error).splitlines()[0]}); start all of them, with the same address"
         ) from error
-    for wait in (_wait_for_failure, _wait_for_death):
+    for wait in (_wait_for_failure, _wait_for_death, _wait_for_silence):
         threading.Thread(target=wait, daemon=True, name=wait.__name__).start()
     if not is_first():
         # The first one's words are enough.
@@ -313,7 +322,8 @@ def _wait_for_failure() -> None:
         words = _client().blocking_key_value_get(_FAILED, _FOREVER_MS)
     except jax.errors.JaxRuntimeError:
         return  # the connection is gone: the other watcher knows why
-    _end(words)
+    # The first answers the others, who wait for the same words.
+    _end(words, 1, seconds=1.0 if is_first() else 0.0)
 
 
 def _wait_for_death() -> None:
@@ -328,15 +338,53 @@ def _wait_for_death() -> None:
     except jax.errors.JaxRuntimeError as error:
         found = re.search(r"[Tt]ask (\d+)", str(error))
         who = f"process {found[1]}" if found else "another process"
-        _end(f"{who} died or cannot be reached ({str(error).splitlines()[0][:200]})")
+        why = str(error).splitlines()[0].partition(". ")[0]
+        _end(f"{who} died or cannot be reached ({why[:200]})", os.EX_TEMPFAIL)
 
 
-def _end(words: str) -> None:
-    if _over.is_set():
-        return
+def _wait_for_silence() -> None:
+    """Ends this process when the first one, which serves the others, is frozen."""
+
+    def ask(answered: threading.Event) -> None:
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # there is no such key
+            _client().key_value_try_get("veegan/nothing")
+        answered.set()
+
+    while not is_first() and not _over.wait(2):
+        answered = threading.Event()
+        threading.Thread(target=ask, args=[answered], daemon=True).start()
+        # A last second: for an answer that waited, as this thread did, for Python.
+        if not answered.wait(_SILENCE_SECONDS) and not answered.wait(1):
+            words = f"process 0 has not answered for {_SILENCE_SECONDS} s"
+            _end(words, os.EX_TEMPFAIL)
+
+
+def is_of_another(error: Exception) -> bool:
+    """Whether an error of JAX tells that another process is gone."""
+    words = r"[Gg]loo|NCCL|[Cc]oordination|heartbeat|UNAVAILABLE|DEADLINE_EXCEEDED"
+    is_jax = isinstance(error, jax.errors.JaxRuntimeError)
+    return is_jax and not is_alone() and bool(re.search(words, str(error)))
+
+
+def leave(error: Exception) -> NoReturn:
+    """Exits because another process is gone; the others will find out as well."""
+    _over.set()
+    _end_now(
+        f"another process died or cannot be reached ({str(error).splitlines()[0]})",
+        os.EX_TEMPFAIL,
+    )
+
+
+def _end(words: str, status: int, seconds: float = 0.0) -> None:
+    if not _over.is_set():
+        _end_now(words, status, seconds)
+
+
+def _end_now(words: str, status: int, seconds: float = 0.0) -> NoReturn:
     text = (
         f"\n{words}\nThis process, {jax.process_index()} of {num_processes()}, stops. "
         "Give the same command to all of them to go on from the newest checkpoint.\n"
     )
     os.write(2, text.encode())
-    os._exit(1)
+    time.sleep(seconds)
+    os._exit(status)

@@ -82,6 +82,10 @@ def train(
         dynamic_ncols=True,
         disable=not cluster.is_first(),
     )
+    # The usual clock may be set back, and the bar would stand still until it is again
+    # as late as it was.
+    bar._time = time.perf_counter
+    bar.start_t = bar.last_print_t = time.perf_counter()
     with stop, bar:
         while done < steps:
             num = min(interval, steps - done)
@@ -148,7 +152,11 @@ def _new_failures(state, metrics, failures, done, num):
 
 
 class StopFlag:
-    """While entered, the first SIGTERM or SIGINT only raises a flag."""
+    """While entered, SIGTERM, and the first SIGINT, only raise a flag.
+
+    Clusters send SIGTERM again and again, and it must not end a save: once it was
+    seen, none does anything any more. A second SIGINT acts as usual.
+    """
 
     def __init__(self) -> None:
         self.requested = ""
@@ -156,9 +164,9 @@ class StopFlag:
 
     def _handle(self, number: int, frame: Any) -> None:
         del frame
-        self.requested = signal.Signals(number).name
-        for signum, handler in self._old.items():
-            signal.signal(signum, handler)  # a second signal acts as usual
+        self.requested = self.requested or signal.Signals(number).name
+        if number == signal.SIGINT:
+            signal.signal(number, self._old[number])
 
     def __enter__(self) -> "StopFlag":
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -166,5 +174,6 @@ class StopFlag:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGINT, self._old[signal.SIGINT])
+        if self.requested != signal.SIGTERM.name:
+            signal.signal(signal.SIGTERM, self._old[signal.SIGTERM])

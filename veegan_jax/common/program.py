@@ -1,20 +1,27 @@
 """How every script starts and ends."""
 
+import errno
+import functools
+import io
+import logging as log
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any, NoReturn
 
 from absl import app, logging
 
-from veegan_jax.common import cluster, errors, loop
+from veegan_jax.common import checkpoint, cluster, errors, loop
 
 
 def run(main: Callable[..., None], file: str = "") -> None:
     """Runs a script's main; a mistake in its input ends it with one message.
 
-    The exit status is 0 when all is done; 75 (EX_TEMPFAIL) after a signal asked to
-    stop, when the same command goes on; 1 after anything else.
+    The exit status is 0 when all is done; 75 (EX_TEMPFAIL) when the same command goes
+    on, after a signal asked to stop or another process of the run died; 130 after a
+    SIGINT that could not wait for the next checkpoint; 1 after anything else.
 
     Args:
       main: called with the one argument that is not a flag, or with none.
@@ -23,6 +30,7 @@ def run(main: Callable[..., None], file: str = "") -> None:
 
     def checked(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # orbax tells of every file otherwise
+        logging.get_absl_logger().addFilter(_is_news)
         arguments = argv[1:]
         if file and len(arguments) != 1:
             raise errors.InputError(f"give one {file}")
@@ -33,20 +41,83 @@ def run(main: Callable[..., None], file: str = "") -> None:
         main(*arguments)
         cluster.finish()
 
+    # A figure's ± and a folder's name must not end a run in an ASCII-only terminal.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not pytest's
+            stream.reconfigure(errors="backslashreplace")
+    sys.unraisablehook = functools.partial(_unraisable, sys.unraisablehook)
+    # As an exception it could come up, and be lost, in any callback of a library.
+    signal.signal(signal.SIGINT, _stop_at_once)
     try:
         app.run(checked)
     except loop.Interrupted as stop:  # all processes at the same step
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is saved
         if cluster.is_first():
             print(f"\n{stop}", file=sys.stderr)
         cluster.finish()
         sys.exit(os.EX_TEMPFAIL)
+    except KeyboardInterrupt:
+        _stop_at_once()
     except (errors.InputError, loop.NonFinite) as error:
-        if cluster.is_alone():
-            sys.exit(f"\n{error}")
+        _end(str(error))
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            _end_with_traceback(error)
+        # Which file, the system says only of one that it could not open.
+        folders = ", ".join(map(str, checkpoint.places()))
+        place = error.filename or f"a file under {folders}"
+        _end(checkpoint.refusal(place, error.errno))
+    except cluster.Unreachable as error:
         print(f"\n{error}", file=sys.stderr)
-        cluster.fail(str(error))
-    except (Exception, KeyboardInterrupt) as error:
-        if cluster.is_alone():
-            raise
-        traceback.print_exc()
-        cluster.fail(repr(error))
+        sys.exit(os.EX_TEMPFAIL)
+    except Exception as error:
+        if cluster.is_of_another(error):
+            cluster.leave(error)
+        _end_with_traceback(error)
+
+
+def _stop_at_once(*_: Any) -> NoReturn:
+    """Ends this process as a kill does: no save under way is lost but that one."""
+    words = (
+        "stopped at once by SIGINT; give the same command to go on from the newest "
+        "checkpoint"
+    )
+    os.write(2, f"\n{words}\n".encode())
+    if not cluster.is_alone():
+        cluster.fail(words)
+    os._exit(128 + signal.SIGINT)
+
+
+def _is_news(record: log.LogRecord) -> bool:
+    """Not so what orbax logs of refused writes: an exception tells it, a bit later."""
+    error = record.exc_info and record.exc_info[1]
+    return not error or checkpoint.system_error(error) is None
+
+
+def _unraisable(usual: Callable[[Any], None], what: Any) -> None:
+    """Prints an exception that nobody can catch.
+
+    But for those of the threads in which TensorStore writes, after a disk refused one
+    of orbax's files: the others then come back to an event loop that has ended.
+    """
+    if str(what.exc_value) != "Event loop is closed":
+        usual(what)
+
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def _end(words: str) -> NoReturn:
+    if cluster.is_alone():
+        sys.exit(f"\n{words}")
+    print(f"\n{words}", file=sys.stderr)
+    cluster.fail(words)
+
+
+def _end_with_traceback(error: Exception) -> NoReturn:
+    if cluster.is_alone():
+        raise error
+    traceback.print_exc()
+    # The innermost is the last line of what JAX makes of an exception in a callback.
+    text = str(error).strip().splitlines()
+    cluster.fail(f"{type(error).__name__}: {text[-1]}" if text else repr(error))

@@ -1,58 +1,160 @@
 """What a run leaves behind: metrics over time, and one record to repeat it by."""
 
+import contextlib
 import json
+import logging
 import pathlib
 import platform
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import time
 from typing import Any
 
 import jax
 import numpy as np
 
-from veegan_jax.common import checkpoint
+from veegan_jax.common import checkpoint, errors
 
 
 class MetricsLog:
     """Metrics over time, as JSON lines and as TensorBoard events.
 
+    Every line and event is on the disk when `write` returns.
+
     Args:
       workdir: where `metrics.jsonl` and the event files go.
       resume_step: lines of later steps are dropped: the run computes them again.
+
+    Raises:
+      InputError: if the disk refuses a write.
     """
 
     def __init__(self, workdir: pathlib.Path, resume_step: int) -> None:
-        from tensorboardX import SummaryWriter  # slow to import; only runs need it
-
         self._path = workdir / "metrics.jsonl"
-        kept = [r for r in read_metrics(workdir) if r["step"] <= resume_step]
-        text = "".join(json.dumps(r) + "\n" for r in kept)
+        lines, damaged = _read_lines(self._path)
+        if damaged:
+            aside = checkpoint.free_name(workdir / "metrics.jsonl.damaged")
+            self._path.rename(aside)
+            logging.warning(
+                "%s: %s cannot be read, left out; the file is kept as %s",
+                self._path,
+                damaged,
+                aside.name,
+            )
+        kept = [line for line in lines if line["step"] <= resume_step]
+        if lines and not resume_step:
+            logging.warning(
+                "%s tells of step %d, but there is no checkpoint: the run starts over",
+                self._path,
+                lines[-1]["step"],
+            )
+        text = "".join(json.dumps(line) + "\n" for line in kept)
         checkpoint.write_atomically(self._path, text)
-        self._events = SummaryWriter(str(workdir), purge_step=resume_step + 1)
+        self._events = _Events(workdir, resume_step)
 
     def write(self, step: int, seconds: float, figures: dict[str, np.ndarray]) -> None:
         """Appends one line: each figure is a list over the seeds."""
         values = {k: [number(x) for x in v] for k, v in figures.items()}
         line = json.dumps({"step": step, "seconds": round(seconds, 3), **values})
-        with self._path.open("a") as file:
+        with checkpoint.writing(self._path), self._path.open("a") as file:
             file.write(line + "\n")
-        for name, value_S in figures.items():
-            for seed, value in enumerate(value_S):
-                if not np.isfinite(value):
-                    continue  # e.g. the spread inside modes when none is captured
-                self._events.add_scalar(f"{name}/seed_{seed}", value, step)
+        self._events.write(step, figures)
 
     def close(self) -> None:
         self._events.close()
 
 
+class _Events:
+    """A TensorBoard file, written at once.
+
+    TensorBoard reads files in the order of their names, which begin with a time, and
+    takes the step at the head of each as the order to forget what others told of later
+    ones. tensorboardX's SummaryWriter takes the clock's time, which may have been set
+    back, and writes in a thread, which a full disk ends and nobody hears of.
+    """
+
+    def __init__(self, workdir: pathlib.Path, resume_step: int) -> None:
+        # Slow to import; only runs need it.
+        from tensorboardX import record_writer
+        from tensorboardX.proto import event_pb2
+
+        self._event = event_pb2.Event
+        times = [
+            int(found[1])
+            for path in workdir.glob("events.out.tfevents.*")
+            if (found := re.match(r"events\.out\.tfevents\.(\d{10})\.", path.name))
+        ]
+        now = max([int(time.time()), *(t + 1 for t in times)])
+        self._path = workdir / f"events.out.tfevents.{now}.{socket.gethostname()}"
+        with checkpoint.writing(self._path):
+            self._writer = record_writer.RecordWriter(str(self._path))
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._add(
+            self._event(wall_time=time.time(), file_version="brain.Event:2"),
+            self._event(step=resume_step + 1, session_log=start),
+        )
+
+    def write(self, step: int, figures: dict[str, np.ndarray]) -> None:
+        """Adds each figure, a list over the seeds."""
+        from tensorboardX import summary
+
+        events = [
+            self._event(
+                wall_time=time.time(),
+                step=step,
+                summary=summary.scalar(f"{name}/seed_{seed}", value),
+            )
+            for name, value_S in figures.items()
+            for seed, value in enumerate(value_S)
+            if np.isfinite(value)  # e.g. no spread inside modes when none is captured
+        ]
+        self._add(*events)
+
+    def _add(self, *events: Any) -> None:
+        with checkpoint.writing(self._path):
+            for event in events:
+                self._writer.write(event.SerializeToString())
+            self._writer.flush()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # `_add` has told what could not be written
+            self._writer.close()
+
+
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a last line cut short by a kill is left out."""
+    """The lines of metrics.jsonl; a last line cut short by a kill is left out.
+
+    Raises:
+      InputError: if another line cannot be read.
+    """
     path = workdir / "metrics.jsonl"
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in lines]
+    lines, damaged = _read_lines(path)
+    if damaged:
+        raise errors.InputError(
+            f"{path}: {damaged} cannot be read; the training script, given the same "
+            "command, leaves it out"
+        )
+    return lines
+
+
+def _read_lines(path: pathlib.Path) -> tuple[list[dict[str, Any]], str]:
+    """The lines that can be read, and which cannot: "" if there are none."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    lines, damaged = [], []
+    for place, line in enumerate(text.split("\n")[:-1], 1):
+        try:
+            values = json.loads(line)
+            whole = isinstance(values["step"], int) and "\ufffd" not in line
+        except (ValueError, TypeError, KeyError):
+            whole = False
+        if whole:
+            lines.append(values)
+        else:
+            damaged.append(str(place))
+    return lines, f"line {', '.join(damaged[:9])}" if damaged else ""
 
 
 def commit() -> str:
