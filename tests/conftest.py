@@ -2,10 +2,21 @@
 
 Eight fake CPU devices stand for eight real ones. The programs of these tests run for
 milliseconds and compile for seconds, so XLA's expensive passes are off, but for the
-tests that train (`optimised`).
+tests that train (`optimised`), and what one test, worker or script compiled serves the
+others until the session ends.
 """
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # workers have it from their parent
+    _folder = tempfile.mkdtemp(prefix="compiled-")
+    atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _folder
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 import jax
 import numpy as np

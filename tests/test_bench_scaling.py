@@ -3,24 +3,27 @@
 import functools
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import programs
 import pytest
 
 from veegan_jax import config_images, config_mixtures, methods, synthetic
 from veegan_jax.common import compiled, errors, parallel
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "scripts"))
-import bench_scaling  # a script, not part of a package
+sys.path.insert(0, str(programs.SCRIPTS))
 import bench_scaling_estimate as estimate
 import bench_scaling_table
 
-SCRIPT = pathlib.Path(bench_scaling.__file__)
+# A script, whose flags are not to stay: those of others have the same names.
+_loading = programs.as_module("bench_scaling")
+bench_scaling = next(_loading)
+_loading.close()
+SCRIPT = programs.SCRIPTS / "bench_scaling.py"
 
 # Of one step; the unrolled GAN updates D twice, and differentiates through it.
 METHODS = {
