@@ -7,8 +7,8 @@
 Every combination of the values, with every seed, is a member of one program, and the
 members spread over all devices and hosts: five seeds of eight variants are forty
 members, ten on each of four GPUs. Seeds start at 100, apart from those of the tables,
-as what is chosen here is not to be judged by them. The first command takes some three
-minutes on two CPU cores. Stop it at any time and give the same command to go on.
+as what is chosen here is not to be judged by them. Stop it at any time and give the
+same command to go on.
 """
 
 import pathlib
