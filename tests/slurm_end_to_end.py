@@ -248,6 +248,7 @@ def stop(job: str, workdir: pathlib.Path, restart: int, how: Callable) -> None:
     assert done < STEPS, "it ended before it could be stopped: give more STEPS"
     assert field(job, "Restarts") == str(restart)
     say(f"stopped at step {done} of {STEPS}; restart {restart}")
+    time.sleep(5)  # in the same second Slurm would refuse it: "credential revoked"
 
     def started() -> bool:
         # Slurm leaves a requeued job alone for two minutes; tests need not. It says so

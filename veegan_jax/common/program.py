@@ -51,6 +51,8 @@ def run(main: Callable[..., None], file: str = "") -> None:
     try:
         app.run(checked)
     except loop.Interrupted as stop:  # all processes at the same step
+        # A cluster may send it again, to a process that is about to leave.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is saved
         if cluster.is_first():
             print(f"\n{stop}", file=sys.stderr)
