@@ -25,23 +25,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import test_images
+import test_scripts
 from tensorboardX.proto import event_pb2
 
 from veegan_jax.common import records
 
 SCRIPT = "train_synthetic.py"
-TINY = [
-    "--steps=400",
-    "--interval=100",
-    "--seeds=2",
-    "--samples=100",
-    "--batch_size=8",
-    "--save_every=0",
-    "--generator_widths=8",
-    "--reconstructor_widths=8",
-    "--discriminator_widths=8",
-    "--cpu_devices=2",
-]
+TINY = [*test_scripts.TINY, "--cpu_devices=2"]
 GO_ON = "then give the same command to go on"
 
 
