@@ -24,10 +24,11 @@ from lgan_jax import autoencoder, classifier, evidence, generation, splits
 from lgan_jax.config import Config, option
 from lgan_jax.encodings import Encodings
 from lgan_jax.models import OWN, Models, Task
-from veegan_jax.common import checkpoint, cluster, errors, parallel, records
+from veegan_jax.classifier import files as classifier_files
+from veegan_jax.classifier import network as pinned_classifiers
+from veegan_jax.common import errors, records
 from veegan_jax.data import images
-from veegan_jax.metrics import classifier as pinned_classifiers
-from veegan_jax.metrics import classifier_files
+from veegan_jax.runtime import distributed, parallel, workdirs
 
 SHARES = (0.25, 0.5, 0.75)  # of a batch, generated
 ALL, NONE = "all data", "none"  # without generation: all images known, the fraction
@@ -164,7 +165,7 @@ def check(workdir: pathlib.Path, config: Config, options: Options) -> None:
     if options.classifier and materials.pinned:  # else the default one judges
         identity["classifier"] = materials.pinned.identity
     if not options.dry_run:
-        checkpoint.claim(workdir, identity)
+        workdirs.claim(workdir, identity)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -261,14 +262,14 @@ def run(models: Models, options: Options, workdir: pathlib.Path) -> dict[str, An
         for way in options.judged(kind)
         for s in range(options.seeds)
     ]
-    quiet = not cluster.is_first()
+    quiet = not distributed.is_main_process()
     with tqdm.tqdm(
         total=len(cells), unit=" cells", dynamic_ncols=True, disable=quiet
     ) as bar:
         for kind, way, s in cells:
             bar.set_description(f"{kind} {way}", refresh=True)
             path = cell_path(workdir, kind, way, options.seed_numbers()[s])
-            if not cluster.first(path.exists):
+            if not distributed.on_main_process(path.exists):
                 _measure(models, materials, options, kind, way, s, path)
             bar.update(1)
 
@@ -279,7 +280,7 @@ def run(models: Models, options: Options, workdir: pathlib.Path) -> dict[str, An
         records.write(workdir / "results.json", record)
         return record
 
-    return cluster.first(finish)
+    return distributed.on_main_process(finish)
 
 
 def cell_path(workdir: pathlib.Path, kind: str, way: str, seed: int) -> pathlib.Path:
@@ -343,7 +344,7 @@ def _measure(
         cell["commit"] = records.commit()
         records.write(path, cell)
 
-    cluster.first(finish)
+    distributed.on_main_process(finish)
     return cell
 
 
@@ -358,7 +359,7 @@ def _evidence(
     found = pinned_classifiers.classify(
         materials.pinned, judged_KJX.reshape(-1, *shape)
     )
-    figures = []
+    metrics = []
     for k, (rows, count) in enumerate(zip(*task.splits[s], strict=True)):
         of_class = jax.tree.map(lambda a, k=k: a[k], params)
         encode = functools.partial(autoencoder.encode, of_class, config=config)
@@ -372,10 +373,10 @@ def _evidence(
             )
         )
         codes = (np.asarray(encode(x)) for x in (made, known))
-        figures.append(evidence.class_figures(made, known, held, *codes))
-    mean = {n: float(np.mean([f[n] for f in figures])) for n in figures[0]}
+        metrics.append(evidence.class_metrics(made, known, held, *codes))
+    mean = {n: float(np.mean([f[n] for f in metrics])) for n in metrics[0]}
     mean["fidelity"] = 100 * float(np.mean(found == labels))
-    return {name: records.number(mean[name]) for name in evidence.FIGURES}
+    return {name: records.number(mean[name]) for name in evidence.METRICS}
 
 
 def effective_dimension(models: Models) -> float:

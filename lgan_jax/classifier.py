@@ -1,7 +1,7 @@
 """The classifiers that the amplification is judged by.
 
 Every batch takes a share of its rows from generated images and the rest from real
-ones, so that all shares and all ways to generate take equally many optimiser steps.
+ones, so that all shares and all ways to generate take equally many optimizer steps.
 
 Dimension key: B batch, M images of the data set, R rows of the real subset, N
 generated images, T test images, X numbers of an image, K classes, C classifiers,
@@ -20,8 +20,8 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec as P
 
-from veegan_jax.common import cluster, rng
 from veegan_jax.networks import conv
+from veegan_jax.runtime import distributed, rng
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ def train(key: jax.Array, share: jax.Array, data: Data, recipe: Recipe) -> jax.A
     Returns:
       % of the test images classified rightly, [E]; the last is that of the end.
     """
-    network, optimiser = Network(recipe), optax.adam(recipe.learning_rate)
+    network, optimizer = Network(recipe), optax.adam(recipe.learning_rate)
     key_params, key_train = jax.random.split(key)
     params = network.init(key_params, data.image_MX[:1])
     fake_B = jnp.arange(recipe.batch_size) < jnp.round(share * recipe.batch_size)
@@ -102,7 +102,7 @@ def train(key: jax.Array, share: jax.Array, data: Data, recipe: Recipe) -> jax.A
             )
             return jnp.mean(nats_B)
 
-        updates, moments = optimiser.update(jax.grad(loss)(params), moments)
+        updates, moments = optimizer.update(jax.grad(loss)(params), moments)
         return (optax.apply_updates(params, updates), moments), None
 
     def until_reading(carry: Any, step_I: jax.Array) -> tuple[Any, jax.Array]:
@@ -111,7 +111,7 @@ def train(key: jax.Array, share: jax.Array, data: Data, recipe: Recipe) -> jax.A
 
     steps_EI = jnp.arange(recipe.steps).reshape(recipe.readings, -1)
     _, accuracy_E = jax.lax.scan(
-        until_reading, (params, optimiser.init(params)), steps_EI
+        until_reading, (params, optimizer.init(params)), steps_EI
     )
     return accuracy_E
 
@@ -136,11 +136,11 @@ def train_all(
     missing = -len(share_C) % jax.device_count()  # the last ones are trained twice
     index = np.minimum(np.arange(len(share_C) + missing), len(share_C) - 1)
     # Each process takes its neighbours of them, over its own devices.
-    mine = np.split(index, cluster.num_processes())[jax.process_index()]
+    mine = np.split(index, distributed.num_processes())[jax.process_index()]
     run = _over_devices(tuple(jax.local_devices()), recipe)
     share_C = jnp.asarray(share_C, jnp.float32)
     accuracy_CE = np.asarray(run(keys_C[mine], share_C[mine], data))
-    found = np.concatenate(cluster.gather(accuracy_CE))
+    found = np.concatenate(distributed.gather(accuracy_CE))
     return found[: len(share_C)]
 
 

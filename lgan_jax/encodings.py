@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from veegan_jax.common import rng
+from veegan_jax.runtime import rng
 
 
 @struct.dataclass
@@ -32,7 +32,7 @@ class Encodings:
         return self.center[None] + self.scale[None] * unit_Bd
 
 
-def standardise(y_Nd: jax.Array, count: jax.Array) -> Encodings:
+def standardize(y_Nd: jax.Array, count: jax.Array) -> Encodings:
     """Centres and scales each dimension of the first `count` rows.
 
     A dimension that does not vary keeps its unit.
@@ -67,4 +67,4 @@ def moves(
     further_M = 1 + rng.index(key_to, num_moves, jnp.maximum(count_M - 1, 1))
     end_M = (start_M + further_M) % count_M
     move_Md = y_KNd[k_M, end_M] - y_KNd[k_M, start_M]
-    return standardise(move_Md, jnp.int32(num_moves))
+    return standardize(move_Md, jnp.int32(num_moves))

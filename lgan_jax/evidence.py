@@ -10,7 +10,7 @@ from scipy.spatial import distance
 
 from veegan_jax.common import errors
 
-FIGURES = {
+METRICS = {
     "fidelity": "% that the pinned classifier takes for the class they were made as",
     "nearest": "median distance to the nearest known image, over held-out real ones'",
     "vendi": "effective number of different images among 200 of a class",
@@ -84,7 +84,7 @@ def coverage(
     return 100 * float(np.mean(closest_N <= radius_N))
 
 
-def class_figures(
+def class_metrics(
     image_GD: np.ndarray,
     known_ND: np.ndarray,
     held_HD: np.ndarray,

@@ -20,7 +20,8 @@ from lgan_jax import autoencoder, samplers, vae
 from lgan_jax.config import Config
 from lgan_jax.models import MOVES, OWN, SHARED, Models
 from lgan_jax.samplers import affine
-from veegan_jax.common import errors, rng
+from veegan_jax.common import errors
+from veegan_jax.runtime import rng
 
 ON_TOP = "+affine"  # what is generated is then moved by `affine` as well
 

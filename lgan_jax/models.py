@@ -30,7 +30,9 @@ from lgan_jax import autoencoder, samplers, vae
 from lgan_jax import encodings as spaces
 from lgan_jax.config import Config
 from lgan_jax.splits import Split
-from veegan_jax.common import checkpoint, cluster, compiled, loop, parallel, records
+from veegan_jax.common import records
+from veegan_jax.cost import report as cost_report
+from veegan_jax.runtime import checkpoint, distributed, loop, parallel
 
 OWN, SHARED, MOVES = "", "_shared", "_moves"  # as they end a way's name
 
@@ -145,11 +147,11 @@ class Models:
             by_class = jax.vmap(encode, (0, None, 0))
             by_seed = jax.jit(jax.vmap(by_class, (0, None, 0)))
             y_SKNd = by_seed(self.autoencoders.params, task.image_MX, task.rows_SKN)
-            return jax.jit(jax.vmap(jax.vmap(spaces.standardise)))(
+            return jax.jit(jax.vmap(jax.vmap(spaces.standardize)))(
                 y_SKNd, task.count_SK
             )
         if space == SHARED:
-            by_class = jax.vmap(spaces.standardise)
+            by_class = jax.vmap(spaces.standardize)
             by_seed = jax.vmap(jax.vmap(by_class, (0, None)))
             return jax.jit(by_seed)(self.shared_encodings, task.count_SK)
         draw = functools.partial(spaces.moves, num_moves=self.config.num_moves)
@@ -217,7 +219,7 @@ class Models:
             data=self.task.image_MX if images else None,
         )
         if self.costs is not None:
-            self.costs[use] = compiled.words_of_run(
+            self.costs[use] = cost_report.summarize(
                 use,
                 run_steps(interval, lower_only=True)(states_L),
                 states_L.params,
@@ -239,7 +241,11 @@ class Models:
             # One that diverged was left behind: named below, not taken as trained.
             if (np.asarray(states_L.step) == steps).all():
                 return states_L
-            log = records.MetricsLog(folder, done) if cluster.is_first() else None
+            log = (
+                records.MetricsLog(folder, done)
+                if distributed.is_main_process()
+                else None
+            )
             clock = [time.perf_counter()]
 
             def report(done: int, states_L: Any, metrics: dict) -> str:

@@ -116,11 +116,11 @@ def evidence_table(record: Record) -> str:
         return ""
     rows = []
     for way, found in ways.items():
-        figures = {n: [f[n] for f in found] for n in evidence.FIGURES}
-        spread = [np.std(v, ddof=1) if len(v) > 1 else None for v in figures.values()]
-        pairs = zip(figures.values(), spread, strict=True)
+        metrics = {n: [f[n] for f in found] for n in evidence.METRICS}
+        spread = [np.std(v, ddof=1) if len(v) > 1 else None for v in metrics.values()]
+        pairs = zip(metrics.values(), spread, strict=True)
         rows.append([way, *[records.cell(np.mean(v), s) for v, s in pairs]])
-    made = records.table(["", *evidence.FIGURES], rows)
+    made = records.table(["", *evidence.METRICS], rows)
     if used := record.get("effective_dimension"):
         size = record["config"]["latent_size"]
         made += f"\n\nEffective dimension of a class's encodings: {used:.1f} of {size}."
@@ -181,14 +181,14 @@ def ablation_table(rows: dict[str, Record], way: str) -> str:
       rows: variant -> record.
       way: what is taken apart.
     """
-    header = ["", *[f"{s:.0%} generated" for s in SHARES], *evidence.FIGURES]
+    header = ["", *[f"{s:.0%} generated" for s in SHARES], *evidence.METRICS]
     lines = []
     for name, record in rows.items():
         none_S = accuracies(record, NONE)[:, 0, -1]
         found_SA = accuracies(record, way)[:, :, -1]
         gains = [statistics.paired(found_SA[:, a], none_S) for a in range(len(SHARES))]
-        figures = [cell["evidence"] for cell in record["cells"][BASIC][way]]
-        means = (np.mean([f[n] for f in figures]) for n in evidence.FIGURES)
+        metrics = [cell["evidence"] for cell in record["cells"][BASIC][way]]
+        means = (np.mean([f[n] for f in metrics]) for n in evidence.METRICS)
         changed = " ".join(f"--{k}={v}" for k, v in record["changes"].items())
         label = f"{name} (`{changed}`)" if changed else name
         lines.append([label, *map(interval, gains), *map(records.cell, means)])

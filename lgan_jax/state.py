@@ -24,7 +24,7 @@ class State:
     encodings: Encodings  # with their centre and scale
 
 
-def _optimiser(config: Config) -> optax.GradientTransformation:
+def _optimizer(config: Config) -> optax.GradientTransformation:
     return optax.adam(config.sampler_rate, b1=config.sampler_beta1)
 
 
@@ -37,7 +37,7 @@ def create(
         step=jnp.zeros((), jnp.int32),
         key=key,
         params=params,
-        opt_state={n: _optimiser(config).init(p) for n, p in params.items()},
+        opt_state={n: _optimizer(config).init(p) for n, p in params.items()},
         encodings=encodings,
     )
 
@@ -46,7 +46,7 @@ def advance(state: State, grads: dict[str, Any], config: Config) -> State:
     """Updates every network by its Adam; `grads` are averaged over devices."""
     params, opt_state = {}, {}
     for name, grad in grads.items():
-        updates, opt_state[name] = _optimiser(config).update(
+        updates, opt_state[name] = _optimizer(config).update(
             grad, state.opt_state[name]
         )
         params[name] = optax.apply_updates(state.params[name], updates)

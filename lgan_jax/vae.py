@@ -17,7 +17,7 @@ import optax
 from flax import struct
 
 from lgan_jax.config import Config
-from veegan_jax.common import parallel, rng
+from veegan_jax.runtime import parallel, rng
 
 Metrics = dict[str, jax.Array]
 
@@ -69,7 +69,7 @@ def network(config: Config) -> VAE:
     return VAE(config.autoencoder_widths, config.latent_size, config.data_size)
 
 
-def _optimiser(config: Config) -> optax.GradientTransformation:
+def _optimizer(config: Config) -> optax.GradientTransformation:
     steps = max(1, config.autoencoder_steps)
     return optax.adam(optax.cosine_decay_schedule(config.autoencoder_rate, steps))
 
@@ -83,7 +83,7 @@ def init(key: jax.Array, rows_N: jax.Array, count: jax.Array, config: Config) ->
         step=jnp.zeros((), jnp.int32),
         key=key_train,
         params=params,
-        opt_state=_optimiser(config).init(params),
+        opt_state=_optimizer(config).init(params),
         rows=rows_N,
         count=count,
     )
@@ -123,7 +123,7 @@ def train_step(
     (value, kl), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
     metrics = {"loss": value, "kl": kl}
     grads, metrics = parallel.mean((grads, metrics), axis_name)
-    updates, opt_state = _optimiser(config).update(grads, state.opt_state)
+    updates, opt_state = _optimizer(config).update(grads, state.opt_state)
     params = optax.apply_updates(state.params, updates)
     new = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
     return new, metrics

@@ -6,7 +6,7 @@
     python scripts/ablate.py --dataset=stacked_mnist --seeds=2
 
 Seeds start at 100, apart from those of the tables. Each variant is a run of
-train_synthetic.py or train_stacked_mnist.py with the flags shown, resumable, in
+train_mixtures.py or train_stacked_mnist.py with the flags shown, resumable, in
 runs/ablation/PRESET/DATASET/VARIANT; on two CPU cores the mixtures take about 10, 10
 and 5 minutes, Stacked MNIST with two seeds half an hour. `make_tables.py
 --add_ablations=...` keeps them.
@@ -16,20 +16,25 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import config_images, config_mixtures, experiment, stacked, synthetic
-from veegan_jax.common import cluster, errors, program, records
+from veegan_jax.common import errors, records
+from veegan_jax.experiments import base
+from veegan_jax.experiments import mixtures as mixture_experiment
+from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
+from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax.runtime import distributed, program
 
 DATASET = flags.DEFINE_string(
     "dataset",
     "ring",
-    f"one of {', '.join((*config_mixtures.DATASETS, *config_images.SIZES))}",
+    f"one of {', '.join((*mixture_presets.DATASETS, *stacked_mnist_presets.SIZES))}",
 )
 PRESET = flags.DEFINE_string("preset", "quick", "configuration to start from")
 SEEDS = flags.DEFINE_integer("seeds", 5, "seeds per variant, from 100")
 ONLY = flags.DEFINE_list("only", [], "ingredients to take out (default: each)")
 WORKDIR = flags.DEFINE_string("workdir", "runs/ablation", "where the runs go")
 CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", cluster.cpu_cores(), "CPU cores to spread seeds over"
+    "cpu_devices", distributed.cpu_cores(), "CPU cores to spread seeds over"
 )
 
 
@@ -44,29 +49,35 @@ def select(variants: dict[str, dict], names: list[str]) -> dict[str, dict]:
 
 
 def main() -> None:
-    images = DATASET.value in config_images.SIZES
-    presets = config_images if images else config_mixtures
+    images = DATASET.value in stacked_mnist_presets.SIZES
+    presets = stacked_mnist_presets if images else mixture_presets
     values = dict(preset=PRESET.value, seeds=SEEDS.value, first_seed=100)
-    options = stacked.Options(**values) if images else experiment.Options(**values)
+    options = (
+        stacked_mnist_experiment.Options(**values) if images else base.Options(**values)
+    )
     config = presets.preset(PRESET.value, "veegan_plus", DATASET.value)
-    cluster.use_cpu_cores(CPU_DEVICES.value)
-    base = pathlib.Path(WORKDIR.value) / PRESET.value / DATASET.value
+    distributed.use_cpu_cores(CPU_DEVICES.value)
+    folder = pathlib.Path(WORKDIR.value) / PRESET.value / DATASET.value
     variants = select(presets.ablations(config), ONLY.value)
     runs = []
     for name, changes in variants.items():
         changed = presets.preset(PRESET.value, "veegan_plus", DATASET.value, **changes)
-        runs.append((base / name.replace(" ", "_"), changed))
-    (stacked if images else synthetic).check(runs, options)
+        runs.append((folder / name.replace(" ", "_"), changed))
+    (stacked_mnist_experiment if images else mixture_experiment).check(runs, options)
     rows = {}
     for (path, changed), (name, changes) in zip(runs, variants.items(), strict=True):
         if images:
-            rows[name] = stacked.run(changed, options, path)
+            rows[name] = stacked_mnist_experiment.run(changed, options, path)
         else:
-            rows[name], _ = synthetic.run(changed, options, path)
+            rows[name], _ = mixture_experiment.run(changed, options, path)
         about = {"without": name, "changes": changes}
         records.write(path / "ablation.json", about | rows[name])
     print(f"\n{DATASET.value}, {PRESET.value}, each row without:\n")
-    print(stacked.table(rows) if images else synthetic.table(DATASET.value, rows))
+    print(
+        stacked_mnist_experiment.table(rows)
+        if images
+        else mixture_experiment.table(DATASET.value, rows)
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@
         Stacked MNIST, and mixtures, whose targets are fresh draws.
 
 For every test image x the lowest mean squared error between x and G(z) over z, pixels
-in [0, 1] (IvOM, inference via optimisation: Metz et al. 2017). It prints the mean over
+in [0, 1] (IvOM, inference via optimization: Metz et al. 2017). It prints the mean over
 the images and, beside it, what must be known to read it: the mean image's error, that
 of as many principal components as z has dimensions, and that of random z. Writes
 results.json, nearest.png (real images over the nearest generated ones, from the best
@@ -22,10 +22,14 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from veegan_jax import evaluation, experiment, methods, pictures, targets
-from veegan_jax.common import cluster, plots_errors, program
+from veegan_jax import methods
 from veegan_jax.common import flags as common_flags
+from veegan_jax.common import plots_errors
 from veegan_jax.config import Config
+from veegan_jax.experiments import base, ivom_targets
+from veegan_jax.experiments import images as image_experiment
+from veegan_jax.experiments import ivom as ivom_experiment
+from veegan_jax.runtime import distributed, program
 
 OUTPUT = flags.DEFINE_string(
     "output", None, "where everything goes (default: the run's folder ivom)"
@@ -37,17 +41,17 @@ IMAGE_DIR = flags.DEFINE_string(
     "image_dir", None, "of a run on a folder of images: that folder"
 )
 CROP = flags.DEFINE_integer("crop", 0, "of a run on images: as it was in training")
-common_flags.define(evaluation.Options, from_preset=False)
-common_flags.define(cluster.Options, from_preset=False)
+common_flags.define(ivom_experiment.Options, from_preset=False)
+common_flags.define(distributed.Options, from_preset=False)
 
 
 def source_of(
-    workdir: pathlib.Path, config: Config, options: evaluation.Options
-) -> pictures.Source | None:
+    workdir: pathlib.Path, config: Config, options: ivom_experiment.Options
+) -> image_experiment.Source | None:
     """The images of a run on faces; None where the dataset's name leads to them."""
     if config.dataset != "faces":
         return None
-    from veegan_jax import faces
+    from veegan_jax.experiments import faces
 
     return faces.load_for_evaluation(
         workdir, IMAGE_DIR.value, CROP.value, config, options.data_dir
@@ -74,7 +78,7 @@ def draw_figures(
         dashed=tuple(floors),
         title=f"{about}: errors of the nearest generated images",
     )
-    shape = targets.image_shape(config)
+    shape = ivom_targets.image_shape(config)
     if shape is None:
         return
 
@@ -102,21 +106,21 @@ def draw_figures(
 
 
 def main(name: str) -> None:
-    hosts = cluster.Options(**common_flags.read(cluster.Options))
+    hosts = distributed.Options(**common_flags.read(distributed.Options))
     workdir = pathlib.Path(name)
-    options = evaluation.Options(**common_flags.read(evaluation.Options))
-    cluster.start(hosts)
+    options = ivom_experiment.Options(**common_flags.read(ivom_experiment.Options))
+    distributed.start(hosts)
     if METHOD_FILE.value:
         methods.register_file(METHOD_FILE.value)
-    config, _ = experiment.configuration(workdir)
+    config, _ = base.configuration(workdir)
     methods.get(config.method)
     output = pathlib.Path(OUTPUT.value or workdir / "ivom")
     source = source_of(workdir, config, options)
-    record, found = evaluation.measure(workdir, options, output, source)
+    record, found = ivom_experiment.measure(workdir, options, output, source)
     seeds = [seed["seed"] for seed in record["per_seed"]]
-    if cluster.is_first():
+    if distributed.is_main_process():
         draw_figures(config, found, seeds, output)
-    print(f"\n{evaluation.table({config.method: record})}")
+    print(f"\n{ivom_experiment.table({config.method: record})}")
     print(f"\nfigures and results.json: {output}\n", flush=True)
 
 

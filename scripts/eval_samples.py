@@ -13,13 +13,15 @@ import jax
 import numpy as np
 from absl import flags
 
-from veegan_jax import config_mixtures, synthetic
-from veegan_jax.common import arrays, errors, plots, program, records
+from veegan_jax.common import errors, files, plots, records
 from veegan_jax.data import mixtures
-from veegan_jax.metrics import mixture as metrics
+from veegan_jax.experiments import mixtures as mixture_experiment
+from veegan_jax.metrics import mixtures as mixture_metrics
+from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.runtime import program
 
 DATASET = flags.DEFINE_string(
-    "dataset", "ring", f"the true distribution: {', '.join(config_mixtures.DATASETS)}"
+    "dataset", "ring", f"the true distribution: {', '.join(mixture_presets.DATASETS)}"
 )
 OUTPUT = flags.DEFINE_string("output", None, "also write the figures to this JSON file")
 FIGURE = flags.DEFINE_string("figure", None, "also draw the samples to this PNG file")
@@ -31,7 +33,7 @@ def load(path: pathlib.Path, size: int) -> np.ndarray:
     Raises:
       InputError: naming the file and what is wrong with it.
     """
-    data = arrays.read(path)
+    data = files.read_array(path)
     if data.ndim != 2 or data.shape[1] != size or not len(data):
         raise errors.InputError(
             f"{path} has shape {data.shape}; --dataset={DATASET.value} needs "
@@ -56,12 +58,14 @@ def main(name: str) -> None:
     mixture = mixtures.get(DATASET.value)
     path = pathlib.Path(name)
     x_NX = load(path, mixture.size)
-    figures = jax.tree.map(np.asarray, synthetic.score(x_NX[None], DATASET.value))
-    true = synthetic.oracle(DATASET.value, len(x_NX))
-    names = [n for n in metrics.FIGURES if n in figures]
+    metrics = jax.tree.map(
+        np.asarray, mixture_experiment.score(x_NX[None], DATASET.value)
+    )
+    true = mixture_experiment.oracle(DATASET.value, len(x_NX))
+    names = [n for n in mixture_metrics.METRICS if n in metrics]
     rows = [
-        [n.replace("_", " "), f"{figures[n][0]:.4g}", f"{true[n].mean():.4g}"]
-        + [metrics.FIGURES[n]]
+        [n.replace("_", " "), f"{metrics[n][0]:.4g}", f"{true[n].mean():.4g}"]
+        + [mixture_metrics.METRICS[n]]
         for n in names
     ]
     print(f"{len(x_NX)} samples, {mixture.num_modes} modes in {DATASET.value}\n")
@@ -71,18 +75,18 @@ def main(name: str) -> None:
             **records.provenance(),
             "dataset": DATASET.value,
             "samples": len(x_NX),
-            "figures": {n: figures[n][0] for n in names},
-            "histogram": list(figures["histogram"][0]),
+            "figures": {n: metrics[n][0] for n in names},
+            "histogram": list(metrics["histogram"][0]),
             "oracle": {n: true[n].mean() for n in names},
         }
         records.write(pathlib.Path(OUTPUT.value), record)
     if FIGURE.value:
         truth = mixtures.sample(mixture, jax.random.key(0), 2500)
         plots.samples_and_density(
-            {path.name: synthetic.project(x_NX, DATASET.value)},
-            synthetic.project(np.asarray(truth), DATASET.value),
+            {path.name: mixture_experiment.project(x_NX, DATASET.value)},
+            mixture_experiment.project(np.asarray(truth), DATASET.value),
             pathlib.Path(FIGURE.value),
-            axes=synthetic.AXES.get(DATASET.value, ("x1", "x2")),
+            axes=mixture_experiment.AXES.get(DATASET.value, ("x1", "x2")),
         )
 
 

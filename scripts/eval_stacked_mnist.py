@@ -18,10 +18,11 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from veegan_jax.common import errors, plots, program, records
+from veegan_jax.classifier import files as classifier_files
+from veegan_jax.common import errors, plots, records
 from veegan_jax.data import images, pixels, stacked_files
-from veegan_jax.metrics import classifier_files
-from veegan_jax.metrics import stacked as metrics
+from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
+from veegan_jax.runtime import program
 
 DATASET = flags.DEFINE_string(
     "dataset", "auto", "mnist (28 x 28), digits (8 x 8), or auto: by the images' size"
@@ -45,9 +46,9 @@ DATA_DIR = flags.DEFINE_string(
 
 def from_run(workdir: pathlib.Path) -> np.ndarray:
     """Draws `--samples` stacked images from a run of train_stacked_mnist.py."""
-    from veegan_jax import stacked
+    from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 
-    return stacked.load_samples(workdir, SAMPLES.value)
+    return stacked_mnist_experiment.load_samples(workdir, SAMPLES.value)
 
 
 def main(name: str) -> None:
@@ -61,13 +62,13 @@ def main(name: str) -> None:
     dataset = stacked_files.dataset_of(x_NHW3.shape, DATASET.value)
     file = pathlib.Path(CLASSIFIER.value) if CLASSIFIER.value else None
     classifier = classifier_files.ready(dataset, file, DATA_DIR.value)
-    truth = metrics.truth(classifier, len(x_NHW3), DATA_DIR.value)
-    record = metrics.make_record(x_NHW3, truth)
+    truth = stacked_mnist_metrics.truth(classifier, len(x_NHW3), DATA_DIR.value)
+    record = stacked_mnist_metrics.make_record(x_NHW3, truth)
     print(
         f"{len(x_NHW3)} samples of stacked {dataset}; classifier of "
         f"{classifier.test_accuracy:.2f} % on test images, {classifier.sha256[:12]}\n"
     )
-    print(metrics.table(record, path.name))
+    print(stacked_mnist_metrics.table(record, path.name))
     if OUTPUT.value:
         records.write(
             pathlib.Path(OUTPUT.value), {**records.provenance(), "file": name, **record}
@@ -76,7 +77,7 @@ def main(name: str) -> None:
         test = images.load(dataset, "test", data_dir=DATA_DIR.value)
         rows = {
             path.name: np.asarray(pixels.to_uint8(x_NHW3[:64])),
-            "real": metrics.oracle_images(test, 64),
+            "real": stacked_mnist_metrics.oracle_images(test, 64),
         }
         plots.image_grid(rows, pathlib.Path(FIGURE.value))
 

@@ -25,11 +25,13 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import experiment, inference, pictures
-from veegan_jax.common import cluster, errors, loop, program
+from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.data import images
+from veegan_jax.experiments import base, inference
+from veegan_jax.experiments import images as image_experiment
+from veegan_jax.runtime import distributed, loop, program
 
 ROWS = ("ali", "veegan", "veegan_adversarial", "veegan_plus")  # of --method=all
 
@@ -38,7 +40,7 @@ WORKDIR = flags.DEFINE_string(
 )
 common_flags.define(Config, from_preset=True)
 common_flags.define(inference.Options, from_preset=False)
-common_flags.define(cluster.Options, from_preset=False)
+common_flags.define(distributed.Options, from_preset=False)
 flags.FLAGS["dataset"].help = "mnist, digits, or auto: mnist where it is prepared"
 flags.FLAGS["method"].help = f"one with R, or all: {', '.join(ROWS)} (default: all)"
 
@@ -54,23 +56,25 @@ def plan(options: inference.Options) -> list[tuple[pathlib.Path, Config]]:
         )
     names = ROWS if method == "all" else (method,)
     default = f"runs/infer_{dataset}/{options.preset}"
-    return pictures.plan(options, names, dataset, changes, WORKDIR.value, default)
+    return image_experiment.plan(
+        options, names, dataset, changes, WORKDIR.value, default
+    )
 
 
 def main() -> None:
-    hosts = cluster.Options(**common_flags.read(cluster.Options))
+    hosts = distributed.Options(**common_flags.read(distributed.Options))
     options = inference.Options(**common_flags.read(inference.Options))
     runs = plan(options)
-    cluster.start(hosts)
+    distributed.start(hosts)
     inference.check(runs, options)
     rows, failed = {}, []
     for workdir, config in runs:
         try:
             record = rows[config.method] = inference.run(config, options, workdir)
-        except experiment.DryRun as found:
+        except base.DryRun as found:
             print(found)
             continue
-        failed += pictures.failures(workdir, record)
+        failed += image_experiment.failures(workdir, record)
         print(f"\n{inference.table({config.method: record})}")
         print(f"\nfigures and results.json: {workdir}\n", flush=True)
     if len(rows) > 1:

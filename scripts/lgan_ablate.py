@@ -16,8 +16,9 @@ from absl import flags
 
 from lgan_jax import amplification, config, generation, report
 from lgan_jax.models import OWN
-from veegan_jax.common import cluster, errors, program, records
+from veegan_jax.common import errors, records
 from veegan_jax.data import images
+from veegan_jax.runtime import distributed, program
 
 DATASET = flags.DEFINE_string("dataset", "auto", "mnist, digits or auto")
 WAY = flags.DEFINE_string("way", "lgan", "taken apart: lgan, lgan_shared, lgan_moves")
@@ -26,7 +27,7 @@ ONLY = flags.DEFINE_list("only", [], "variants to run (default: each)")
 DATA_DIR = flags.DEFINE_string("data_dir", "", "tensorflow-datasets' folder")
 WORKDIR = flags.DEFINE_string("workdir", "runs/lgan/ablation", "where the runs go")
 CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", cluster.cpu_cores(), "CPU cores to spread models over"
+    "cpu_devices", distributed.cpu_cores(), "CPU cores to spread models over"
 )
 
 
@@ -57,7 +58,7 @@ def main() -> None:
     variants = {
         n: v for n, v in variants.items() if not ONLY.value or not v or n in ONLY.value
     }
-    cluster.use_cpu_cores(CPU_DEVICES.value)
+    distributed.use_cpu_cores(CPU_DEVICES.value)
     base = pathlib.Path(WORKDIR.value) / dataset / WAY.value
     whole, rows = base / "as_it_is", {}
     for name, changes in variants.items():

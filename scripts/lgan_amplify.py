@@ -17,27 +17,27 @@ import pathlib
 from absl import flags
 
 from lgan_jax import amplification, config, figures, report
-from veegan_jax.common import cluster, program
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images
+from veegan_jax.runtime import distributed, program
 
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/lgan/DATASET/FRACTION)"
 )
 common_flags.define(config.Config, from_preset=True)
 common_flags.define(amplification.Options, from_preset=True)
-common_flags.define(cluster.Options, from_preset=False)
+common_flags.define(distributed.Options, from_preset=False)
 
 
 def main() -> None:
-    hosts = cluster.Options(**common_flags.read(cluster.Options))
+    hosts = distributed.Options(**common_flags.read(distributed.Options))
     changes = common_flags.read(config.Config)
     run_changes = common_flags.read(amplification.Options)
     data_dir = run_changes.get("data_dir")
     dataset = images.choose(changes.pop("dataset", "auto"), data_dir or None)
     run_config = config.preset(dataset, **changes)
     options = amplification.preset(dataset, **run_changes)
-    cluster.start(hosts)
+    distributed.start(hosts)
     name = f"runs/lgan/{dataset}/{run_config.fraction:g}"
     workdir = pathlib.Path(WORKDIR.value or name)
     models = amplification.prepare(run_config, options, workdir)
@@ -50,7 +50,7 @@ def main() -> None:
         made = amplification.read_images(workdir, options)
         return [*figures.draw(models, record, made, workdir / "figures")]
 
-    drawn = cluster.first(draw)
+    drawn = distributed.on_main_process(draw)
     print(f"\n{report.everything(record)}\n")
     print(f"figures ({', '.join(drawn)}) and results.json: {workdir}")
 

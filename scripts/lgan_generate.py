@@ -27,17 +27,16 @@ from scipy.spatial import distance
 
 from lgan_jax import config, generation, splits
 from lgan_jax.models import OWN, Models, Task
-from veegan_jax.common import (
-    checkpoint,
-    cluster,
-    errors,
-    loop,
-    parallel,
-    plots,
-    program,
-)
+from veegan_jax.common import errors, plots
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import folders
+from veegan_jax.runtime import (
+    distributed,
+    loop,
+    parallel,
+    program,
+    workdirs,
+)
 
 IMAGE_DIR = flags.DEFINE_string("image_dir", None, "a folder of images for each class")
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 100, "images to make of each class")
@@ -58,7 +57,7 @@ PARALLEL = flags.DEFINE_string(
     "parallel", "none", "none: classes spread over devices; jit, pmap: batches split"
 )
 CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", cluster.cpu_cores(), "CPU cores to spread classes over"
+    "cpu_devices", distributed.cpu_cores(), "CPU cores to spread classes over"
 )
 common_flags.define(config.Config, from_preset=True)
 
@@ -222,7 +221,7 @@ def run() -> None:
         )
     run_config = make_config(given, common_flags.read(config.Config))
     check_memory(run_config, way, len(given.names))
-    cluster.use_cpu_cores(CPU_DEVICES.value)
+    distributed.use_cpu_cores(CPU_DEVICES.value)
     for flag in ("autoencoder_batch", "sampler_batch"):
         batch = getattr(run_config, flag)
         parallel.check(PARALLEL.value, batch, len(jax.devices()), flag)
@@ -235,7 +234,7 @@ def run() -> None:
         "classes": dict(zip(given.names, counts, strict=True)),
         "images_sha256": given.sha256(),
     }
-    checkpoint.claim(workdir, identity)
+    workdirs.claim(workdir, identity)
 
     split = splits.stratified(given.label, 1.0, seed)
     image_MX = given.image.reshape(len(given.image), -1)

@@ -19,17 +19,21 @@ import json
 import pathlib
 import re
 
-import bench_tables
 import jax
-import lgan_tables
 import numpy as np
-import picture_tables
 from absl import flags
+from tables import images as image_tables
+from tables import lgan as lgan_tables
+from tables import speed as speed_tables
 
-from veegan_jax import config_images, config_mixtures, stacked, synthetic
-from veegan_jax.common import errors, plots, program, records
+from veegan_jax.common import errors, plots, records
 from veegan_jax.data import mixtures
+from veegan_jax.experiments import mixtures as mixture_experiment
+from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 from veegan_jax.metrics import published
+from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax.runtime import program
 
 # Lists with commas would forget all but the last of a flag given twice.
 ADD = flags.DEFINE_multi_string(
@@ -72,11 +76,11 @@ def add(run: pathlib.Path, results: pathlib.Path) -> None:
     if "cells" in record:
         lgan_tables.add(run, results)
         return
-    if picture_tables.folder_of(record):
-        picture_tables.add(run, record, results)
+    if image_tables.folder_of(record):
+        image_tables.add(run, record, results)
         return
     config = record["config"]
-    stack = config["dataset"] in stacked.DIGITS
+    stack = config["dataset"] in stacked_mnist_experiment.DIGITS
     folder = results / (config["dataset"] if stack else "table1")
     folder /= record["options"]["preset"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,9 +126,9 @@ def ablations(results: pathlib.Path) -> str:
         parts.append(
             f"### {titles[dataset]}, {preset}: {seeds}, `{first['command']}`\n\n"
             + (
-                stacked.table(rows)
-                if dataset in stacked.DIGITS
-                else synthetic.table(dataset, rows)
+                stacked_mnist_experiment.table(rows)
+                if dataset in stacked_mnist_experiment.DIGITS
+                else mixture_experiment.table(dataset, rows)
             )
         )
     return "\n\n".join(parts) or EMPTY
@@ -153,8 +157,8 @@ def _without(record: dict) -> str:
 def read(results: pathlib.Path) -> Runs:
     """All records of results/table1."""
     runs: Runs = {}
-    for preset in config_mixtures.PRESETS:
-        for dataset in config_mixtures.DATASETS:
+    for preset in mixture_presets.PRESETS:
+        for dataset in mixture_presets.DATASETS:
             for method in LABELS:
                 path = results / "table1" / preset / f"{dataset}-{method}.json"
                 if path.exists():
@@ -166,8 +170,8 @@ def read(results: pathlib.Path) -> Runs:
 def read_stacked(results: pathlib.Path) -> Runs:
     """All records of results/stacked_*: dataset -> preset -> method -> record."""
     runs: Runs = {}
-    for dataset in stacked.DIGITS:
-        for preset in config_images.PRESETS:
+    for dataset in stacked_mnist_experiment.DIGITS:
+        for preset in stacked_mnist_presets.PRESETS:
             for method in LABELS:
                 path = results / dataset / preset / f"{method}.json"
                 if path.exists():
@@ -179,14 +183,16 @@ def read_stacked(results: pathlib.Path) -> Runs:
 def stacked_tables(runs: Runs, results: pathlib.Path) -> dict[str, str]:
     """Tables by name, "DATASET-PRESET" and with "-details", and their figures."""
     tables = {}
-    for dataset in stacked.DIGITS:
-        for preset in config_images.PRESETS:
+    for dataset in stacked_mnist_experiment.DIGITS:
+        for preset in stacked_mnist_presets.PRESETS:
             name = f"{dataset}-{preset}"
             rows = runs.get(dataset, {}).get(preset)
             if not rows:
                 tables[name] = tables[f"{name}-details"] = EMPTY
                 continue
-            tables[name] = stacked.table({LABELS[m]: r for m, r in rows.items()})
+            tables[name] = stacked_mnist_experiment.table(
+                {LABELS[m]: r for m, r in rows.items()}
+            )
             tables[f"{name}-details"] = repeat(rows)
             panels = {}
             for file, label in {"real": "real", **{m: LABELS[m] for m in rows}}.items():
@@ -243,7 +249,9 @@ def details(runs: dict[str, dict[str, dict]]) -> str:
     parts = []
     for dataset, rows in runs.items():
         labelled = {LABELS[m]: r for m, r in rows.items()}
-        parts.append(f"### {TITLES[dataset]}\n\n{synthetic.table(dataset, labelled)}")
+        parts.append(
+            f"### {TITLES[dataset]}\n\n{mixture_experiment.table(dataset, labelled)}"
+        )
         parts.append(repeat(rows))
     return "\n\n".join(parts)
 
@@ -272,7 +280,7 @@ def draw(runs: Runs, results: pathlib.Path) -> None:
     for preset, datasets in runs.items():
         for dataset, rows in datasets.items():
             truth = mixtures.sample(mixtures.get(dataset), jax.random.key(0), 2500)
-            truth = synthetic.project(np.asarray(truth), dataset)
+            truth = mixture_experiment.project(np.asarray(truth), dataset)
             panels = {"true": truth}
             for method in rows:
                 path = results / "table1" / preset / f"{dataset}-{method}.npz"
@@ -282,7 +290,7 @@ def draw(runs: Runs, results: pathlib.Path) -> None:
                 panels,
                 truth,
                 results / "figures" / f"{preset}-{dataset}.png",
-                axes=synthetic.AXES.get(dataset, ("x1", "x2")),
+                axes=mixture_experiment.AXES.get(dataset, ("x1", "x2")),
                 title=f"{TITLES[dataset]}, preset {preset}: first seed's samples",
             )
 
@@ -314,15 +322,15 @@ def main() -> None:
         lgan_tables.add_ablation(pathlib.Path(folder), root / "results")
     runs = read(root / "results")
     tables = lgan_tables.tables(root / "results")
-    for preset in config_mixtures.PRESETS:
+    for preset in mixture_presets.PRESETS:
         present = runs.get(preset)
         tables[preset] = summary(present) if present else EMPTY
         tables[f"{preset}-details"] = details(present) if present else EMPTY
-    tables |= bench_tables.tables(root / "results", LABELS)
+    tables |= speed_tables.tables(root / "results", LABELS)
     tables["ablation"] = ablations(root / "results")
     draw(runs, root / "results")
     tables |= stacked_tables(read_stacked(root / "results"), root / "results")
-    tables |= picture_tables.tables(root / "results", LABELS, repeat)
+    tables |= image_tables.tables(root / "results", LABELS, repeat)
     fill(root / "README.md", tables)
     fill(root / "results" / "README.md", tables)
 

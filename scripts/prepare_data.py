@@ -17,8 +17,9 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax.common import errors, program
+from veegan_jax.common import errors
 from veegan_jax.data import images
+from veegan_jax.runtime import program
 
 DATASETS = flags.DEFINE_string("datasets", "mnist", f"of {', '.join(images.TITLES)}")
 DATA_DIR = flags.DEFINE_string(

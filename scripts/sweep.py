@@ -15,10 +15,13 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import config_mixtures, experiment, methods, sweep
-from veegan_jax.common import cluster, errors, program
+from veegan_jax import methods
+from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
+from veegan_jax.experiments import base, sweep
+from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.runtime import distributed, program
 
 VARY = flags.DEFINE_multi_string(
     "vary", [], f"FIELD=VALUE,VALUE,...; again for each of {', '.join(sweep.FIELDS)}"
@@ -27,8 +30,8 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/sweep/DATASET-METHOD/FIELDS)"
 )
 common_flags.define(Config, from_preset=True)
-common_flags.define(experiment.Options, from_preset=False)
-common_flags.define(cluster.Options, from_preset=False)
+common_flags.define(base.Options, from_preset=False)
+common_flags.define(distributed.Options, from_preset=False)
 flags.FLAGS.set_default("first_seed", 100)
 
 
@@ -56,19 +59,19 @@ def grid() -> dict[str, tuple[float, ...]]:
 
 
 def main() -> None:
-    hosts = cluster.Options(**common_flags.read(cluster.Options))
-    options = experiment.Options(**common_flags.read(experiment.Options))
+    hosts = distributed.Options(**common_flags.read(distributed.Options))
+    options = base.Options(**common_flags.read(base.Options))
     changes, values = common_flags.read(Config), grid()
     method = changes.pop("method", "veegan_plus")
     dataset = changes.pop("dataset", "ring")
     methods.get(method)
-    config = config_mixtures.preset(options.preset, method, dataset, **changes)
+    config = mixture_presets.preset(options.preset, method, dataset, **changes)
     name = f"runs/sweep/{dataset}-{method}/{'-'.join(values)}"
     workdir = pathlib.Path(WORKDIR.value or name)
-    cluster.start(hosts)
+    distributed.start(hosts)
     try:
         record = sweep.run(config, values, options, workdir)
-    except experiment.DryRun as found:
+    except base.DryRun as found:
         print(found)
         return
     print(f"\n{dataset} by {method}\n\n{sweep.table(record)}")

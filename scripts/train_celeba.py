@@ -22,10 +22,12 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import experiment, faces, pictures
-from veegan_jax.common import cluster, errors, loop, program
+from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
+from veegan_jax.experiments import base, faces
+from veegan_jax.experiments import images as image_experiment
+from veegan_jax.runtime import distributed, loop, program
 
 ROWS = ("gan", "ali", "unrolled", "veegan", "veegan_plus")  # of --method=all
 
@@ -34,7 +36,7 @@ WORKDIR = flags.DEFINE_string(
 )
 common_flags.define(Config, from_preset=True)
 common_flags.define(faces.Options, from_preset=False)
-common_flags.define(cluster.Options, from_preset=False)
+common_flags.define(distributed.Options, from_preset=False)
 flags.FLAGS["method"].help = f"a method, or all: {', '.join(ROWS)} (default: veegan)"
 flags.FLAGS["dataset"].help = "faces (default: faces)"
 
@@ -47,11 +49,13 @@ def plan(
     method = changes.pop("method", "veegan")
     names = ROWS if method == "all" else (method,)
     default = f"runs/faces/{options.preset}"
-    return pictures.plan(options, names, "faces", changes, WORKDIR.value, default)
+    return image_experiment.plan(
+        options, names, "faces", changes, WORKDIR.value, default
+    )
 
 
 def main() -> None:
-    hosts = cluster.Options(**common_flags.read(cluster.Options))
+    hosts = distributed.Options(**common_flags.read(distributed.Options))
     options = faces.Options(**common_flags.read(faces.Options))
     changes = common_flags.read(Config)
     if changes.pop("dataset", "faces") != "faces":
@@ -74,21 +78,21 @@ def main() -> None:
         )
     print(f"{photos.source}: {'in memory' if held else 'decoded as needed'}")
     runs = plan(options, changes, streamed=not held)
-    cluster.start(hosts)
+    distributed.start(hosts)
     for workdir, config in runs:
         faces.check(config, options, workdir, photos)
     rows, failed = {}, []
     for workdir, config in runs:
         try:
             record = rows[config.method] = faces.run(config, options, workdir, photos)
-        except experiment.DryRun as found:
+        except base.DryRun as found:
             print(found)
             continue
-        failed += pictures.failures(workdir, record)
-        print(f"\n{pictures.table({config.method: record})}")
+        failed += image_experiment.failures(workdir, record)
+        print(f"\n{image_experiment.table({config.method: record})}")
         print(f"\nfigures and results.json: {workdir}\n", flush=True)
     if len(rows) > 1:
-        print(f"{pictures.table(rows)}\n")
+        print(f"{image_experiment.table(rows)}\n")
     if failed:
         raise loop.NonFinite("\n".join(failed))
 

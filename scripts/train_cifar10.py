@@ -26,10 +26,13 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import experiment, methods, pictures
-from veegan_jax.common import cluster, errors, loop, program
+from veegan_jax import methods
+from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
+from veegan_jax.experiments import base
+from veegan_jax.experiments import images as image_experiment
+from veegan_jax.runtime import distributed, loop, program
 
 ROWS = ("gan", "ali", "unrolled", "veegan", "veegan_plus")  # of --method=all
 DATASETS = ("cifar10", "mnist", "digits")
@@ -41,13 +44,13 @@ METHOD_FILE = flags.DEFINE_string(
     "method_file", None, "a Python file with init, train_step and sample to train"
 )
 common_flags.define(Config, from_preset=True)
-common_flags.define(pictures.Options, from_preset=False)
-common_flags.define(cluster.Options, from_preset=False)
+common_flags.define(image_experiment.Options, from_preset=False)
+common_flags.define(distributed.Options, from_preset=False)
 flags.FLAGS["method"].help = f"a method, or all: {', '.join(ROWS)} (default: veegan)"
 flags.FLAGS["dataset"].help = f"one of {', '.join(DATASETS)} (default: cifar10)"
 
 
-def plan(options: pictures.Options) -> list[tuple[pathlib.Path, Config]]:
+def plan(options: image_experiment.Options) -> list[tuple[pathlib.Path, Config]]:
     """The runs that the flags ask for, with their work directories."""
     changes = common_flags.read(Config)
     method = changes.pop("method", "veegan")
@@ -60,30 +63,32 @@ def plan(options: pictures.Options) -> list[tuple[pathlib.Path, Config]]:
         )
     names = ROWS if method == "all" else (method,)
     default = f"runs/{dataset}/{options.preset}"
-    return pictures.plan(options, names, dataset, changes, WORKDIR.value, default)
+    return image_experiment.plan(
+        options, names, dataset, changes, WORKDIR.value, default
+    )
 
 
 def main() -> None:
-    hosts = cluster.Options(**common_flags.read(cluster.Options))
-    options = pictures.Options(**common_flags.read(pictures.Options))
+    hosts = distributed.Options(**common_flags.read(distributed.Options))
+    options = image_experiment.Options(**common_flags.read(image_experiment.Options))
     runs = plan(options)
-    cluster.start(hosts)
-    pictures.check(runs, options)
-    source = pictures.load(runs[0][1].dataset, options.data_dir or None)
+    distributed.start(hosts)
+    image_experiment.check(runs, options)
+    source = image_experiment.load(runs[0][1].dataset, options.data_dir or None)
     rows, failed = {}, []
     for workdir, config in runs:
         try:
-            record = rows[config.method] = pictures.run(
+            record = rows[config.method] = image_experiment.run(
                 config, options, workdir, source
             )
-        except experiment.DryRun as found:
+        except base.DryRun as found:
             print(found)
             continue
-        failed += pictures.failures(workdir, record)
-        print(f"\n{pictures.table({config.method: record})}")
+        failed += image_experiment.failures(workdir, record)
+        print(f"\n{image_experiment.table({config.method: record})}")
         print(f"\nfigures and results.json: {workdir}\n", flush=True)
     if len(rows) > 1:
-        print(f"{pictures.table(rows)}\n")
+        print(f"{image_experiment.table(rows)}\n")
     if failed:
         raise loop.NonFinite("\n".join(failed))
 

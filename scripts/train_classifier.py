@@ -15,11 +15,13 @@ import pathlib
 import jax
 from absl import flags
 
-from veegan_jax.common import cluster, errors, parallel, program
+from veegan_jax.classifier import files as classifier_files
+from veegan_jax.classifier import network as classifiers
+from veegan_jax.classifier import training as classifier_training
+from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images
-from veegan_jax.metrics import classifier as classifiers
-from veegan_jax.metrics import classifier_files, classifier_training
+from veegan_jax.runtime import distributed, parallel, program
 
 DATASET = flags.DEFINE_string(
     "dataset", "auto", "mnist, digits, or auto: MNIST where it is prepared, else digits"
@@ -37,11 +39,11 @@ PARALLEL = flags.DEFINE_string(
 DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "print what a step costs; train nothing, write nothing"
 )
-common_flags.define(cluster.Options, from_preset=False)
+common_flags.define(distributed.Options, from_preset=False)
 
 
 def main() -> None:
-    hosts = cluster.Options(**common_flags.read(cluster.Options))
+    hosts = distributed.Options(**common_flags.read(distributed.Options))
     dataset = images.choose(DATASET.value, DATA_DIR.value)
     if dataset not in classifiers.RECIPES:
         raise errors.InputError(
@@ -50,7 +52,7 @@ def main() -> None:
     seed = SEED.value
     if not 0 <= seed < 2**32:
         raise errors.InputError(f"--seed={seed} must be at least 0 and below 2**32")
-    cluster.start(hosts)
+    distributed.start(hosts)
     recipe = classifiers.RECIPES[dataset]
     parallel.check(PARALLEL.value, recipe.batch_size, jax.device_count())
     if DRY_RUN.value:
@@ -60,7 +62,7 @@ def main() -> None:
     path = classifier_files.default_path(dataset, seed)
     if OUTPUT.value:
         path = pathlib.Path(OUTPUT.value)
-    if cluster.first(path.exists):
+    if distributed.on_main_process(path.exists):
         found = classifier_files.load(path, dataset)
         if (found.seed, found.recipe) != (seed, recipe):
             raise errors.InputError(
@@ -76,7 +78,7 @@ def main() -> None:
         train, seed, workdir=path.with_suffix(""), mode=PARALLEL.value
     )
     classifier = classifiers.measured(classifier, test)
-    cluster.first(lambda: classifier_files.save(classifier, path))
+    distributed.on_main_process(lambda: classifier_files.save(classifier, path))
     _describe(path, classifier)
     print(f"train accuracy  {classifiers.accuracy(classifier, train):.2f} %")
     required = classifier_files.REQUIRED[dataset]

@@ -24,11 +24,15 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import config_images, experiment, methods, stacked
-from veegan_jax.common import cluster, errors, loop, program
+from veegan_jax import methods
+from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.data import images
+from veegan_jax.experiments import base
+from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
+from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax.runtime import distributed, loop, program
 
 ROWS = ("gan", "ali", "unrolled", "pacgan", "veegan", "veegan_plus")  # of --method=all
 
@@ -36,18 +40,20 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/DATASET/PRESET/METHOD)"
 )
 common_flags.define(Config, from_preset=True)
-common_flags.define(stacked.Options, from_preset=False)
-common_flags.define(cluster.Options, from_preset=False)
+common_flags.define(stacked_mnist_experiment.Options, from_preset=False)
+common_flags.define(distributed.Options, from_preset=False)
 flags.FLAGS["dataset"].help = "mnist, digits, or auto: mnist where it is prepared"
 
 
-def plan(options: stacked.Options) -> list[tuple[pathlib.Path, Config]]:
+def plan(
+    options: stacked_mnist_experiment.Options,
+) -> list[tuple[pathlib.Path, Config]]:
     """The runs that the flags ask for, with their work directories."""
     changes = common_flags.read(Config)
     method = changes.pop("method", "veegan_plus")
     digits = images.choose(changes.pop("dataset", "auto"), options.data_dir or None)
     dataset = f"stacked_{digits}"
-    if dataset not in config_images.SIZES:
+    if dataset not in stacked_mnist_presets.SIZES:
         raise errors.InputError(f"--dataset={digits} must be mnist, digits or auto")
     rows = ROWS if method == "all" else (method,)
     base = pathlib.Path(WORKDIR.value or f"runs/{dataset}/{options.preset}")
@@ -55,31 +61,35 @@ def plan(options: stacked.Options) -> list[tuple[pathlib.Path, Config]]:
     for name in rows:
         methods.get(name)
         path = base if len(rows) == 1 and WORKDIR.value else base / name
-        config = config_images.preset(options.preset, name, dataset, **changes)
+        config = stacked_mnist_presets.preset(options.preset, name, dataset, **changes)
         runs.append((path, config))
     return runs
 
 
 def main() -> None:
-    hosts = cluster.Options(**common_flags.read(cluster.Options))
-    options = stacked.Options(**common_flags.read(stacked.Options))
+    hosts = distributed.Options(**common_flags.read(distributed.Options))
+    options = stacked_mnist_experiment.Options(
+        **common_flags.read(stacked_mnist_experiment.Options)
+    )
     runs = plan(options)
-    cluster.start(hosts)
-    stacked.check(runs, options)
+    distributed.start(hosts)
+    stacked_mnist_experiment.check(runs, options)
     rows, failed = {}, []
     for workdir, config in runs:
         try:
-            record = rows[config.method] = stacked.run(config, options, workdir)
-        except experiment.DryRun as found:
+            record = rows[config.method] = stacked_mnist_experiment.run(
+                config, options, workdir
+            )
+        except base.DryRun as found:
             print(found)
             continue
         for seed in record["per_seed"]:
             if "failed" in seed:
                 failed.append(f"{workdir}: seed {seed['seed']} {seed['failed']}")
-        print(f"\n{stacked.table({config.method: record})}")
+        print(f"\n{stacked_mnist_experiment.table({config.method: record})}")
         print(f"\nfigures and results.json: {workdir}\n", flush=True)
     if len(rows) > 1:
-        print(f"{stacked.table(rows)}\n")
+        print(f"{stacked_mnist_experiment.table(rows)}\n")
     if failed:
         raise loop.NonFinite("\n".join(failed))
 

@@ -35,12 +35,15 @@ import optax
 from absl import flags
 from scipy import stats
 
-from veegan_jax import experiment, methods, synthetic
-from veegan_jax import state as states
-from veegan_jax.common import checkpoint, errors, loop, parallel, program, records
+from veegan_jax import methods
+from veegan_jax.common import errors, records
 from veegan_jax.config import Config
 from veegan_jax.data import mixtures
-from veegan_jax.state import State
+from veegan_jax.experiments import base
+from veegan_jax.experiments import mixtures as mixture_experiment
+from veegan_jax.methods import base as method_base
+from veegan_jax.methods.base import TrainState
+from veegan_jax.runtime import loop, parallel, program, workdirs
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/two_modes", "where everything goes")
 # Seed 0 does as well, but learns the mirror image of this map: its arrows cross.
@@ -104,7 +107,7 @@ def optimal_code(x_N: np.ndarray) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def outputs(state: State, config: Config) -> dict[str, jax.Array]:
+def outputs(state: TrainState, config: Config) -> dict[str, jax.Array]:
     """G(z) and R(G(z)) at the nodes of z, and R(x) at the nodes of the data."""
     method = methods.get(config.method)
     z_N1 = jnp.asarray(NODE_N, jnp.float32)[:, None]
@@ -119,17 +122,17 @@ def outputs(state: State, config: Config) -> dict[str, jax.Array]:
 
 @functools.partial(jax.jit, static_argnames=("network", "config"))
 def fit_network(
-    state: State,
+    state: TrainState,
     network: str,
     input_N: np.ndarray,
     target_N: np.ndarray,
     weight_N: np.ndarray,
     config: Config,
-) -> State:
+) -> TrainState:
     """Fits one network of the state, G or R, by weighted least squares."""
     method = methods.get(config.method)
     apply = {"generator": method.sample, "reconstructor": method.reconstruct}[network]
-    optimiser = states.optimiser(config, network)
+    optimizer = method_base.optimizer(config, network)
 
     def changed(params):
         ema = params if network == "generator" else state.ema  # `sample` reads ema
@@ -141,7 +144,7 @@ def fit_network(
 
     def step(carry, _):
         params, opt_state = carry
-        updates, opt_state = optimiser.update(jax.grad(loss)(params), opt_state)
+        updates, opt_state = optimizer.update(jax.grad(loss)(params), opt_state)
         return (optax.apply_updates(params, updates), opt_state), None
 
     start = (state.params[network], state.opt_state[network])
@@ -149,13 +152,13 @@ def fit_network(
     return changed(params)
 
 
-def train(start: State, config: Config) -> State:
+def train(start: TrainState, config: Config) -> TrainState:
     """VEEGAN+ from a state of step 0.
 
     Raises:
       loop.NonFinite: if it diverges.
     """
-    step = functools.partial(synthetic.step_on_fresh_data, config=config)
+    step = functools.partial(mixture_experiment.step_on_fresh_data, config=config)
     run = parallel.run_steps(step, config.steps, mode="none", devices=jax.devices()[:1])
     state, _ = run(jax.tree.map(lambda leaf: leaf[None], start))
     if state.step[0] != config.steps:
@@ -163,9 +166,9 @@ def train(start: State, config: Config) -> State:
     return jax.tree.map(lambda leaf: leaf[0], state)
 
 
-def make_cases(seed: int, config: Config) -> dict[str, State]:
+def make_cases(seed: int, config: Config) -> dict[str, TrainState]:
     """The three pairs (G, R)."""
-    start = jax.tree.map(lambda leaf: leaf[0], experiment.init_seeds([seed], config))
+    start = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([seed], config))
     fit = functools.partial(
         fit_network,
         config=dataclasses.replace(config, steps=min(config.steps, FIT_STEPS)),
@@ -303,7 +306,7 @@ def main() -> None:
         raise errors.InputError(f"--seed={SEED.value} must be at least 0")
     config, workdir = make_config(STEPS.value), pathlib.Path(WORKDIR.value)
     identity = dataclasses.asdict(config) | {"seed": SEED.value}
-    checkpoint.claim(workdir, identity)
+    workdirs.claim(workdir, identity)
     states_of = make_cases(SEED.value, config)
     cases = {
         case: jax.device_get(outputs(state, config))

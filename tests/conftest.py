@@ -2,7 +2,7 @@
 
 Eight fake CPU devices stand for eight real ones. The programs of these tests run for
 milliseconds and compile for seconds, so XLA's expensive passes are off, but for the
-tests that train (`optimised`), and what one test, worker or script compiled serves the
+tests that train (`optimized`), and what one test, worker or script compiled serves the
 others until the session ends.
 """
 
@@ -30,7 +30,7 @@ jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture
-def optimised() -> Iterator[None]:
+def optimized() -> Iterator[None]:
     """XLA as users have it."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield

@@ -113,7 +113,7 @@ class Config:
     dtype: str = _field("float32", "images", "of activations: float32 or bfloat16")
 
     pack: int = _field(1, "objective", "pacgan, veegan_plus: samples D sees at once")
-    wave_start: float = _field(
+    fourier_start: float = _field(
         0.0, "networks", "share of the run before D sees sines and cosines of x"
     )
 
@@ -128,10 +128,10 @@ class Config:
     )
     gamma: float = _field(0.0, "objective", "gradient penalty at the first step")
     gamma_end: float = _field(0.0, "objective", "gradient penalty at the last step")
-    gamma_hold: float = _field(
+    gamma_decay_start: float = _field(
         0.0, "objective", "share of the run before the penalty begins to fall"
     )
-    gamma_fraction: float = _field(
+    gamma_decay_end: float = _field(
         0.7, "objective", "share of the run at which it reaches gamma_end"
     )
     penalty_scale: float = _field(
@@ -139,16 +139,16 @@ class Config:
     )
     unrolled_steps: int = _field(5, "objective", "updates of D unrolled for G's loss")
 
-    learning_rate: float = _field(1e-3, "optimiser", "Adam step size of G and R")
-    learning_rate_d: float = _field(1e-3, "optimiser", "Adam step size of D")
-    beta1: float = _field(0.5, "optimiser", "Adam beta1")
-    beta2: float = _field(0.999, "optimiser", "Adam beta2")
-    discriminator_every: int = _field(1, "optimiser", "steps of G and R to one of D")
-    schedule: str = _field("constant", "optimiser", "constant, or cosine down to 0")
+    learning_rate: float = _field(1e-3, "optimizer", "Adam step size of G and R")
+    learning_rate_d: float = _field(1e-3, "optimizer", "Adam step size of D")
+    beta1: float = _field(0.5, "optimizer", "Adam beta1")
+    beta2: float = _field(0.999, "optimizer", "Adam beta2")
+    discriminator_every: int = _field(1, "optimizer", "steps of G and R to one of D")
+    schedule: str = _field("constant", "optimizer", "constant, or cosine down to 0")
     schedule_hold: float = _field(
-        0.0, "optimiser", "share of the run before the cosine begins"
+        0.0, "optimizer", "share of the run before the cosine begins"
     )
-    ema: float = _field(0.0, "optimiser", "decay of G's average; 0: none")
+    ema: float = _field(0.0, "optimizer", "decay of G's average; 0: none")
 
     def __post_init__(self) -> None:
         for name in (
@@ -179,10 +179,10 @@ class Config:
                 f"--gamma_end={self.gamma_end} must be above 0 and at most "
                 f"--gamma={self.gamma}"
             )
-        if not 0 <= self.gamma_hold < self.gamma_fraction <= 1:
+        if not 0 <= self.gamma_decay_start < self.gamma_decay_end <= 1:
             raise errors.InputError(
-                f"--gamma_hold={self.gamma_hold} must be at least 0 and below "
-                f"--gamma_fraction={self.gamma_fraction}, that at most 1"
+                f"--gamma_decay_start={self.gamma_decay_start} must be at least 0 and "
+                f"below --gamma_decay_end={self.gamma_decay_end}, that at most 1"
             )
         if not 0 <= self.dropout < 1:
             raise errors.InputError(f"--dropout={self.dropout} must be in [0, 1)")

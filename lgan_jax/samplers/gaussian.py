@@ -9,7 +9,7 @@ from flax import struct
 
 from lgan_jax.config import Config
 from lgan_jax.encodings import Encodings
-from veegan_jax.common import rng
+from veegan_jax.runtime import rng
 
 
 @struct.dataclass

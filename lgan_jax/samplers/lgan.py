@@ -22,7 +22,7 @@ from lgan_jax import state as states
 from lgan_jax.config import Config
 from lgan_jax.encodings import Encodings
 from lgan_jax.state import Metrics, State
-from veegan_jax.common import parallel, rng
+from veegan_jax.runtime import parallel, rng
 
 softplus = jax.nn.softplus
 
@@ -37,7 +37,7 @@ def _discriminator(config: Config) -> networks.MLP:
 
 
 def init(key: jax.Array, encodings: Encodings, config: Config) -> State:
-    """Initialises G and D from a typed key."""
+    """Initializes G and D from a typed key."""
     key_g, key_d, key_train = jax.random.split(key, 3)
     variables = {
         "generator": _generator(config).init(key_g, jnp.zeros((1, config.noise_size))),

@@ -14,7 +14,7 @@ from lgan_jax import state as states
 from lgan_jax.config import Config
 from lgan_jax.encodings import Encodings
 from lgan_jax.state import Metrics, State
-from veegan_jax.common import parallel, rng
+from veegan_jax.runtime import parallel, rng
 
 softplus = jax.nn.softplus
 
@@ -28,7 +28,7 @@ def _discriminator(config: Config) -> networks.MLP:
 
 
 def init(key: jax.Array, encodings: Encodings, config: Config) -> State:
-    """Initialises G and D from a typed key."""
+    """Initializes G and D from a typed key."""
     key_g, key_d, key_train = jax.random.split(key, 3)
     z_1Z = jnp.zeros((1, config.noise_size))
     y_1d = jnp.zeros((1, config.latent_size))

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from veegan_jax.common import checkpoint, errors
+from veegan_jax.common import errors, files
 
 
 class MetricsLog:
@@ -36,7 +36,7 @@ class MetricsLog:
         self._path = workdir / "metrics.jsonl"
         lines, damaged = _read_lines(self._path)
         if damaged:
-            aside = checkpoint.free_name(workdir / "metrics.jsonl.damaged")
+            aside = files.free_name(workdir / "metrics.jsonl.damaged")
             self._path.rename(aside)
             logging.warning(
                 "%s: %s cannot be read, left out; the file is kept as %s",
@@ -52,16 +52,16 @@ class MetricsLog:
                 lines[-1]["step"],
             )
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        checkpoint.write_atomically(self._path, text)
+        files.write_atomically(self._path, text)
         self._events = _Events(workdir, resume_step)
 
-    def write(self, step: int, seconds: float, figures: dict[str, np.ndarray]) -> None:
+    def write(self, step: int, seconds: float, metrics: dict[str, np.ndarray]) -> None:
         """Appends one line: each figure is a list over the seeds."""
-        values = {k: [number(x) for x in v] for k, v in figures.items()}
+        values = {k: [number(x) for x in v] for k, v in metrics.items()}
         line = json.dumps({"step": step, "seconds": round(seconds, 3), **values})
-        with checkpoint.writing(self._path), self._path.open("a") as file:
+        with files.writing(self._path), self._path.open("a") as file:
             file.write(line + "\n")
-        self._events.write(step, figures)
+        self._events.write(step, metrics)
 
     def close(self) -> None:
         self._events.close()
@@ -89,7 +89,7 @@ class _Events:
         ]
         now = max([int(time.time()), *(t + 1 for t in times)])
         self._path = workdir / f"events.out.tfevents.{now}.{socket.gethostname()}"
-        with checkpoint.writing(self._path):
+        with files.writing(self._path):
             self._writer = record_writer.RecordWriter(str(self._path))
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._add(
@@ -97,7 +97,7 @@ class _Events:
             self._event(step=resume_step + 1, session_log=start),
         )
 
-    def write(self, step: int, figures: dict[str, np.ndarray]) -> None:
+    def write(self, step: int, metrics: dict[str, np.ndarray]) -> None:
         """Adds each figure, a list over the seeds."""
         from tensorboardX import summary
 
@@ -107,14 +107,14 @@ class _Events:
                 step=step,
                 summary=summary.scalar(f"{name}/seed_{seed}", value),
             )
-            for name, value_S in figures.items()
+            for name, value_S in metrics.items()
             for seed, value in enumerate(value_S)
             if np.isfinite(value)  # e.g. no spread inside modes when none is captured
         ]
         self._add(*events)
 
     def _add(self, *events: Any) -> None:
-        with checkpoint.writing(self._path):
+        with files.writing(self._path):
             for event in events:
                 self._writer.write(event.SerializeToString())
             self._writer.flush()
@@ -187,7 +187,7 @@ def provenance() -> dict[str, Any]:
 def write(path: pathlib.Path, record: dict[str, Any]) -> None:
     """Writes a record as JSON, whole or not at all."""
     text = json.dumps(record, indent=1, default=number)
-    checkpoint.write_atomically(path, text + "\n")
+    files.write_atomically(path, text + "\n")
 
 
 def publish(path: pathlib.Path, record: dict[str, Any]) -> None:

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special
 
-from veegan_jax.common import errors, rng
+from veegan_jax.common import errors
+from veegan_jax.runtime import rng
 
 
 @dataclasses.dataclass(frozen=True)

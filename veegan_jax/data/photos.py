@@ -22,8 +22,9 @@ import numpy as np
 import PIL.Image
 import tqdm
 
-from veegan_jax.common import cluster, errors
+from veegan_jax.common import errors
 from veegan_jax.data import folders, photo_files
+from veegan_jax.runtime import distributed
 
 MOST_PIXELS = 2**26  # of a file: 67 million, more than most cameras take
 MEMORY = 2**32  # bytes; all of CelebA has 2.5e9 at 64 x 64
@@ -250,7 +251,7 @@ def _decode(
         return skipped, enlarged
 
     skipped, enlarged = {}, 0
-    threads = concurrent.futures.ThreadPoolExecutor(cluster.cpu_cores())
+    threads = concurrent.futures.ThreadPoolExecutor(distributed.cpu_cores())
     # Filters of warnings are every thread's: they are set here, while this one waits.
     with warnings.catch_warnings(), tqdm.tqdm(total=total, unit=" images") as bar:
         warnings.simplefilter("ignore")

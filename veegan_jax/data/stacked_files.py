@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from veegan_jax.common import arrays, errors
+from veegan_jax.common import errors, files
 from veegan_jax.data import images
 
 DIGITS = ("mnist", "digits")  # the data sets of digits
@@ -24,7 +24,7 @@ def read(path: pathlib.Path, value_range: str | None = None) -> np.ndarray:
     Raises:
       InputError: naming the file and what is wrong with it.
     """
-    data = arrays.read(path)
+    data = files.read_array(path)
     needs = "stacked images have shape [number of samples, height, width, 3]"
     if data.ndim == 4 and data.shape[1] == 3 != data.shape[3]:
         raise errors.InputError(

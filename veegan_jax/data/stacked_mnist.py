@@ -9,8 +9,8 @@ Dimension key: B batch, N digits, H height, W width.
 import jax
 import jax.numpy as jnp
 
-from veegan_jax.common import rng
 from veegan_jax.data import pixels
+from veegan_jax.runtime import rng
 
 LIST_SEED = 1000  # of the fixed lists: the same stacks for every run
 

@@ -27,8 +27,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from veegan_jax.common import cluster, errors, parallel
+from veegan_jax.common import errors
 from veegan_jax.data import photos as photo_lists
+from veegan_jax.runtime import distributed, parallel
 
 _GROUP_BYTES = 2**26  # of images that go to the devices at a time
 _AHEAD = 2  # groups that wait on the devices
@@ -80,7 +81,7 @@ class Stream:
             raise errors.InputError(f"--num_workers={num_workers} must be at least 0")
         in_memory = photos.image is not None
         workers = 0 if in_memory else num_workers
-        threads = 0 if in_memory or workers else cluster.cpu_cores()
+        threads = 0 if in_memory or workers else distributed.cpu_cores()
         if threads:
             # Pillow's, of odd metadata. The filters are every thread's, so that they
             # cannot be set around a file, as `folders` does.
@@ -297,7 +298,7 @@ class Feed:
         self._run_steps = functools.partial(
             parallel.run_steps, step, mode=mode, devices=devices, streamed=True
         )
-        self._placer = functools.partial(parallel.placer, mode, devices)
+        self._placer = functools.partial(parallel.batch_placer, mode, devices)
         self._compiled: dict[int, Callable[..., tuple[Any, Any]]] = {}
         self._open: tuple[Stream, Prefetch] | None = None
         self.seconds = 0.0  # of training in all

@@ -15,16 +15,16 @@ import jax
 import jax.numpy as jnp
 
 from veegan_jax import networks
-from veegan_jax import state as states
-from veegan_jax.common import parallel, rng
 from veegan_jax.config import Config
-from veegan_jax.state import Metrics, State
+from veegan_jax.methods import base
+from veegan_jax.methods.base import Metrics, TrainState
+from veegan_jax.runtime import parallel, rng
 
 softplus = jax.nn.softplus
 
 
-def init(key: jax.Array, config: Config) -> State:
-    """Initialises G, R and D from a typed key."""
+def init(key: jax.Array, config: Config) -> TrainState:
+    """Initializes G, R and D from a typed key."""
     key_g, key_r, key_d, key_train = jax.random.split(key, 4)
     latent_BZE = jnp.zeros(networks.latent_shape(config, 1))
     z_BZ = jnp.zeros((1, config.latent_size))
@@ -35,12 +35,12 @@ def init(key: jax.Array, config: Config) -> State:
         "reconstructor": networks.reconstructor(config).init(key_r, noise_BE, x_BX),
         "discriminator": networks.discriminator(config).init(key_d, z_BZ, x_BX),
     }
-    return states.create(key_train, config, variables)
+    return base.create(key_train, config, variables)
 
 
 def train_step(
-    state: State, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
-) -> tuple[State, Metrics]:
+    state: TrainState, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
+) -> tuple[TrainState, Metrics]:
     """One simultaneous update of D, G and R on a batch of real examples."""
     generator = networks.generator(config, axis_name)
     reconstructor = networks.reconstructor(config, axis_name)
@@ -48,7 +48,9 @@ def train_step(
     batch = x_BX.shape[0]
     key_step = jax.random.fold_in(state.key, state.step)
     key_z, key_r = jax.random.split(key_step)
-    of_real, of_fake = ({"dropout": jax.random.fold_in(key_step, i)} for i in (2, 3))
+    real_rngs, fake_rngs = (
+        {"dropout": jax.random.fold_in(key_step, i)} for i in (2, 3)
+    )
     latent_BZE = rng.normal(
         key_z, networks.latent_shape(config, batch), axis_name=axis_name
     )
@@ -65,10 +67,10 @@ def train_step(
             reconstructor, params_r, state.batch_stats["reconstructor"], noise_BE, x_BX
         )
         real_logit = discriminator.apply(
-            {"params": params_d}, code_BZ, x_BX, rngs=of_real
+            {"params": params_d}, code_BZ, x_BX, rngs=real_rngs
         )
         fake_logit = discriminator.apply(
-            {"params": params_d}, z_BZ, fake_BX, rngs=of_fake
+            {"params": params_d}, z_BZ, fake_BX, rngs=fake_rngs
         )
         loss_d = jnp.mean(softplus(-real_logit)) + jnp.mean(softplus(fake_logit))
         loss_gr = jnp.mean(softplus(real_logit)) + jnp.mean(softplus(-fake_logit))
@@ -88,13 +90,13 @@ def train_step(
     grads, batch_stats, metrics = parallel.mean(
         (grads, batch_stats, metrics), axis_name
     )
-    return states.advance(state, grads, batch_stats, config), metrics
+    return base.advance(state, grads, batch_stats, config), metrics
 
 
-sample = networks.generate
+sample = base.generate
 
 
-def reconstruct(state: State, x_BX: jax.Array, *, config: Config) -> jax.Array:
+def reconstruct(state: TrainState, x_BX: jax.Array, *, config: Config) -> jax.Array:
     """The encoder's z_BZ for x_BX, its noise inputs at their mean, 0."""
     noise_BE = jnp.zeros((x_BX.shape[0], config.reconstructor_noise))
-    return networks.reconstruct(state, noise_BE, x_BX, config=config)
+    return base.reconstruct(state, noise_BE, x_BX, config=config)

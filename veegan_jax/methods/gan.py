@@ -13,16 +13,16 @@ import jax
 import jax.numpy as jnp
 
 from veegan_jax import networks
-from veegan_jax import state as states
-from veegan_jax.common import parallel, rng
 from veegan_jax.config import Config
-from veegan_jax.state import Metrics, State
+from veegan_jax.methods import base
+from veegan_jax.methods.base import Metrics, TrainState
+from veegan_jax.runtime import parallel, rng
 
 softplus = jax.nn.softplus
 
 
-def init(key: jax.Array, config: Config) -> State:
-    """Initialises G and D from a typed key."""
+def init(key: jax.Array, config: Config) -> TrainState:
+    """Initializes G and D from a typed key."""
     key_g, key_d, key_train = jax.random.split(key, 3)
     z_BZ = jnp.zeros(networks.latent_shape(config, 1))
     x_BX = networks.example(config)
@@ -30,12 +30,12 @@ def init(key: jax.Array, config: Config) -> State:
         "generator": networks.generator(config).init(key_g, z_BZ),
         "discriminator": networks.discriminator(config).init(key_d, x_BX),
     }
-    return states.create(key_train, config, variables)
+    return base.create(key_train, config, variables)
 
 
 def train_step(
-    state: State, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
-) -> tuple[State, Metrics]:
+    state: TrainState, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
+) -> tuple[TrainState, Metrics]:
     """One simultaneous update of D and G on a batch of real examples."""
     generator = networks.generator(config, axis_name)
     discriminator = networks.discriminator(config, axis_name)
@@ -65,7 +65,7 @@ def train_step(
     grads, batch_stats, metrics = parallel.mean(
         (grads, batch_stats, metrics), axis_name
     )
-    return states.advance(state, grads, batch_stats, config), metrics
+    return base.advance(state, grads, batch_stats, config), metrics
 
 
-sample = networks.generate
+sample = base.generate

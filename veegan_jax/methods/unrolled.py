@@ -18,16 +18,16 @@ import jax.numpy as jnp
 import optax
 
 from veegan_jax import networks
-from veegan_jax import state as states
-from veegan_jax.common import parallel, rng
 from veegan_jax.config import Config
-from veegan_jax.state import Metrics, State
+from veegan_jax.methods import base
+from veegan_jax.methods.base import Metrics, TrainState
+from veegan_jax.runtime import parallel, rng
 
 softplus = jax.nn.softplus
 
 
-def init(key: jax.Array, config: Config) -> State:
-    """Initialises G and D from a typed key."""
+def init(key: jax.Array, config: Config) -> TrainState:
+    """Initializes G and D from a typed key."""
     key_g, key_d, key_train = jax.random.split(key, 3)
     z_BZ = jnp.zeros(networks.latent_shape(config, 1))
     x_BX = networks.example(config)
@@ -35,18 +35,18 @@ def init(key: jax.Array, config: Config) -> State:
         "generator": networks.generator(config).init(key_g, z_BZ),
         "discriminator": networks.discriminator(config).init(key_d, x_BX),
     }
-    return states.create(key_train, config, variables)
+    return base.create(key_train, config, variables)
 
 
 def train_step(
-    state: State, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
-) -> tuple[State, Metrics]:
+    state: TrainState, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
+) -> tuple[TrainState, Metrics]:
     """One simultaneous update of D and G on a batch of real examples."""
     generator = networks.generator(config, axis_name)
     discriminator = networks.discriminator(config, axis_name)
     # Without eps_root the gradient through an update is infinite wherever D's own
     # gradient is 0, as behind a dead ReLU.
-    optimiser = states.optimiser(config, "discriminator", eps_root=1e-16)
+    optimizer = base.optimizer(config, "discriminator", eps_root=1e-16)
     key_z = jax.random.fold_in(state.key, state.step)
     shape = networks.latent_shape(config, x_BX.shape[0])
     z_BZ = rng.normal(key_z, shape, axis_name=axis_name)
@@ -65,7 +65,7 @@ def train_step(
             params_d, opt_state = carry
             loss_d, grad = jax.value_and_grad(loss_of_d)(params_d, fake_BX)
             grad, loss_d = parallel.mean((grad, loss_d), axis_name)
-            updates_d, opt_state = optimiser.update(grad, opt_state)
+            updates_d, opt_state = optimizer.update(grad, opt_state)
             params_d = optax.apply_updates(params_d, updates_d)
             return (params_d, opt_state), (grad, loss_d)
 
@@ -86,7 +86,7 @@ def train_step(
     )
     grads = {"discriminator": grad_d, "generator": grad_g}
     metrics = {"loss_d": loss_d, "loss_g": loss_g}
-    return states.advance(state, grads, batch_stats, config), metrics
+    return base.advance(state, grads, batch_stats, config), metrics
 
 
-sample = networks.generate
+sample = base.generate

@@ -21,14 +21,14 @@ import jax
 import jax.numpy as jnp
 
 from veegan_jax import networks
-from veegan_jax import state as states
-from veegan_jax.common import parallel, rng
 from veegan_jax.config import Config
-from veegan_jax.state import Metrics, State
+from veegan_jax.methods import base
+from veegan_jax.methods.base import Metrics, TrainState
+from veegan_jax.runtime import parallel, rng
 
 
-def init(key: jax.Array, config: Config) -> State:
-    """Initialises G, R and D from a typed key."""
+def init(key: jax.Array, config: Config) -> TrainState:
+    """Initializes G, R and D from a typed key."""
     key_g, key_r, key_d, key_train = jax.random.split(key, 4)
     latent_BZE = jnp.zeros(networks.latent_shape(config, 1))
     z_BZ = jnp.zeros((config.pack, config.latent_size))
@@ -39,21 +39,21 @@ def init(key: jax.Array, config: Config) -> State:
         "reconstructor": networks.reconstructor(config).init(key_r, x_BX),
         "discriminator": networks.discriminator(config).init(key_d, *one_pack),
     }
-    return states.create(key_train, config, variables)
+    return base.create(key_train, config, variables)
 
 
 def gamma(step: jax.Array, config: Config) -> jax.Array:
     """Weight of the penalty: held, then to gamma_end by a constant factor a step."""
-    hold, end = config.gamma_hold, config.gamma_fraction
+    hold, end = config.gamma_decay_start, config.gamma_decay_end
     progress = jnp.clip((step / config.steps - hold) / (end - hold), 0, 1)
     return config.gamma * (config.gamma_end / config.gamma) ** progress
 
 
-def wave_gain(step: jax.Array, config: Config) -> jax.Array | float:
+def fourier_gain(step: jax.Array, config: Config) -> jax.Array | float:
     """How much of the sines and cosines D sees: all, or rising over a fifth of T."""
-    if config.wave_start == 0:
+    if config.fourier_start == 0:
         return 1.0
-    return jnp.clip(5 * (step / config.steps - config.wave_start), 0, 1)
+    return jnp.clip(5 * (step / config.steps - config.fourier_start), 0, 1)
 
 
 def losses(
@@ -70,8 +70,8 @@ def losses(
 
 
 def train_step(
-    state: State, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
-) -> tuple[State, Metrics]:
+    state: TrainState, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
+) -> tuple[TrainState, Metrics]:
     """One simultaneous update of D, G and R on a batch of real examples."""
     generator = networks.generator(config, axis_name)
     reconstructor = networks.reconstructor(config, axis_name)
@@ -88,11 +88,11 @@ def train_step(
         fake_BX, stats_g = networks.train(
             generator, params_g, state.batch_stats["generator"], latent_BZE
         )
-        both = parallel.join_rows(fake_BX, x_BX)
+        both = parallel.concat_examples(fake_BX, x_BX)
         codes_BZ, stats_r = networks.train(
             reconstructor, params_r, state.batch_stats["reconstructor"], both
         )
-        fake_code_BZ, code_BZ = parallel.split_rows(codes_BZ)
+        fake_code_BZ, code_BZ = parallel.split_examples(codes_BZ)
         error = 0.5 * jnp.mean(jnp.sum((z_BZ - fake_code_BZ) ** 2, axis=1))
         batch_stats = {"generator": stats_g, "reconstructor": stats_r}
         return (fake_BX, code_BZ, error), batch_stats
@@ -103,18 +103,23 @@ def train_step(
         state.params["reconstructor"],
         has_aux=True,
     )
-    gain = wave_gain(state.step, config)
-    pairs = parallel.join_rows(z_BZ, code_BZ), parallel.join_rows(fake_BX, x_BX)
+    gain = fourier_gain(state.step, config)
+    pairs = (
+        parallel.concat_examples(z_BZ, code_BZ),
+        parallel.concat_examples(fake_BX, x_BX),
+    )
 
     def loss_of_d(params_d):
         def sum_of_logits(z, x):
             packed = networks.pack(z, config.pack), networks.pack(x, config.pack)
-            logit = discriminator.apply({"params": params_d}, *packed, wave_gain=gain)
+            logit = discriminator.apply(
+                {"params": params_d}, *packed, fourier_gain=gain
+            )
             logit = logit[:, 0]
             return jnp.sum(logit), logit
 
         slopes, logit = jax.grad(sum_of_logits, argnums=(0, 1), has_aux=True)(*pairs)
-        logits = parallel.split_rows(logit)
+        logits = parallel.split_examples(logit)
         slope_z, slope_x = slopes
         square = jnp.sum(slope_z**2) + config.penalty_scale**2 * jnp.sum(slope_x**2)
         penalty = 0.5 * square / len(logits[0])
@@ -130,16 +135,18 @@ def train_step(
     )(state.params["discriminator"])
     # The penalty has D's slope at every pair already: the chain rule through
     # L_GR's derivatives in the logits is all that is left for G and R.
-    loss_gr, (of_fake_B, of_real_B) = jax.value_and_grad(
+    loss_gr, (dlogit_fake_B, dlogit_real_B) = jax.value_and_grad(
         lambda fake, real: losses(fake, real, config)[1], argnums=(0, 1)
     )(*logits)
     if not config.adversarial_reconstructor:
-        of_real_B = jnp.zeros_like(of_real_B)
-    of_fake_B, of_real_B = (jnp.repeat(c, config.pack) for c in (of_fake_B, of_real_B))
+        dlogit_real_B = jnp.zeros_like(dlogit_real_B)
+    dlogit_fake_B, dlogit_real_B = (
+        jnp.repeat(c, config.pack) for c in (dlogit_fake_B, dlogit_real_B)
+    )
     one_each = (batch,) + (1,) * (x_BX.ndim - 1)
     cotangents = (
-        of_fake_B.reshape(one_each) * parallel.split_rows(slope_x)[0],
-        of_real_B[:, None] * parallel.split_rows(slope_z)[1],
+        dlogit_fake_B.reshape(one_each) * parallel.split_examples(slope_x)[0],
+        dlogit_real_B[:, None] * parallel.split_examples(slope_z)[1],
         jnp.asarray(config.reconstruction_weight, reconstruction.dtype),
     )
     grad_g, grad_r = pullback(cotangents)
@@ -153,12 +160,12 @@ def train_step(
     grads, batch_stats, metrics = parallel.mean(
         (grads, batch_stats, metrics), axis_name
     )
-    return states.advance(state, grads, batch_stats, config), metrics
+    return base.advance(state, grads, batch_stats, config), metrics
 
 
-sample = networks.generate
+sample = base.generate
 
 
-def reconstruct(state: State, x_BX: jax.Array, *, config: Config) -> jax.Array:
+def reconstruct(state: TrainState, x_BX: jax.Array, *, config: Config) -> jax.Array:
     """z_BZ given x_BX."""
-    return networks.reconstruct(state, x_BX / config.data_scale, config=config)
+    return base.reconstruct(state, x_BX / config.data_scale, config=config)

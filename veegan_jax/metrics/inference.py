@@ -1,6 +1,6 @@
 """How well a model infers: G(R(x)) against x, R(G(z)) against z, codes against N(0, I).
 
-Pure functions of NumPy arrays. `FIGURES` names what a run reports, `floors` what the
+Pure functions of NumPy arrays. `METRICS` names what a run reports, `floors` what the
 same figures are without any GAN.
 
 Dimension key: N images or codes, X pixels, Z latent dimensions, K components, C
@@ -23,7 +23,7 @@ DRAWS = 199  # from N(0, I), to judge an energy distance by: p is at least 1 / 2
 # What each figure is, in the order of the records. Codes are z ~ p(z | x) of the test
 # images, as D was shown them; "point" is R(x) without its noise. A perfect model's
 # codes, over all x, are draws from N(0, I): the row "N(0, I)" of `floors`.
-CODE_FIGURES = {
+CODE_METRICS = {
     "mean": "mean over dimensions of the codes' |mean|",
     "worst_mean": "the largest |mean| of a dimension",
     "std": "mean over dimensions of the codes' standard deviation",
@@ -37,13 +37,13 @@ CODE_FIGURES = {
     "energy": "% of the largest energy distance to N(0, I)",
     "energy_p": f"its p by {DRAWS} draws from N(0, I)",
 }
-FIGURES = {
+METRICS = {
     "reconstruction": "mean squared error of G(R(x)), pixels in [0, 1]",
     "drawn_reconstruction": "the same of G(z), z ~ p(z | x)",
     "latent": "mean of (z - R(G(z)))^2, 1 for R = 0",
     "agreement": "% of x whose G(R(x)) the classifier calls the same digit",
-    **{f"code_{name}": f"{text}" for name, text in CODE_FIGURES.items()},
-    **{f"point_{name}": f"{text}, of R(x)" for name, text in CODE_FIGURES.items()},
+    **{f"code_{name}": f"{text}" for name, text in CODE_METRICS.items()},
+    **{f"point_{name}": f"{text}, of R(x)" for name, text in CODE_METRICS.items()},
 }
 
 
@@ -72,8 +72,8 @@ def agreement(a_N: np.ndarray, b_N: np.ndarray) -> float:
     return 100 * float(np.mean(a_N == b_N))
 
 
-def code_figures(z_NZ: np.ndarray) -> dict[str, float]:
-    """How far codes are from draws of N(0, I): the names of `CODE_FIGURES`.
+def code_metrics(z_NZ: np.ndarray) -> dict[str, float]:
+    """How far codes are from draws of N(0, I): the names of `CODE_METRICS`.
 
     Args:
       z_NZ: codes of N different images, N at least 2.
@@ -260,7 +260,7 @@ def floors(
     classify: Callable[[np.ndarray], np.ndarray],
     latent_size: int,
 ) -> dict[str, dict[str, Any]]:
-    """The figures without a GAN: row -> some of `FIGURES`.
+    """The figures without a GAN: row -> some of `METRICS`.
 
     Args:
       train_NX: training images, pixels in [0, 1].
@@ -280,11 +280,11 @@ def floors(
     of_test_N = classify(test_NX)
     generator = np.random.default_rng(1)
     draws = [
-        code_figures(generator.standard_normal((len(test_NX), latent_size)))
+        code_metrics(generator.standard_normal((len(test_NX), latent_size)))
         for _ in range(10)
     ]
-    prior = {name: float(np.mean([d[name] for d in draws])) for name in CODE_FIGURES}
-    of_pca = code_figures(model.encode(test_NX))
+    prior = {name: float(np.mean([d[name] for d in draws])) for name in CODE_METRICS}
+    of_pca = code_metrics(model.encode(test_NX))
 
     def error(x_NX: np.ndarray) -> dict[str, float]:
         return {

@@ -1,4 +1,4 @@
-"""IvOM, inference via optimisation: how near a generator can come to a real image.
+"""IvOM, inference via optimization: how near a generator can come to a real image.
 
 For an image x: the minimum over z of the mean of (G(z) - x)^2 over all values of the
 image, by L-BFGS from several starts. A generator that dropped a mode cannot come near
@@ -20,9 +20,9 @@ from jax.sharding import PartitionSpec as P
 from jax.tree_util import Partial
 
 from veegan_jax.common import errors
-from veegan_jax.metrics import ivom_lanes
+from veegan_jax.metrics import batched_lbfgs
 
-Sample = ivom_lanes.Sample
+Sample = batched_lbfgs.Sample
 
 # Measured on CPU with G of 28 x 28 and 32 x 32 pixels: of 4 to 256 lanes 8 are fastest,
 # by a tenth; more outgrow the cache. Not measured on GPUs.
@@ -66,7 +66,7 @@ def ivom(
     A pair stops when an iteration lowers its error by at most rtol of it, when the
     gradient's norm is at most that, or when no step can be found that lowers it.
 
-        generate = functools.partial(networks.generate, config=config)  # once
+        generate = functools.partial(base.generate, config=config)  # once
         sample = jax.tree_util.Partial(generate, state)  # for every checkpoint
         ivom(sample, x_NHWC, key, latent_size=64, value_range=(-1, 1)).error_N / 4
 
@@ -117,7 +117,7 @@ def ivom(
         ids_N = np.arange(len(targets_NX)) if ids_N is None else ids_N
         start_z_NKZ = draw_starts(key, ids_N, starts, latent_size)
     devices = tuple(jax.local_devices() if devices is None else devices)
-    options = ivom_lanes.Options(
+    options = batched_lbfgs.Options(
         np.int32(iterations), np.asarray(report_at, np.int32), np.float32(rtol)
     )
     return _minimise(
@@ -139,7 +139,7 @@ def best_of_random(
     num: int = 3,
     **options: Any,
 ) -> np.ndarray:
-    """Errors of the same starts as `ivom`'s without optimisation: the best of a few z.
+    """Errors of the same starts as `ivom`'s without optimization: the best of a few z.
 
     Args:
       sample: as in `ivom`, like the arguments that follow.
@@ -291,7 +291,7 @@ def _draw(key: jax.Array, ids_N: jax.Array, starts: int, size: int) -> jax.Array
 def _program(
     devices: tuple[jax.Device, ...], lanes: int, jit: bool
 ) -> Callable[..., Any]:
-    minimise = functools.partial(ivom_lanes.minimise, lanes=lanes)
+    minimise = functools.partial(batched_lbfgs.minimise, lanes=lanes)
     if not jit:
         return jax.pmap(minimise, in_axes=(None, 0, 0, 0, None), devices=devices)
 
@@ -316,7 +316,7 @@ def _minimise(
     sample: Partial,
     targets_NX: np.ndarray,
     start_z_NKZ: np.ndarray,
-    options: ivom_lanes.Options,
+    options: batched_lbfgs.Options,
     *,
     memory: float,
     devices: tuple[jax.Device, ...],
@@ -359,7 +359,7 @@ def _minimise(
     )
 
 
-_evaluate = jax.jit(jax.value_and_grad(ivom_lanes.error, argnums=1))
+_evaluate = jax.jit(jax.value_and_grad(batched_lbfgs.error, argnums=1))
 
 
 def _num_lanes(

@@ -1,4 +1,4 @@
-"""Published figures, to stand beside ours, and their sources."""
+"""Published metrics, to stand beside ours, and their sources."""
 
 TABLE_1 = "VEEGAN paper, Table 1"
 

@@ -9,10 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from veegan_jax.common import errors, rng
 from veegan_jax.config import Config
 from veegan_jax.networks import ali, dcgan, mlp
-from veegan_jax.state import State
 
 
 def generator(config: Config, axis_name: str | None = None) -> nn.Module:
@@ -117,7 +115,7 @@ def data_shape(config: Config) -> tuple[int, ...]:
 
 
 def example(config: Config, batch: int = 1) -> jax.Array:
-    """Zeros in the shape of a batch of data, to initialise networks with."""
+    """Zeros in the shape of a batch of data, to initialize networks with."""
     return jnp.zeros((batch, *data_shape(config)))
 
 
@@ -147,47 +145,3 @@ def pack(x_B: jax.Array, degree: int) -> jax.Array:
 def latent_shape(config: Config, batch: int) -> tuple[int, int]:
     """Shape of G's whole input for a batch: z's columns, then the noise's."""
     return batch, config.latent_size + config.generator_noise
-
-
-def reconstruct(state: State, *inputs: jax.Array, config: Config) -> jax.Array:
-    """R's z_BZ for its inputs, BatchNorm in inference mode."""
-    variables = {
-        "params": state.params["reconstructor"],
-        "batch_stats": state.batch_stats["reconstructor"],
-    }
-    return reconstructor(config).apply(variables, *inputs)
-
-
-def generate(
-    state: State, key_or_z: jax.Array, *, config: Config, num_samples: int = 0
-) -> jax.Array:
-    """Generates x, by G's average where there is one, BatchNorm in inference mode.
-
-    Args:
-      state: a trained state.
-      key_or_z: a typed key, with num_samples; or z_BZ, whose missing noise columns
-        count as 0 (their mean). x is differentiable in z.
-      config: the state's own.
-      num_samples: how many to draw from a key.
-
-    Returns:
-      float [B, X], or [B, H, W, C] in [-1, 1] for images.
-
-    Raises:
-      InputError: for z of another size than the configuration's.
-    """
-    if jnp.issubdtype(key_or_z.dtype, jax.dtypes.prng_key):
-        z_BZ = rng.normal(key_or_z, latent_shape(config, num_samples))
-    else:
-        whole = latent_shape(config, 0)[1]
-        if key_or_z.shape[1] not in (config.latent_size, whole):
-            raise errors.InputError(
-                f"z has {key_or_z.shape[1]} columns; the latent size is "
-                f"{config.latent_size}"
-                + (f", with G's noise {whole}" if whole > config.latent_size else "")
-            )
-        missing = whole - key_or_z.shape[1]
-        z_BZ = jnp.pad(key_or_z, ((0, 0), (0, missing)))
-    params = state.params["generator"] if state.ema is None else state.ema
-    variables = {"params": params, "batch_stats": state.batch_stats["generator"]}
-    return config.data_scale * generator(config).apply(variables, z_BZ)

@@ -53,20 +53,20 @@ class Generator(nn.Module):
     widths: Sequence[int]
     kernel_size: int
     output_conv: bool
-    kernels: str  # a key of mlp.INITIALISERS
+    kernels: str  # a key of mlp.INITIALIZERS
     batch_norm: bool = True
     dtype: str = "float32"  # of activations; parameters are float32
     axis_name: str | None = None  # BatchNorm's moments are averaged over it
 
     @nn.compact
     def __call__(self, z_BF: jax.Array, train: bool = False) -> jax.Array:
-        init = mlp.INITIALISERS[self.kernels]
+        init = mlp.INITIALIZERS[self.kernels]
         k = self.kernel_size
         *size, channels = self.shape
         stages = len(self.widths) - self.output_conv
         sizes = [tuple(-(-n // 2**i) for n in size) for i in range(stages, -1, -1)]
 
-        def normalise(h):
+        def normalize(h):
             if self.batch_norm:
                 norm = nn.BatchNorm(
                     use_running_average=not train,
@@ -85,7 +85,7 @@ class Generator(nn.Module):
             use_bias=not self.batch_norm,  # BatchNorm would take a bias away again
             dtype=self.dtype,
         )
-        h = normalise(dense(z_BF).reshape(-1, rows, columns, self.widths[0]))
+        h = normalize(dense(z_BF).reshape(-1, rows, columns, self.widths[0]))
         outs = [*self.widths[1:]] + ([] if self.output_conv else [channels])
         for i, (width, size) in enumerate(zip(outs, sizes[1:], strict=True)):
             last = i == stages - 1 and not self.output_conv
@@ -97,7 +97,7 @@ class Generator(nn.Module):
                 kernel_init=init,
                 use_bias=last or not self.batch_norm,
             )(h)
-            h = h if last else normalise(h)
+            h = h if last else normalize(h)
         if self.output_conv:
             h = conv.Conv(channels, k, kernel_init=init)(h)
         return jnp.tanh(h.astype(jnp.float32))
@@ -115,7 +115,7 @@ class Encoder(nn.Module):
     joint_widths: Sequence[int]  # hidden layers after them
     out_size: int
     kernel_size: int
-    kernels: str  # a key of mlp.INITIALISERS
+    kernels: str  # a key of mlp.INITIALIZERS
     batch_norm: bool  # after every convolution but the first
     running: bool = False  # BatchNorm keeps running averages, for inference
     dtype: str = "float32"
@@ -126,12 +126,12 @@ class Encoder(nn.Module):
         self,
         *inputs: jax.Array,
         train: bool = False,
-        wave_gain: jax.Array | float = 1.0,
+        fourier_gain: jax.Array | float = 1.0,
     ) -> jax.Array:
-        del wave_gain  # for the features of an MLP
-        init = mlp.INITIALISERS[self.kernels]
+        del fourier_gain  # for the features of an MLP
+        init = mlp.INITIALIZERS[self.kernels]
 
-        def normalise(h):
+        def normalize(h):
             if not self.running:
                 return BatchMoments(axis_name=self.axis_name)(h)
             return nn.BatchNorm(
@@ -147,7 +147,7 @@ class Encoder(nn.Module):
             h = conv.Conv(
                 width, self.kernel_size, 2, kernel_init=init, use_bias=not normed
             )(h)
-            h = nn.leaky_relu(normalise(h) if normed else h, LEAK)
+            h = nn.leaky_relu(normalize(h) if normed else h, LEAK)
         others = [other.astype(self.dtype) for other in inputs[:-1]]
         h = jnp.concatenate([*others, h.reshape(h.shape[0], -1)], axis=-1)
         for width in self.joint_widths:

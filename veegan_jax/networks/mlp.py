@@ -10,14 +10,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from veegan_jax.common import rng
+from veegan_jax.runtime import rng
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
     "leaky_relu": lambda x: nn.leaky_relu(x, 0.2),
     "tanh": jnp.tanh,
 }
-INITIALISERS: dict[str, nn.initializers.Initializer] = {
+INITIALIZERS: dict[str, nn.initializers.Initializer] = {
     "xavier": nn.initializers.xavier_uniform(),
     "he": nn.initializers.he_normal(),
     "orthogonal": nn.initializers.orthogonal(1.4),  # gain of Metz et al.'s 2-D code
@@ -56,7 +56,7 @@ class MLP(nn.Module):
     widths: Sequence[int]  # hidden layer sizes
     out_size: int
     activation: str = "relu"  # a key of ACTIVATIONS; unused with maxout
-    kernels: str = "xavier"  # a key of INITIALISERS, for every kernel
+    kernels: str = "xavier"  # a key of INITIALIZERS, for every kernel
     bias_std: float = 0.0  # of the hidden biases at first; the output's is zero
     maxout: int = 0  # pieces per hidden unit (Goodfellow et al. 2013); 0: activation
     batch_norm: bool = False  # before each activation
@@ -75,16 +75,16 @@ class MLP(nn.Module):
         self,
         *inputs_BF: jax.Array,
         train: bool = False,
-        wave_gain: jax.Array | float = 1.0,  # multiplies sines and cosines
+        fourier_gain: jax.Array | float = 1.0,  # multiplies sines and cosines
     ) -> jax.Array:
-        init = INITIALISERS[self.kernels]
+        init = INITIALIZERS[self.kernels]
         h_BF = self.gain * inputs_BF[-1]
         if self.moments:
             each = jnp.split(h_BF, self.examples, axis=-1)
-            h_BF = jnp.concatenate([moments(x, wave_gain) for x in each], axis=-1)
+            h_BF = jnp.concatenate([moments(x, fourier_gain) for x in each], axis=-1)
         elif self.fourier_size:
             features = FourierFeatures(self.fourier_size, self.fourier_scale)
-            h_BF = features(h_BF, wave_gain)
+            h_BF = features(h_BF, fourier_gain)
         others = [self.latent_gain * h for h in inputs_BF[:-1]]
         h_BF = jnp.concatenate([*others, h_BF], axis=-1)
         for width in self.widths:
@@ -140,7 +140,7 @@ class CodeGenerator(nn.Module):
         )
 
 
-def moments(x_BF: jax.Array, wave_gain: jax.Array | float) -> jax.Array:
+def moments(x_BF: jax.Array, fourier_gain: jax.Array | float) -> jax.Array:
     """What tells Gaussians of many dimensions apart: [mean, centred x, its square].
 
     The mean over an example's own coordinates is one input among thousands, so it is
@@ -154,8 +154,8 @@ def moments(x_BF: jax.Array, wave_gain: jax.Array | float) -> jax.Array:
     return jnp.concatenate(
         [
             3.5 * mean_B1,
-            wave_gain * jnp.sin(angle_BF),
-            wave_gain * jnp.cos(angle_BF),
+            fourier_gain * jnp.sin(angle_BF),
+            fourier_gain * jnp.cos(angle_BF),
             centred_BF,
             0.5 * (centred_BF**2 - 0.5),
         ],
@@ -174,11 +174,11 @@ class FourierFeatures(nn.Module):
     scale: float  # standard deviation of W, radians per unit of x
 
     @nn.compact
-    def __call__(self, x_BF: jax.Array, wave_gain: jax.Array | float) -> jax.Array:
+    def __call__(self, x_BF: jax.Array, fourier_gain: jax.Array | float) -> jax.Array:
         shape = (x_BF.shape[-1], self.size)
         frequencies = self.param(
             "frequencies", nn.initializers.normal(self.scale), shape
         )
         angle_BF = x_BF @ jax.lax.stop_gradient(frequencies)
-        waves = [wave_gain * jnp.sin(angle_BF), wave_gain * jnp.cos(angle_BF)]
+        waves = [fourier_gain * jnp.sin(angle_BF), fourier_gain * jnp.cos(angle_BF)]
         return jnp.concatenate([x_BF, *waves], axis=-1)

@@ -1,0 +1,398 @@
+"""Measures the speed of training and scoring on Stacked MNIST, against PyTorch.
+
+    pip install -e '.[bench]'
+    python scripts/bench/images.py
+        Every method's step with the quarter-size networks, one seed, and four spread
+        over the CPU cores; the GAN's at half and at full size, one seed. About 12
+        minutes on two free cores, most of them compilation.
+    python scripts/bench/images.py --presets=paper --nocompile
+        The full DCGAN alone, in three minutes.
+    python scripts/bench/images.py --seeds=1
+        Without the rows of four seeds: about 9 minutes.
+    python scripts/bench/images.py --all_sizes
+        Every method, and the four seeds, at every size: for a GPU.
+    python scripts/bench/images.py --tiny --repeats=1 --min_seconds=0
+        Networks of a few channels, to try the program: its figures mean nothing.
+
+The GAN's step is timed against PyTorch's, in turns: either memory layout, eager, and
+the faster of them by torch.compile where it works; the fastest counts, the record holds
+all, and torch_images.py shows first that each computes the JAX step. PyTorch's
+peer leaves out D's gradient in the steps in which D stays as it is (every second one at
+`paper`); the JAX step computes and discards it.
+
+Steps/s count every seed's steps, images/s are that times the batch; medians over the
+repeats. PyTorch trains one seed at a time. JAX runs a compiled scan of many steps, its
+compilation apart. The images are random pixels, which take as long as digits. Further
+rows: drawing samples, scoring them by the classifier, and, on CPU, the GAN's step with
+XLA's own convolutions in place of `networks.conv`'s.
+
+Leave the cores free: PyTorch's threads spin while they wait for each other, and with
+other work on the cores they are many times slower, which would flatter JAX.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import pathlib
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+from unittest import mock
+
+import jax
+import numpy as np
+import timing
+from absl import flags
+
+from veegan_jax import methods
+from veegan_jax.classifier import network as classifiers
+from veegan_jax.classifier import training as classifier_training
+from veegan_jax.common import errors, records
+from veegan_jax.config import Config
+from veegan_jax.cost import flops as flop_counts
+from veegan_jax.data import images
+from veegan_jax.experiments import base
+from veegan_jax.experiments import images as image_experiment
+from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
+from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
+from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax.runtime import distributed, program
+
+NAMES = ("gan", "ali", "unrolled", "pacgan", "veegan", "veegan_plus")
+PRESETS = ("quarter", "half", "paper")  # all methods at the first, the GAN at each
+NUM_DIGITS = 60_000  # as in MNIST's training set
+# FLOPs: one or two seconds on two CPU cores. Each call also moves the state between
+# devices, leaf by leaf, in some 0.05 to 0.1 s, as it does in training.
+WORK_PER_CALL = 5e10
+
+METHODS = flags.DEFINE_list("methods", list(NAMES), "what to measure")
+SIZES = flags.DEFINE_list("presets", list(PRESETS), "at which sizes")
+SEEDS = flags.DEFINE_list(
+    "seeds",
+    ["1", "4"],
+    "how many at once in JAX, row by row; the first alone at half and paper",
+)
+ALL_SIZES = flags.DEFINE_bool("all_sizes", False, "all at every size")
+REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each figure")
+MIN_SECONDS = flags.DEFINE_float("min_seconds", 1.0, "length of a measurement")
+OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "where the record goes (default: results/bench_images.json; with --tiny "
+    "runs/bench_images_tiny.json)",
+)
+TORCH = flags.DEFINE_bool("torch", True, "compare with PyTorch")
+COMPILE = flags.DEFINE_bool("compile", True, "try torch.compile")
+TINY = flags.DEFINE_bool("tiny", False, "tiny networks, to try the program")
+
+
+def cases(
+    names: Sequence[str], presets: Sequence[str], *, all_sizes: bool, tiny: bool
+) -> list[tuple[str, Config]]:
+    """The configurations to measure, each with its preset's name.
+
+    Raises:
+      InputError: for a name that does not exist, or if nothing is left to measure.
+    """
+    timing.check_names("methods", names, NAMES)
+    timing.check_names("presets", presets, PRESETS)
+    found = []
+    for preset in presets:
+        changes, dataset = {}, "stacked_mnist"
+        if tiny:
+            dataset = "stacked_digits"
+            changes = dict(batch_size=8, latent_size=6, reconstructor_widths=(4,))
+            changes |= dict(discriminator_widths=(3, 4), num_stacks=0)
+            changes["generator_widths"] = (6,) if preset == "paper" else (6, 5)
+        for name in names:
+            if preset == PRESETS[0] or name == "gan" or all_sizes:
+                config = stacked_mnist_presets.preset(preset, name, dataset, **changes)
+                found.append((preset, config))
+    if not found:
+        raise errors.InputError(
+            f"--methods={','.join(names)} --presets={','.join(presets)}: nothing to "
+            "measure; half and paper are for gan, or give --all_sizes"
+        )
+    return found
+
+
+def random_digits(config: Config) -> np.ndarray:
+    """uint8 [N, H, W]; random pixels."""
+    shape = NUM_DIGITS, config.image_size, config.image_size
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def steps_per_call(config: Config, digits_NHW: np.ndarray, most: int) -> int:
+    """Steps of one seed in about a second or two: even, at least 4."""
+    if most <= 4:
+        return 4
+    step = functools.partial(
+        stacked_mnist_experiment.step_on_stacks, axis_name=None, config=config
+    )
+    init = functools.partial(methods.get(config.method).init, config=config)
+    state = jax.eval_shape(init, jax.random.key(0))
+    digits = jax.ShapeDtypeStruct(digits_NHW.shape, digits_NHW.dtype)
+    work = flop_counts.of_products(jax.jit(step).lower(digits, state).as_text())
+    return max(4, min(most, 2 * int(WORK_PER_CALL / (2 * work))))
+
+
+@contextlib.contextmanager
+def xla_convolutions() -> Iterator[None]:
+    """Programs traced here get XLA's own convolutions from `networks.conv`, which
+    chooses by the backend."""
+    with mock.patch.object(jax, "default_backend", return_value="any but the CPU"):
+        yield
+
+
+def measure(
+    preset: str,
+    config: Config,
+    digits_NHW: np.ndarray,
+    *,
+    repeats: int,
+    min_seconds: float,
+    seeds: Sequence[int],
+    torch_device: str | None,
+    compiled: bool = True,
+    most_steps: int = 200,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Measures one configuration.
+
+    Args:
+      preset: what to call its sizes.
+      config: what to train.
+      digits_NHW: uint8, what is stacked.
+      repeats: measurements of each figure; JAX and PyTorch take turns.
+      min_seconds: the least length of a measurement.
+      seeds: how many at once in JAX, row by row.
+      torch_device: where PyTorch trains the GAN; None: not at all.
+      compiled: whether to try torch.compile.
+      most_steps: of one call.
+
+    Returns:
+      A row for each number of seeds; and one for the convolutions: on CPU, for one
+      seed of the GAN at the first preset. Lists hold the single measurements.
+
+    Raises:
+      check_peers.Mismatch: if the PyTorch step is not the JAX step.
+    """
+    num_steps = steps_per_call(config, digits_NHW, most_steps)
+    every = base.init_seeds(range(max(seeds)), config)
+    states = {n: jax.tree.map(lambda a, n=n: a[:n], every) for n in seeds}
+    theirs, shared = {}, {}
+    if torch_device and config.method == "gan":
+        import torch_images
+
+        theirs, shared["relative_error"], shared["torch_compile"] = (
+            torch_images.variants(
+                config,
+                jax.tree.map(lambda a: a[0], every),
+                torch_device,
+                digits_NHW,
+                min(num_steps, 20),
+                compiled=compiled,
+            )
+        )
+    step = functools.partial(stacked_mnist_experiment.step_on_stacks, config=config)
+    ours, compile_seconds = {}, {}
+    for count, state in states.items():
+        steps = max(4, num_steps // count)
+        ours[count], compile_seconds[count] = timing.jax_runner(
+            step, state, steps, digits_NHW
+        )
+    native = {}
+    on_cpu = jax.default_backend() == "cpu"
+    if on_cpu and 1 in seeds and (config.method, preset) == ("gan", PRESETS[0]):
+        with xla_convolutions():
+            native["xla"], _ = timing.jax_runner(
+                step, states[1], max(4, num_steps // 8), digits_NHW
+            )
+    rates = timing.rates(ours | theirs | native, repeats, min_seconds)
+    about = {"method": config.method, "preset": preset, "batch_size": config.batch_size}
+    rows = [
+        {
+            **about,
+            "seeds": count,
+            "compile_seconds": compile_seconds[count],
+            "jax_steps_per_second": rates[count],
+            "torch_steps_per_second_by_variant": {n: rates[n] for n in theirs},
+            "peak_memory_so_far_mib": timing.memory(),
+            **shared,
+        }
+        for count in seeds
+    ]
+    convolutions = [
+        {
+            **about,
+            "seeds": 1,
+            "ours_steps_per_second": rates[1],
+            "xla_steps_per_second": rates[name],
+            **timing.ratio(rates[1], rates[name]),
+        }
+        for name in native
+    ]
+    return rows, convolutions
+
+
+def evaluation(
+    plan: Sequence[tuple[str, Config]],
+    num_samples: int,
+    *,
+    repeats: int,
+    min_seconds: float,
+) -> list[dict[str, Any]]:
+    """Images/s of drawing from the GAN at each size of the plan, and of scoring.
+
+    The classifier has seen one batch of random pixels: its figures mean nothing, its
+    work is the same.
+    """
+    runners = {}
+    for preset, config in plan:
+        if config.method == "gan":
+            state = base.init_seeds([0], config)
+            draw = functools.partial(
+                image_experiment.draw, state, config=config, num_samples=num_samples
+            )
+            runners["draw", preset] = draw, num_samples
+    _, config = plan[0]
+    dataset = stacked_mnist_experiment.DIGITS[config.dataset]
+    random = np.random.default_rng(0)
+    shape = num_samples, config.image_size, config.image_size, 3
+    x_NHW3 = random.integers(0, 256, shape, np.uint8)
+    recipe = dataclasses.replace(classifiers.RECIPES[dataset], steps=1)
+    label_N = random.integers(0, classifiers.NUM_CLASSES, num_samples, np.int32)
+    train = images.Images(dataset, "train", "random", x_NHW3[..., :1], label_N)
+    classifier = classifier_training.train(train, 0, recipe)
+    num_classes, size = classifiers.NUM_CLASSES, recipe.features
+    share_K = np.full(num_classes, 1 / num_classes, np.float32)
+    reference = stacked_mnist_metrics.Reference(
+        share_K, np.zeros(size, np.float32), np.eye(size, dtype=np.float32)
+    )
+    score = functools.partial(
+        stacked_mnist_metrics.score, x_NHW3, classifier, reference
+    )
+    runners["score", ""] = score, num_samples
+    for run, _ in runners.values():
+        run()  # compiles
+    rates = timing.rates(runners, repeats, min_seconds)
+    return [
+        {
+            "what": what,
+            "preset": preset,
+            "images": num_samples,
+            "images_per_second": rates[what, preset],
+            "median": statistics.median(rates[what, preset]),
+        }
+        for what, preset in runners
+    ]
+
+
+def summarize(rows: list[dict[str, Any]]) -> str:
+    """Adds medians and ratio to what `measure` returned; returns them as a table."""
+    header = ["method", "sizes", "seeds", "JAX images/s", "JAX steps/s"]
+    header += ["PyTorch steps/s (variant)", "JAX / PyTorch", "compile s"]
+    lines = []
+    for row in rows:
+        ours = row["jax_steps_per_second"]
+        row["jax_median"] = statistics.median(ours)
+        row["jax_images_per_second"] = row["jax_median"] * row["batch_size"]
+        cells = ["", ""]
+        by_variant = row["torch_steps_per_second_by_variant"]
+        if by_variant:
+            variant = timing.fastest(by_variant)
+            theirs = by_variant[variant]
+            row["torch_variant"] = variant
+            row["torch_median"] = statistics.median(theirs)
+            row["torch_images_per_second"] = row["torch_median"] * row["batch_size"]
+            row |= timing.ratio(ours, theirs)
+            cells = [
+                f"{row['torch_median']:.4g} ({variant})",
+                "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"]),
+            ]
+        lines.append(
+            [
+                row["method"],
+                row["preset"],
+                str(row["seeds"]),
+                f"{row['jax_images_per_second']:.4g}",
+                f"{row['jax_median']:.4g}",
+                *cells,
+                f"{row['compile_seconds']:.1f}",
+            ]
+        )
+    return records.table(header, lines)
+
+
+def main() -> None:
+    if REPEATS.value < 1:
+        raise errors.InputError(f"--repeats={REPEATS.value} must be at least 1")
+    if not MIN_SECONDS.value >= 0:
+        raise errors.InputError(f"--min_seconds={MIN_SECONDS.value} must be at least 0")
+    if not SEEDS.value or not all(n.isdigit() and int(n) for n in SEEDS.value):
+        raise errors.InputError(
+            f"--seeds={','.join(SEEDS.value)} must be whole numbers of at least 1"
+        )
+    tiny = TINY.value
+    plan = cases(METHODS.value, SIZES.value, all_sizes=ALL_SIZES.value, tiny=tiny)
+    default = "runs/bench_images_tiny.json" if tiny else "results/bench_images.json"
+    output = pathlib.Path(OUTPUT.value or default)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # JAX would take most of a GPU's memory, and PyTorch needs some of it.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    distributed.use_cpu_cores(distributed.cpu_cores())
+    start = time.perf_counter()
+    device, version = timing.set_up_torch() if TORCH.value else (None, None)
+    times = dict(repeats=REPEATS.value, min_seconds=MIN_SECONDS.value)
+    digits_NHW = random_digits(plan[0][1])
+    rows, convolutions = [], []
+    seeds = [int(n) for n in SEEDS.value]
+    for preset, config in plan:
+        several = ALL_SIZES.value or preset == PRESETS[0]
+        more = measure(
+            preset,
+            config,
+            digits_NHW,
+            seeds=seeds if several else seeds[:1],
+            torch_device=device,
+            compiled=COMPILE.value,
+            most_steps=4 if tiny else 200,
+            **times,
+        )
+        rows += more[0]
+        convolutions += more[1]
+        elapsed = time.perf_counter() - start
+        compiling = more[0][0].get("torch_compile")
+        note = f"; torch.compile: {compiling}" if compiling else ""
+        print(f"{elapsed:4.0f} s: {config.method}, {preset}{note}", flush=True)
+    scoring = evaluation(plan, 500 if tiny else 2000, **times)
+    text = summarize(rows)
+    record = {
+        **records.provenance(),
+        "torch": version,
+        **times,
+        "tiny": tiny,
+        "wall_seconds": time.perf_counter() - start,
+        "peak_memory_mib": timing.memory(),
+        "rows": rows,
+        "evaluation": scoring,
+        "convolutions": convolutions,
+    }
+    records.write(output, record)
+    print(f"\n{text}\n")
+    for row in scoring:
+        of = f" ({row['preset']})" if row["preset"] else ""
+        print(f"{row['what']}{of}: {row['median']:.4g} images/s")
+    for row in convolutions:
+        low, high = row["ratio_range"]
+        print(
+            f"our convolutions / XLA's, {row['method']} at {row['preset']}: "
+            f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})"
+        )
+    used = [f"{size:.0f} MiB of {kind}" for kind, size in timing.memory().items()]
+    print(f"{record['device']}; peak memory: {', '.join(used)}\nrecord: {output}")
+
+
+if __name__ == "__main__":
+    program.run(main)

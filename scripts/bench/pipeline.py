@@ -1,0 +1,289 @@
+"""Measures whether photographs are decoded as fast as a GAN trains on them.
+
+    python scripts/bench/pipeline.py --output=results/bench_pipeline.json
+        The quick networks on 64 x 64 faces; three minutes on two free cores.
+    python scripts/bench/pipeline.py --preset=paper --seeds=1 --steps_per_call=50
+        DCGAN's pair of networks: for a GPU.
+    python scripts/bench/pipeline.py --tiny --repeats=1
+        A few images, to try the program: its figures mean nothing.
+
+A temporary folder gets random JPEGs of CelebA's size, 178 x 218: smooth, 6 kB each. Of
+these, in images/s: decoding in one thread; the first start, which decodes everything in
+a thread for each core, and the second; the stream of batches, decoded by threads, by
+worker processes, and from memory; the training step on images that lie on the device.
+Then whole loops, from files and from memory: the share of their time in which the
+device waited for images. Medians over the repeats; streams and step take turns.
+
+On a CPU the step and those who decode share the cores: there the loop is slower than
+either, and the share that waits says little. Leave the cores free.
+"""
+
+import contextlib
+import functools
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+import PIL.Image
+import timing
+from absl import flags
+
+from veegan_jax.common import errors, records
+from veegan_jax.config import Config
+from veegan_jax.data import photos, streams
+from veegan_jax.experiments import base
+from veegan_jax.experiments import images as image_experiment
+from veegan_jax.presets import images as image_presets
+from veegan_jax.runtime import distributed, parallel, program
+
+METHOD = flags.DEFINE_string("method", "gan", "what to train")
+PRESET = flags.DEFINE_string("preset", "quick", "its networks, on faces")
+SEEDS = flags.DEFINE_integer("seeds", 1, "how many at once, on the same images")
+NUM_IMAGES = flags.DEFINE_integer("num_images", 4000, "in the folder")
+NUM_WORKERS = flags.DEFINE_integer(
+    "num_workers", distributed.cpu_cores(), "processes that decode"
+)
+STEPS_PER_CALL = flags.DEFINE_integer("steps_per_call", 4, "steps of one program")
+REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each figure")
+MIN_SECONDS = flags.DEFINE_float("min_seconds", 2.0, "length of a measurement")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "where the record goes (default: runs/bench_pipeline.json)"
+)
+TINY = flags.DEFINE_bool("tiny", False, "few images, tiny networks, to try the program")
+
+Rates = dict[str, list[float]]  # what -> images/s, measurement by measurement
+
+
+def write_images(folder: pathlib.Path, number: int) -> None:
+    """Writes smooth noise as JPEGs of CelebA's size."""
+    random = np.random.default_rng(0)
+    for index in range(number):
+        coarse = random.integers(0, 256, (14, 11, 3), np.uint8)
+        image = PIL.Image.fromarray(coarse).resize((178, 218))
+        image.save(folder / f"{index:06d}.jpg", quality=90)
+
+
+def make_config(method: str, preset: str, tiny: bool) -> Config:
+    changes = {}
+    if tiny:
+        changes = dict(batch_size=8, latent_size=6, image_size=16, data_size=16**2 * 3)
+        changes |= dict(generator_widths=(6, 5), discriminator_widths=(3, 4))
+        changes |= dict(reconstructor_widths=(3, 4), joint_widths=(4,))
+    return image_presets.preset(preset, method, "faces", **changes)
+
+
+def starts(
+    folder: pathlib.Path, rule: photos.Rule, repeats: int
+) -> tuple[Rates, dict[str, photos.Photos]]:
+    """Images/s of the first start and of the second; the images, in both forms."""
+    rates: Rates = {"first start": [], "second start": []}
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as cache:
+            for rate in rates.values():
+                before = time.perf_counter()
+                found = photos.from_folder(folder, rule=rule, cache_dir=cache)
+                rate.append(len(found) / (time.perf_counter() - before))
+            files = photos.from_folder(folder, rule=rule, memory=0, cache_dir=cache)
+    return rates, {"memory": found, "files": files}
+
+
+def decode(examples: photos.Photos) -> timing.Runner:
+    """Decoding in this thread, the images one after the other."""
+    number = min(256, len(examples))
+
+    def run() -> None:
+        examples.take(range(number))
+
+    return run, number
+
+
+def step_runner(
+    config: Config, seeds: int, steps: int, examples: photos.Photos
+) -> timing.Runner:
+    """Training on one group of batches again and again, which lies on the devices."""
+    step = functools.partial(image_experiment.step_on_batch, config=config)
+    run = parallel.run_steps(
+        step, steps, mode="none", devices=jax.devices(), streamed=True
+    )
+    state = base.init_seeds(range(seeds), config)
+    batches = streams.Stream(examples, config.batch_size, 0)
+    (group,) = streams.groups(batches, [steps])
+    group = parallel.batch_placer("none", jax.devices(), seeds)(group)
+
+    def train() -> None:
+        nonlocal state
+        state, metrics = run(state, group)
+        jax.block_until_ready((state, metrics))
+
+    train()  # compiles
+    return train, steps * config.batch_size
+
+
+@contextlib.contextmanager
+def stream_runner(
+    examples: photos.Photos, batch_size: int, num_workers: int
+) -> Iterator[tuple[timing.Runner, int]]:
+    """Drawing batches; and how many images may wait already when a turn begins."""
+    with streams.Stream(examples, batch_size, 0, num_workers=num_workers) as stream:
+        number = 8
+        waiting = 2 * (4 * num_workers or distributed.cpu_cores()) * batch_size
+
+        def draw() -> None:
+            for _ in range(number):
+                next(stream)
+
+        next(stream)  # starts the workers
+        yield (draw, number * batch_size), waiting
+
+
+def take_turns(
+    examples: dict[str, photos.Photos],
+    config: Config,
+    *,
+    seeds: int,
+    num_workers: int,
+    steps: int,
+    repeats: int,
+    min_seconds: float,
+) -> Rates:
+    """Images/s of decoding, of each stream and of the step, measured in turns."""
+    sources = {
+        "stream, threads": ("files", 0),
+        f"stream, {num_workers} workers": ("files", num_workers),
+        "stream, memory": ("memory", 0),
+    }
+    runners = {
+        "decode, 1 thread": (decode(examples["files"]), 0),
+        "step": (step_runner(config, seeds, steps, examples["memory"]), 0),
+    }
+    with contextlib.ExitStack() as stack:
+        for name, (kind, workers) in sources.items():
+            runner = stream_runner(examples[kind], config.batch_size, workers)
+            runners[name] = stack.enter_context(runner)
+        rates: Rates = {name: [] for name in runners}
+        for _ in range(repeats):
+            for name, ((run, number), waiting) in runners.items():
+                for _ in range(-(-waiting // number)):
+                    run()
+                rates[name].append(timing.rate((run, number), min_seconds))
+    return rates
+
+
+def loop(
+    examples: photos.Photos,
+    config: Config,
+    *,
+    seeds: int,
+    num_workers: int,
+    steps: int,
+    repeats: int,
+    min_seconds: float,
+) -> tuple[list[float], list[float]]:
+    """Images/s of training as a run does, and the share of its time spent waiting.
+
+    An interval is at least ten groups and about min_seconds, and one goes before those
+    that count: it compiles.
+    """
+    step = functools.partial(image_experiment.step_on_batch, config=config)
+    size = config.batch_size * config.image_size**2 * 3
+    shared = dict(batch_size=config.batch_size, group_bytes=steps * size)
+    with streams.Feed(
+        examples, step, steps=2**40, num_workers=num_workers, **shared
+    ) as feed:
+        state = base.init_seeds(range(seeds), config)
+        interval = 10 * steps
+        run = feed.run_steps(0, interval)
+        state, _ = run(state)
+        rates, shares = [], []
+        for _ in range(repeats):
+            seconds, waited, calls = feed.seconds, feed.waited, 0
+            while feed.seconds - seconds < min_seconds or not calls:
+                state, _ = run(state)
+                calls += 1
+            elapsed = feed.seconds - seconds
+            rates.append(calls * interval * config.batch_size / elapsed)
+            shares.append((feed.waited - waited) / elapsed)
+    return rates, shares
+
+
+def main() -> None:
+    for flag in (REPEATS, NUM_IMAGES, STEPS_PER_CALL, SEEDS, NUM_WORKERS):
+        if flag.value < 1:
+            raise errors.InputError(f"--{flag.name}={flag.value} must be at least 1")
+    if not MIN_SECONDS.value >= 0:
+        raise errors.InputError(f"--min_seconds={MIN_SECONDS.value} must be at least 0")
+    tiny = TINY.value
+    config = make_config(METHOD.value, PRESET.value, tiny)
+    name = "bench_pipeline_tiny.json" if tiny else "bench_pipeline.json"
+    output = pathlib.Path(OUTPUT.value or f"runs/{name}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    num_images = min(NUM_IMAGES.value, 40) if tiny else NUM_IMAGES.value
+    rule = photos.Rule(config.image_size)
+    settings = dict(
+        seeds=SEEDS.value,
+        steps=STEPS_PER_CALL.value,
+        repeats=REPEATS.value,
+        min_seconds=0.0 if tiny else MIN_SECONDS.value,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_images(pathlib.Path(folder), num_images)
+        rates, examples = starts(pathlib.Path(folder), rule, REPEATS.value)
+        rates |= take_turns(examples, config, num_workers=NUM_WORKERS.value, **settings)
+        loops = {
+            kind: loop(examples[kind], config, num_workers=workers, **settings)
+            for kind, workers in (("files", NUM_WORKERS.value), ("memory", 0))
+        }
+    by_workers = rates[f"stream, {NUM_WORKERS.value} workers"]
+    record = {
+        **records.provenance(),
+        **settings,
+        "tiny": tiny,
+        "method": config.method,
+        "preset": PRESET.value,
+        "batch_size": config.batch_size,
+        "image_size": config.image_size,
+        "num_images": num_images,
+        "num_workers": NUM_WORKERS.value,
+        "cpu_cores": distributed.cpu_cores(),
+        "wall_seconds": time.perf_counter() - start,
+        "peak_memory_mib": timing.memory(),
+        "images_per_second": rates,
+        "median": {name: statistics.median(rate) for name, rate in rates.items()},
+        "stream_over_step": timing.ratio(by_workers, rates["step"]),
+        "loops": {
+            kind: {
+                "images_per_second": rate,
+                "median": statistics.median(rate),
+                "waiting_share": share,
+                "median_waiting_share": statistics.median(share),
+            }
+            for kind, (rate, share) in loops.items()
+        },
+    }
+    records.write(output, record)
+    lines = [[name, f"{rate:.4g}", ""] for name, rate in record["median"].items()]
+    lines += [
+        [
+            f"loop, {kind}",
+            f"{found['median']:.4g}",
+            f"{found['median_waiting_share']:.1%}",
+        ]
+        for kind, found in record["loops"].items()
+    ]
+    print(f"\n{records.table(['', 'images/s', 'device waits'], lines)}\n")
+    ratio = record["stream_over_step"]
+    print(
+        f"stream by workers / step: {ratio['ratio']:.2f} ({{:.2f}} to {{:.2f}})".format(
+            *ratio["ratio_range"]
+        )
+    )
+    print(f"{record['device']}; record: {output}")
+
+
+if __name__ == "__main__":
+    program.run(main)

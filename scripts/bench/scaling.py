@@ -1,0 +1,191 @@
+"""Counts what a training step sends between devices, and estimates 256 chips.
+
+    python scripts/bench/scaling.py
+        Seven cases on 1, 2, 4 and 8 fake CPU devices, the batch split by pmap or by
+        jit: about half an hour on two free cores, most of it for `dcgan`. Programs
+        are compiled and read; nothing is run or timed, and no accelerator is needed.
+        Expect one all-reduce a step wherever there is no BatchNorm, no resharding,
+        and FLOPs per device that fall with their number (the batch stays) or stay
+        (the batch grows with them).
+    python scripts/bench/scaling.py --cases=ring-gan --devices=1,4
+        One case, in less than a minute.
+
+The formula and the chips' figures are those of scaling_estimate.py.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scaling_estimate as estimate
+import scaling_table
+import timing
+from absl import flags
+
+from veegan_jax import methods
+from veegan_jax.common import errors, records
+from veegan_jax.config import Config
+from veegan_jax.cost import flops
+from veegan_jax.cost import report as cost_report
+from veegan_jax.experiments import base
+from veegan_jax.experiments import mixtures as mixture_experiment
+from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
+from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax.runtime import parallel, program
+
+NUM_STEPS = 7  # in the loop; no other loop of a step has as many trips
+PLAIN = {"batch_norm": False, "discriminator_norm": False}
+
+
+def _stacked(preset: str, method: str, **changes: Any) -> Callable[[], Config]:
+    return functools.partial(
+        stacked_mnist_presets.preset, preset, method, "stacked_mnist", **changes
+    )
+
+
+CASES = {
+    "ring-gan": functools.partial(mixture_presets.preset, "quick", "gan", "ring"),
+    "ring-veegan_plus": functools.partial(
+        mixture_presets.preset, "quick", "veegan_plus", "ring"
+    ),
+    "quarter-gan": _stacked("quarter", "gan"),
+    "quarter-gan-plain": _stacked("quarter", "gan", **PLAIN),
+    "quick-veegan_plus": _stacked("quick", "veegan_plus"),
+    "dcgan": _stacked("paper", "gan"),
+    "dcgan-plain": _stacked("paper", "gan", **PLAIN),
+}
+MODES = ("pmap", "jit")
+
+WHICH = flags.DEFINE_list("cases", list(CASES), "what to compile; -plain: no BatchNorm")
+SPLITS = flags.DEFINE_list("modes", list(MODES), "how the batch is split")
+DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "numbers of devices")
+EFFICIENCY = flags.DEFINE_float("efficiency", 0.3, "of the peak, in products; assumed")
+OUTPUT = flags.DEFINE_string("output", "runs/bench_scaling.json", "for the record")
+
+
+def step_of(config: Config, splits: int) -> tuple[parallel.Step, Any]:
+    """A training step with its own batches, and the data that it reads, if any."""
+    step, data = mixture_experiment.step_on_fresh_data, None
+    if config.image_size:
+        shape = 100, config.image_size, config.image_size
+        step, data = stacked_mnist_experiment.step_on_stacks, np.zeros(shape, np.uint8)
+    return functools.partial(step, config=config, num_devices=splits), data
+
+
+def flops_per_example(config: Config) -> float:
+    """Of a step with XLA's own convolutions, as all but the CPU have them."""
+    init = functools.partial(methods.get(config.method).init, config=config)
+    step, data = step_of(config, 1)
+    step = step if data is None else functools.partial(step, jnp.asarray(data))
+    state = jax.eval_shape(init, jax.random.key(0))
+    with mock.patch.object(jax, "default_backend", return_value="any but the CPU"):
+        text = jax.jit(lambda state: step(state, None)).lower(state).as_text()
+    return flops.of_products(text) / config.batch_size
+
+
+def lower(config: Config, state: Any, mode: str, num_devices: int) -> Any:
+    """The program of NUM_STEPS steps, as training would run it, ready to compile.
+
+    Args:
+      config: what to train; of Stacked MNIST with digits that are all black.
+      state: of all seeds.
+      mode: pmap or jit.
+      num_devices: how many of the fake devices share a batch.
+    """
+    parallel.check(mode, config.batch_size, num_devices * config.pack)
+    step, data = step_of(config, num_devices if mode == "pmap" else 1)
+    devices = jax.devices()[:num_devices]
+    run = parallel.run_steps(
+        step, NUM_STEPS, mode=mode, devices=devices, data=data, lower_only=True
+    )
+    return run(state)
+
+
+def count(config: Config, state: Any, mode: str, num_devices: int) -> dict[str, Any]:
+    """Compiles one program and reads it: figures of a step, per device."""
+    made = lower(config, state, mode, num_devices).compile()
+    text, memory = made.as_text(), made.memory_analysis()
+    found = cost_report.collectives(text)
+    return {
+        "devices": num_devices,
+        "batch_size": config.batch_size,
+        "flops": cost_report.products(text, NUM_STEPS),
+        "operations": cost_report.per_step(found, NUM_STEPS),
+        "outside_the_loop": sum(NUM_STEPS not in one.loops[:1] for one in found),
+        "argument_bytes": memory.argument_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
+    }
+
+
+def measure(
+    name: str, config: Config, modes: Sequence[str], numbers: Sequence[int]
+) -> list[dict[str, Any]]:
+    """A row for each mode: the programs of a fixed batch, and of one that grows."""
+    state = base.init_seeds([0], config)
+    rows = []
+    for mode in modes:
+        strong = [count(config, state, mode, n) for n in numbers]
+        weak = []
+        for n, same in zip(numbers, strong, strict=True):
+            grown = dataclasses.replace(config, batch_size=config.batch_size * n)
+            weak.append(same if n == 1 else count(grown, state, mode, n))
+        normed = config.batch_norm or (config.image_size and config.discriminator_norm)
+        rows.append(
+            {
+                "case": name,
+                "mode": mode,
+                "batch_size": config.batch_size,
+                "batch_norm": bool(normed),
+                "flops_per_example": flops_per_example(config),
+                "strong": strong,
+                "weak": weak,
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    timing.check_names("cases", WHICH.value, list(CASES))
+    timing.check_names("modes", SPLITS.value, MODES)
+    if not all(n.isdigit() and 0 < int(n) <= 64 for n in DEVICES.value):
+        raise errors.InputError(f"--devices={','.join(DEVICES.value)}: from 1 to 64")
+    if not 0 < EFFICIENCY.value <= 1:
+        raise errors.InputError(f"--efficiency={EFFICIENCY.value} must be in (0, 1]")
+    numbers = sorted(map(int, DEVICES.value))
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", numbers[-1])
+    output = pathlib.Path(OUTPUT.value)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    start, rows = time.perf_counter(), []
+    for name in WHICH.value:
+        rows += measure(name, CASES[name](), SPLITS.value, numbers)
+        print(f"{time.perf_counter() - start:4.0f} s: {name}", flush=True)
+    tables = scaling_table.table(rows), estimate.table(rows, EFFICIENCY.value)
+    record = {
+        **records.provenance(),
+        "num_steps": NUM_STEPS,
+        "efficiency": EFFICIENCY.value,
+        "chips": {
+            name: dataclasses.asdict(chip) for name, chip in estimate.CHIPS.items()
+        },
+        "wall_seconds": time.perf_counter() - start,
+        "rows": rows,
+    }
+    records.write(output, record)
+    print("\nPer training step:\n\n" + tables[0])
+    print(f"\nEstimated, products at {EFFICIENCY.value:.0%} of the bfloat16 peak:\n")
+    print(f"{estimate.FORMULA}\n{tables[1]}\n")
+    print("\n".join(f"{name}: {chip.source}" for name, chip in estimate.CHIPS.items()))
+    print(f"record: {output}")
+
+
+if __name__ == "__main__":
+    program.run(main)

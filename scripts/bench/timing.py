@@ -1,0 +1,131 @@
+"""What the benchmarks share: timing in turns, PyTorch's set-up, memory. No flags."""
+
+import importlib.util
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from veegan_jax.common import errors
+from veegan_jax.runtime import distributed, parallel
+
+Runner = tuple[Callable[[], None], int]  # works on and waits; steps, or images, done
+
+
+def check_names(flag: str, given: Sequence[str], known: Sequence[str]) -> None:
+    """Raises InputError for a name given by a flag that is not among those known."""
+    for name in given:
+        if name not in known:
+            raise errors.InputError(
+                f"--{flag}: unknown {name!r}; any of {', '.join(known)}"
+            )
+
+
+def seconds(run: Callable[[], None]) -> float:
+    """How long one call takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def rate(runner: Runner, min_seconds: float) -> float:
+    """Steps per second over at least min_seconds of whole calls."""
+    run, steps = runner
+    time.sleep(0.1)  # the other library's threads spin for a while before they sleep
+    calls, elapsed = 0, 0.0
+    while elapsed < min_seconds or not calls:
+        elapsed += seconds(run)
+        calls += 1
+    return calls * steps / elapsed
+
+
+def rates(
+    runners: Mapping[Any, Runner], repeats: int, min_seconds: float
+) -> dict[Any, list[float]]:
+    """The rate of each runner, measured `repeats` times, all of them in turns."""
+    found = {name: [] for name in runners}
+    for _ in range(repeats):
+        for name, runner in runners.items():
+            found[name].append(rate(runner, min_seconds))
+    return found
+
+
+def fastest(rates_by_name: Mapping[str, Sequence[float]]) -> str:
+    """The name with the largest median."""
+    return max(rates_by_name, key=lambda name: statistics.median(rates_by_name[name]))
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
+    """The medians' ratio, and the range of the ratio over the turns."""
+    turns = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return {
+        "ratio": statistics.median(ours) / statistics.median(theirs),
+        "ratio_range": [min(turns), max(turns)],
+    }
+
+
+def jax_runner(
+    step: parallel.Step, state: Any, num_steps: int, data: Any = None
+) -> tuple[Runner, float]:
+    """Compiles num_steps steps of all seeds, placed as in training.
+
+    Args:
+      step: see `parallel.run_steps`.
+      state: of all seeds.
+      num_steps: steps per call.
+      data: see `parallel.run_steps`.
+
+    Returns:
+      A runner, which goes on from where it stopped, and the seconds to compile it.
+    """
+    run_steps = parallel.run_steps(
+        step, num_steps, mode="none", devices=jax.devices(), data=data
+    )
+    state = jax.block_until_ready(state)
+
+    def run() -> None:
+        nonlocal state
+        state, metrics = run_steps(state)
+        jax.block_until_ready((state, metrics))
+
+    first, later = seconds(run), seconds(run)
+    return (run, num_steps * len(state.step)), max(0.0, first - later)
+
+
+def memory() -> dict[str, float]:
+    """The largest memory so far, in MiB: of the process and, on a GPU, of JAX there."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
+    device = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in device:
+        peak["device"] = device["peak_bytes_in_use"] / 2**20
+    return peak
+
+
+def set_up_torch() -> tuple[str, str]:
+    """Chooses PyTorch's device; returns it and PyTorch's version.
+
+    Raises:
+      InputError: if PyTorch is missing, or cannot use the GPU that JAX uses.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise errors.InputError(
+            "PyTorch is missing: pip install -e '.[bench]', or give --notorch"
+        )
+    import torch
+
+    device = "cpu" if jax.default_backend() == "cpu" else "cuda"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise errors.InputError(
+            f"JAX runs on {jax.default_backend()}, and PyTorch has no CUDA: install "
+            "PyTorch for it, or give --notorch"
+        )
+    torch.manual_seed(0)
+    torch.set_num_threads(distributed.cpu_cores())
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32, which is JAX's default
+    return device, torch.__version__

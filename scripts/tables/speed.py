@@ -1,0 +1,161 @@
+"""Tables of what the benchmarks measured. No flags here."""
+
+import json
+import pathlib
+from typing import Any
+
+from bench import ivom_table, scaling_estimate, scaling_table
+
+from veegan_jax.common import records
+
+EMPTY = "(not measured yet)"
+
+
+def training(path: pathlib.Path, labels: dict[str, str]) -> str:
+    """What bench/training.py measured: each method and size, one seed and several."""
+    if not path.exists():
+        return EMPTY
+    record = json.loads(path.read_text())
+    lines = [
+        [
+            labels[row["method"]],
+            f"{row['preset']}, batch {row['batch_size']}",
+            f"{row['seeds']}",
+            f"{row['jax_median']:.4g}",
+            f"{row['torch_median']:.4g}",
+            "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"]),
+            f"{100 * row['jax_of_peak']:.0f} %",
+            f"{row['compile_seconds']:.0f}",
+        ]
+        for row in record["rows"]
+    ]
+    header = ["", "sizes", "seeds", "steps/s", "PyTorch's", "ratio (range)"]
+    header += ["of matmul peak", "compile, s"]
+    about = (
+        f"`{record['command']}`, commit {record['commit'][:10]}, {record['device']}, "
+        f"jax {record['versions']['jax']}, torch {record['torch']}, "
+        f"{record['wall_seconds'] / 60:.0f} minutes; matmul peak "
+        f"{record['peak_flops_per_second'] / 1e9:.0f} GFLOP/s; peak memory "
+        f"{record['peak_memory_mib']['process']:.0f} MiB for both libraries."
+    )
+    return f"{records.table(header, lines)}\n\n{about}"
+
+
+def images(path: pathlib.Path, labels: dict[str, str]) -> str:
+    """What bench/images.py measured: training, drawing and scoring, convolutions."""
+    if not path.exists():
+        return EMPTY
+    record = json.loads(path.read_text())
+    lines = []
+    for row in record["rows"]:
+        theirs = ["", ""]
+        if "ratio" in row:
+            theirs = [
+                f"{row['torch_images_per_second']:.4g} ({row['torch_variant']})",
+                "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"]),
+            ]
+        lines.append(
+            [
+                labels[row["method"]],
+                f"{row['preset']}, batch {row['batch_size']}",
+                f"{row['seeds']}",
+                f"{row['jax_images_per_second']:.4g}",
+                f"{row['jax_median']:.4g}",
+                *theirs,
+                f"{row['compile_seconds']:.0f}",
+            ]
+        )
+    header = ["", "sizes", "seeds", "images/s", "steps/s", "PyTorch's images/s"]
+    parts = [records.table([*header, "ratio (range)", "compile, s"], lines)]
+    names = {"draw": "samples drawn", "score": "samples scored"}
+    lines = []
+    for row in record["evaluation"]:
+        size = f", {row['preset']}" if row["preset"] else ""
+        lines.append([names[row["what"]] + size, f"{row['median']:.4g}"])
+    parts.append(records.table(["", "images/s"], lines))
+    for row in record["convolutions"]:
+        parts.append(
+            f"{labels[row['method']]}, {row['preset']}, one seed: "
+            "{:.1f} ({:.1f} to {:.1f}) times the steps/s that XLA's own "
+            "convolutions give.".format(row["ratio"], *row["ratio_range"])
+        )
+    torch = f"torch {record['torch']}, " if record["torch"] else ""
+    parts.append(
+        f"`{record['command']}`, commit {record['commit'][:10]}, {record['device']}, "
+        f"jax {record['versions']['jax']}, {torch}"
+        f"{record['wall_seconds'] / 60:.0f} minutes; peak memory "
+        f"{record['peak_memory_mib']['process']:.0f} MiB."
+    )
+    return "\n\n".join(parts)
+
+
+def pipeline(path: pathlib.Path, labels: dict[str, str]) -> str:
+    """What bench/pipeline.py measured: decoding, streams, the step, the whole loop."""
+    if not path.exists():
+        return EMPTY
+    record = json.loads(path.read_text())
+    lines = [[name, f"{rate:.4g}", ""] for name, rate in record["median"].items()]
+    lines += [
+        [
+            f"training, {kind}",
+            f"{found['median']:.4g}",
+            f"{found['median_waiting_share']:.1%}",
+        ]
+        for kind, found in record["loops"].items()
+    ]
+    low, high = record["stream_over_step"]["ratio_range"]
+    about = (
+        f"{labels[record['method']]} at {record['preset']}, batches of "
+        f"{record['batch_size']}, JPEGs of 178 x 218 pixels to "
+        f"{record['image_size']} x {record['image_size']}; "
+        f"{record['num_workers']} workers decode "
+        f"{record['stream_over_step']['ratio']:.1f} ({low:.1f} to {high:.1f}) times as "
+        "many images a second as the step takes. "
+    )
+    table = records.table(["", "images/s", "device waits"], lines)
+    return f"{table}\n\n{about}{_repeat(record)}"
+
+
+def ivom(path: pathlib.Path) -> str:
+    """What bench/ivom.py measured: IvOM by this library and by loops over images."""
+    if not path.exists():
+        return EMPTY
+    return ivom_table.table(json.loads(path.read_text()))
+
+
+def scaling(results: pathlib.Path) -> dict[str, str]:
+    """What bench/scaling.py counted, and what it reckons of 256 chips: two tables."""
+    paths = sorted(results.glob("bench_scaling*.json"))
+    found = [json.loads(path.read_text()) for path in paths]
+    rows = [row for record in found for row in record["rows"]]
+    if not rows:
+        return {"bench-scaling": EMPTY, "bench-scaling-256": EMPTY}
+    repeat = "\n".join(map(_repeat, found))
+    estimated = scaling_estimate.table(rows, found[0]["efficiency"])
+    return {
+        "bench-scaling": f"{scaling_table.table(rows)}\n\n{repeat}",
+        "bench-scaling-256": estimated,
+    }
+
+
+def _repeat(record: dict[str, Any]) -> str:
+    return (
+        f"`{record['command']}`, commit {record['commit'][:10]}, {record['device']}, "
+        f"{record['wall_seconds'] / 60:.0f} minutes."
+    )
+
+
+def tables(results: pathlib.Path, labels: dict[str, str]) -> dict[str, str]:
+    """All of them by name.
+
+    Args:
+      results: the folder of the records.
+      labels: method -> what the tables call it.
+    """
+    return {
+        "bench": training(results / "bench.json", labels),
+        "bench-images": images(results / "bench_images.json", labels),
+        "bench-ivom": ivom(results / "bench_ivom.json"),
+        "bench-pipeline": pipeline(results / "bench_pipeline.json", labels),
+        **scaling(results),
+    }

@@ -1,0 +1,300 @@
+"""Every method's networks and equations again, written out slowly.
+
+They share nothing with the package: a plain network, and a loss with explicit logs for
+each network's one `jax.grad`.
+
+Dimension key: B batch, Z latent, E noise inputs, X data dimensions.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+Z = 2  # latent size of every case
+
+# The networks, again.
+
+
+def dense(layer, h):
+    out = h @ layer["kernel"]
+    return out + layer["bias"][None] if "bias" in layer else out
+
+
+def network(
+    params, *inputs, config, stats=None, moments=None, is_d=False, fourier_gain=1.0
+):
+    """An MLP on the concatenated inputs, or the code generator.
+
+    Args:
+      params: its parameters, by Flax's names.
+      *inputs: arrays [B, F].
+      config: the case.
+      stats: BatchNorm's running moments, to be used; None: the batch's.
+      moments: a list that gets each BatchNorm's (mean, variance).
+      is_d: the discriminator, which alone has maxout, moments and a gain of z.
+      fourier_gain: multiplies sines and cosines.
+    """
+    *before, h = inputs
+    if "MLP_0" in params:
+        code = network(params["MLP_0"], 2 * h[:, :Z], config=config)
+        return dense(params["Dense_0"], h) + dense(
+            params["Dense_1"], jnp.tanh(3 * code)
+        )
+    if is_d:
+        before = [config.latent_gain * b for b in before]
+    if is_d and config.moments:
+        rows = []
+        for pack in h:
+            parts = []
+            for x in pack.reshape(config.pack, -1):  # its examples
+                mean = sum(x) / len(x)
+                angles = mean * 2.0 ** np.arange(-3, 3)
+                waves = fourier_gain * jnp.concatenate(
+                    [jnp.sin(angles), jnp.cos(angles)]
+                )
+                square = ((x - mean) ** 2 - 0.5) / 2
+                parts += [3.5 * mean[None], waves, x - mean, square]
+            rows.append(jnp.concatenate(parts))
+        h = jnp.stack(rows)
+    if "FourierFeatures_0" in params:
+        angle = h @ jax.lax.stop_gradient(params["FourierFeatures_0"]["frequencies"])
+        waves = fourier_gain * jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=1)
+        h = jnp.concatenate([h, waves], axis=1)
+    h = jnp.concatenate([*before, h], axis=1)
+    names = sorted(name for name in params if name.startswith("Dense"))
+    kernels = [params[name] for name in names]
+    for number, layer in enumerate(kernels[:-1]):
+        h = dense(layer, h)
+        norm = params.get(f"BatchNorm_{number}")
+        if norm:
+            if stats is None:
+                mean, var = h.mean(axis=0), ((h - h.mean(axis=0)[None]) ** 2).mean(0)
+            else:
+                running = stats[f"BatchNorm_{number}"]
+                mean, var = running["mean"], running["var"]
+            if moments is not None:
+                moments.append((mean, var))
+            h = (h - mean[None]) / jnp.sqrt(var + 1e-5)[None]
+            h = h * norm["scale"][None] + norm["bias"][None]
+        if config.maxout and is_d:
+            h = jnp.stack([h[:, i :: config.maxout] for i in range(config.maxout)]).max(
+                axis=0
+            )
+        elif config.activation == "tanh":
+            h = jnp.tanh(h)
+        else:
+            slope = 0.2 if config.activation == "leaky_relu" else 0.0
+            h = jnp.where(h > 0, h, slope * h)
+    return dense(kernels[-1], h)
+
+
+# The equations, again: (losses by network, losses that are reported).
+
+stop = jax.lax.stop_gradient
+
+
+def log_sigmoid(logit):
+    return jnp.log(1 / (1 + jnp.exp(-logit)))
+
+
+def log_one_minus_sigmoid(logit):
+    return jnp.log(1 - 1 / (1 + jnp.exp(-logit)))
+
+
+def networks_of(config):
+    """G, R and D as functions of their parameters and inputs."""
+    plain = functools.partial(network, config=config)
+
+    def reconstructor(params, *inputs):
+        return plain(params, *inputs[:-1], config.reconstructor_gain * inputs[-1])
+
+    return plain, reconstructor, functools.partial(plain, is_d=True)
+
+
+def packs(x, size):
+    """Every `size` rows side by side, as PacGAN's discriminator sees them."""
+    groups = [x[i : i + size] for i in range(0, len(x), size)]
+    return jnp.stack([jnp.concatenate(list(group)) for group in groups])
+
+
+def gan_losses(config, state, x, noise):
+    del state
+    G, _, D = networks_of(config)
+    (latent,) = noise
+    x = packs(x, config.pack)
+
+    def loss_d(d, p):
+        fake = packs(G(p["generator"], latent), config.pack)
+        return -jnp.mean(log_sigmoid(D(d, x))) - jnp.mean(
+            log_one_minus_sigmoid(D(d, fake))
+        )
+
+    def loss_g(g, p):
+        fake = packs(G(g, latent), config.pack)
+        return -jnp.mean(log_sigmoid(D(p["discriminator"], fake)))
+
+    return {"discriminator": loss_d, "generator": loss_g}
+
+
+def ali_losses(config, state, x, noise):
+    del state
+    G, R, D = networks_of(config)
+    latent, r_noise = noise
+    z = latent[:, :Z]
+
+    def loss_d(d, p):
+        real = D(d, R(p["reconstructor"], r_noise, x), x)
+        fake = D(d, z, G(p["generator"], latent))
+        return -jnp.mean(log_sigmoid(real)) - jnp.mean(log_one_minus_sigmoid(fake))
+
+    def loss_g(g, p):
+        return -jnp.mean(log_sigmoid(D(p["discriminator"], z, G(g, latent))))
+
+    def loss_r(r, p):
+        real = D(p["discriminator"], R(r, r_noise, x), x)
+        return -jnp.mean(log_one_minus_sigmoid(real))
+
+    return {"discriminator": loss_d, "generator": loss_g, "reconstructor": loss_r}
+
+
+def veegan_losses(config, state, x, noise, *, adversarial=False, distance=jnp.sum):
+    del state
+    G, R, D = networks_of(config)
+    latent, r_noise = noise
+    z = latent[:, :Z]
+
+    def code(r):
+        return R(r, x) + config.reconstructor_std * r_noise
+
+    def d(z, y):  # -log N(z; y, I) without its constant
+        return jnp.mean(jax.vmap(lambda a, b: 0.5 * distance((a - b) ** 2))(z, y))
+
+    def loss_d(params, p):
+        positive = D(params, z, G(p["generator"], latent))
+        negative = D(params, code(p["reconstructor"]), x)
+        return -jnp.mean(
+            log_sigmoid(positive) + log_one_minus_sigmoid(negative)
+        )  # one mean: both terms have B examples
+
+    def loss_g(g, p):
+        fake = G(g, latent)
+        adversary = jnp.mean(D(p["discriminator"], z, fake))
+        return adversary + d(z, R(p["reconstructor"], fake))
+
+    def loss_r(r, p):
+        loss = d(z, R(r, stop(G(p["generator"], latent))))
+        if adversarial:
+            loss -= jnp.mean(D(p["discriminator"], code(r), x))
+        return loss
+
+    return {"discriminator": loss_d, "generator": loss_g, "reconstructor": loss_r}
+
+
+def unrolled_losses(config, state, x, noise):
+    G, _, D = networks_of(config)
+    (latent,) = noise
+
+    def value(d, fake):  # f(D, G)
+        return jnp.mean(log_sigmoid(D(d, x))) + jnp.mean(
+            log_one_minus_sigmoid(D(d, fake))
+        )
+
+    def loss_d(d, p):
+        return -value(d, G(p["generator"], latent))
+
+    def loss_g(g, p):
+        d, adam_state = p["discriminator"], state.opt_state["discriminator"]
+        rate = config.learning_rate_d
+        if config.schedule == "cosine":
+            rate = optax.cosine_decay_schedule(rate, config.steps)
+        adam = optax.adam(rate, b1=config.beta1, b2=config.beta2, eps=1e-8)
+        for _ in range(config.unrolled_steps):
+            grad = jax.grad(lambda d: -value(d, G(g, latent)))(d)
+            updates, adam_state = adam.update(grad, adam_state)
+            d = optax.apply_updates(d, updates)
+        return value(d, G(g, latent))
+
+    return {"discriminator": loss_d, "generator": loss_g}
+
+
+def veegan_plus_losses(config, state, x, noise):
+    G, R, D = networks_of(config)
+    (latent,) = noise
+    z, x = latent[:, :Z], x / config.data_scale
+    if config.gamma:
+        hold, end = (
+            config.gamma_decay_start * config.steps,
+            config.gamma_decay_end * config.steps,
+        )
+        progress = min(1.0, max(0.0, (int(state.step) - hold) / (end - hold)))
+        decades = np.log10(config.gamma) * (1 - progress)
+        gamma = 10 ** (decades + np.log10(config.gamma_end) * progress)
+    else:
+        gamma = 0.0
+
+    if config.fourier_start:
+        gain = min(1.0, 5 * (int(state.step) / config.steps - config.fourier_start))
+        D = functools.partial(D, fourier_gain=max(0.0, gain))
+
+    def adversary(up, down):  # wants the first logits high and the others low
+        if config.relativistic:
+            return -jnp.mean(log_sigmoid(up - down))
+        return -jnp.mean(log_sigmoid(up)) - jnp.mean(log_one_minus_sigmoid(down))
+
+    def packed(*pair):
+        return tuple(packs(part, config.pack) for part in pair)
+
+    def pairs(g, r):
+        return packed(z, G(g, latent)), packed(R(r, x), x)
+
+    def loss_d(d, p):
+        def logit_of_one(z, x):
+            return D(d, z[None], x[None])[0, 0]
+
+        slopes = jax.vmap(jax.grad(logit_of_one, argnums=(0, 1)))
+        fake, real = pairs(p["generator"], p["reconstructor"])
+        penalty = sum(
+            jnp.mean(jnp.sum((unit * slope) ** 2, axis=1))
+            for pair in (fake, real)
+            for unit, slope in zip(
+                (1, config.penalty_scale), slopes(*pair), strict=True
+            )
+        )
+        return adversary(D(d, *real), D(d, *fake)) + gamma / 2 * penalty
+
+    def loss_gr(g, r, d):
+        fake, real = pairs(g, r)
+        error = jnp.mean(jnp.sum((z - R(r, G(g, latent))) ** 2, axis=1))
+        if not config.adversarial_reconstructor:
+            real = stop(real[0]), real[1]
+        return (
+            adversary(D(d, *fake), D(d, *real))
+            + config.reconstruction_weight * 0.5 * error
+        )
+
+    return {
+        "discriminator": loss_d,
+        "generator": lambda g, p: loss_gr(g, p["reconstructor"], p["discriminator"]),
+        "reconstructor": lambda r, p: loss_gr(p["generator"], r, p["discriminator"]),
+    }
+
+
+LOSSES = {
+    "gan": gan_losses,
+    "pacgan": gan_losses,
+    "ali": ali_losses,
+    "unrolled": unrolled_losses,
+    "veegan": veegan_losses,
+    "veegan_adversarial": functools.partial(veegan_losses, adversarial=True),
+    "veegan_mean": functools.partial(veegan_losses, distance=jnp.mean),
+    "veegan_plus": veegan_plus_losses,
+}
+
+
+def pick(state, seed):
+    """One seed's state, its key cloned so that it can be picked again."""
+    state = state.replace(key=jax.random.clone(state.key))
+    return jax.tree.map(lambda a: a[seed], state)

@@ -1,0 +1,221 @@
+"""bench/ivom.py: its PyTorch peer makes the same images, its record fills the table.
+
+Dimension key: B batch, Z latent, H height, W width, C channels.
+"""
+
+import json
+import statistics
+
+import ivom_table
+import jax
+import numpy as np
+import pytest
+from support import programs
+
+from veegan_jax import networks
+from veegan_jax.common import errors
+from veegan_jax.experiments import base
+from veegan_jax.experiments import ivom as ivom_experiment
+from veegan_jax.methods import base as method_base
+from veegan_jax.presets import images as image_presets
+from veegan_jax.runtime import checkpoint
+
+# With an odd size inside: 6, 3, 2 pixels.
+SIZES = {
+    "quick": dict(image_size=6, generator_widths=(5, 4, 3)),
+    "paper": dict(image_size=6, generator_widths=(5, 4)),
+}
+
+
+@pytest.fixture(scope="module")
+def bench():
+    yield from programs.as_module("bench/ivom")
+
+
+@pytest.fixture(scope="module")
+def configs():
+    changes = dict(latent_size=4, discriminator_widths=(3, 4), init="he")
+    changes |= dict(generator_noise=1)
+    return {
+        preset: image_presets.preset(preset, "gan", "digits", **sizes | changes)
+        for preset, sizes in SIZES.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def states(bench, configs):
+    """Parameters that are nobody's default: BatchNorm's too, and in the average."""
+    random = np.random.default_rng(0)
+
+    def disturb(params):
+        return jax.tree.map(
+            lambda a: a + 0.3 * random.normal(size=a.shape).astype(a.dtype), params
+        )
+
+    found = {}
+    for preset, config in configs.items():
+        state = bench.random_state(config)
+        found[preset] = state.replace(ema=disturb(state.ema))
+    return found
+
+
+@pytest.fixture
+def peers():
+    torch = pytest.importorskip("torch", reason="the optional extra [bench]")
+    import torch_ivom
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # two spin while they wait: for long on a busy machine
+    yield torch_ivom
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("preset", SIZES)
+def test_peer_makes_the_images_of_the_jax_generator(
+    preset, bench, configs, states, peers, generator
+):
+    import torch
+
+    config, state = configs[preset], states[preset]
+    sample = ivom_experiment.sampler(state, config)
+    z_BZ = generator.normal(size=(5, 4)).astype(np.float32)
+    x_BHWC = np.asarray(sample(z_BZ))
+    assert x_BHWC.std(axis=0).mean() > 0.05
+    found = peers.variants(config, state, "cpu", 2)
+    assert list(found) == [
+        *("contiguous, 1 thread", "contiguous, 2 threads"),
+        *("channels_last, 1 thread", "channels_last, 2 threads"),
+    ]
+    for peer in found.values():
+        assert peers.check(peer, sample, z_BZ) < 1e-5
+        # An error and a gradient are JAX's, too.
+        z = torch.tensor(z_BZ[:1], requires_grad=True)
+        error = (peer(z) - peer.target(x_BHWC[1])).square().mean()
+        error.backward()
+        value, grad_Z = bench.evaluate(sample, z_BZ[0], x_BHWC[1])
+        assert error.item() == pytest.approx(float(value), rel=1e-4)
+        np.testing.assert_allclose(z.grad[0], grad_Z, rtol=1e-3, atol=1e-6)
+    state = state.replace(ema=state.params["generator"])
+    with pytest.raises(ValueError, match="differs from JAX's by"):
+        peers.check(peer, ivom_experiment.sampler(state, config), z_BZ)
+
+
+def test_random_weights_make_images_that_vary(bench, configs):
+    config = configs["paper"]
+    state = bench.random_state(config)
+    # In inference mode as in training, on the batch that set the moments.
+    z_BZ = jax.random.normal(jax.random.key(1), networks.latent_shape(config, 256))
+    variables = state.params["generator"], state.batch_stats["generator"]
+    expected, _ = networks.train(networks.generator(config), *variables, z_BZ)
+    x_BHWC = method_base.generate(state, z_BZ, config=config)
+    np.testing.assert_allclose(x_BHWC, expected, atol=1e-3)
+    assert np.std(x_BHWC, axis=0).mean() > 0.1
+
+
+def test_every_way_finds_the_images_that_a_generator_made(
+    bench, configs, states, peers, generator
+):
+    config, state = configs["quick"], states["quick"]
+    sample = ivom_experiment.sampler(state, config)
+    z_BZ = generator.normal(size=(2, 4)).astype(np.float32)
+    task = bench.Task("", config, state, sample, np.asarray(sample(z_BZ)), "")
+    near_NKZ = z_BZ[:, None] + 0.01
+    torch_way, about = bench.by_torch(task, 2, "cpu", z_BZ)
+    assert about["variant"] in peers.variants(config, state, "cpu", 2)
+    for minimise in (bench.by_scipy(task, 2), torch_way):
+        found = bench.loop(minimise, near_NKZ, np.full(2, 1e-12))
+        for i, x_HWC in enumerate(task.targets_NX):
+            error, start = (
+                bench.evaluate(sample, z_Z, x_HWC)[0]
+                for z_Z in (found.z_NZ[i], near_NKZ[i, 0])
+            )
+            assert error < 1e-3 * start
+        assert found.evaluations_NK.shape == (2, 1)
+        assert np.all(found.evaluations_NK > 2)
+    loose = bench.loop(torch_way, near_NKZ, np.full(2, 1e-2))
+    assert np.all(loose.evaluations_NK < found.evaluations_NK)
+
+
+def test_agreement_counts_equal_and_lower_images(bench):
+    ours_N = np.array([1.0, 1.0005, 0.9, 1.1])
+    shares = bench.agreement(ours_N, np.ones(4))
+    assert shares == {"equal": 0.5, "lower": 0.25}
+
+
+def test_record_fills_the_table(tmp_path, monkeypatch, peers):
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiles faster
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    path = tmp_path / "records" / "ivom.json"
+    done = programs.run(
+        "bench/ivom.py",
+        *("--tiny", "--presets=paper", "--repeats=2", "--starts=2", "--images=4"),
+        *("--loop_images=3", f"--output={path}"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["records"]
+    record = json.loads(path.read_text())
+    (row,) = record["rows"]
+    assert (row["generator"], row["images"], row["spread"] > 0.05) == ("paper", 4, True)
+    ways = row["ways"]
+    assert list(ways) == ["ours", "scipy", "torch"]
+    assert list(row["against"]) == ["scipy", "torch"]
+    for way in ways.values():
+        assert len(way["images_per_second"]) == 2 and len(way["errors"]) == 3
+        assert way["median"] == statistics.median(way["images_per_second"])
+        assert way["mean_error"] == pytest.approx(np.mean(way["errors"]))
+        # Of noise of 0.1 in each pixel, less where it is clipped or fitted.
+        assert 0.002 < way["mean_error"] < 0.015
+        assert way["evaluations_per_pair"] > 5
+    for name, found in row["against"].items():
+        ratio = ways["ours"]["median"] / ways[name]["median"]
+        assert found["ratio"] == pytest.approx(ratio)
+        low, high = found["ratio_range"]
+        assert low <= high and 0 <= found["equal"] + found["lower"] <= 1
+    assert ways["torch"]["largest_difference"] < 1e-5
+
+    table = ivom_table.table(record)
+    assert table in done.stdout
+    assert f"| PyTorch's loop ({ways['torch']['variant']}) | " in table
+    for text in (record["versions"]["jax"], record["torch"], record["scipy"]):
+        assert text in table
+
+
+def test_a_run_is_measured_on_its_test_images(bench, peers, tmp_path):
+    changes = dict(steps=4, batch_size=8, latent_size=3, generator_widths=(6,))
+    changes |= dict(reconstructor_widths=(5,), discriminator_widths=(5,))
+    config = image_presets.preset("dense", "gan", "digits", **changes)
+    state = base.init_seeds(range(2), config)
+    base.check(tmp_path, config, base.Options(seeds=2))
+    checkpoints = checkpoint.Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(4, state.replace(step=state.step + 4))
+    checkpoints.close()
+    task = bench.of_run(tmp_path, 6, "")
+    assert task.name == "gan on digits, seed 0, 4 steps"
+    assert task.targets_NX.shape == (6, 64) and "digits" in task.data
+    settings = dict(loop_images=2, starts=2, repeats=1, torch_device=None)
+    row = bench.measure(task, **settings)
+    assert list(row["ways"]) == ["ours", "scipy"]
+    assert ivom_table.table(
+        {
+            **dict(rows=[row], command="", commit="", device="", scipy="", torch=None),
+            **dict(versions={"jax": ""}, wall_seconds=0),
+        }
+    ).startswith("| generator ")
+    with pytest.raises(errors.InputError, match="give --notorch"):
+        peers.check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--presets=quik", "--presets: unknown 'quik'; any of quick, paper"),
+        ("--loop_images=0", "--loop_images=0 must be at least 1"),
+        ("--run=nowhere --notorch", "nowhere"),
+    ],
+)
+def test_bad_flags_fail_before_any_work(flag, message, tmp_path):
+    done = programs.run("bench/ivom.py", *flag.split(), cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,195 @@
+"""Two hosts of one run, played by two processes: what one does when the other dies.
+
+Nobody may wait for ever for one that is gone, and what is left goes on, given the same
+command, to the very bits of a run that lost nobody.
+"""
+
+import os
+import pathlib
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from support import forks
+from test_faults import (
+    SCRIPT,
+    TINY,
+    assert_same_end,
+    disk,
+    lines,
+    remount,
+    scripts,
+    steps,
+    until,
+)
+
+from veegan_jax.runtime import distributed
+
+__all__ = ["scripts"]  # a fixture
+
+TOGETHER = [*TINY, "--steps=1000", "--interval=50", "--method=gan", "--parallel=pmap"]
+STOPS = "stops. Give the same command to all of them to go on"
+
+
+def pair(scripts, workdir: str, *flags, cwd: pathlib.Path) -> list[forks.Fork]:
+    """Starts both."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    flags = [*TOGETHER, f"--workdir={workdir}", "--distributed", *flags]
+    flags += [f"--coordinator=localhost:{port}", "--num_processes=2"]
+    return [
+        scripts.start(SCRIPT, *flags, f"--process_id={process}", cwd=cwd)
+        for process in (0, 1)
+    ]
+
+
+def words(process: forks.Fork) -> str:
+    """What it said, but for its progress."""
+    return "\n".join(t for t in process.err.splitlines() if "steps/s" not in t)
+
+
+def trained(processes: list[forks.Fork], run: pathlib.Path, more: int) -> bool:
+    """Waits for lines of the log after those there were; False if one has ended."""
+    # The first drops the lines of steps after its checkpoint before its bar appears.
+    until(processes[0], lambda: "steps/s" in processes[0].err)
+    enough = lines(run) + more
+    return until(processes[0], lambda: lines(run) >= enough)
+
+
+def assert_left(process: forks.Fork, said: str) -> None:
+    """It ends because another one is gone, within a minute, and says so.
+
+    JAX aborts a process that has heard of it, and may be faster than we are.
+    """
+    code = process.wait(60)
+    if code == -signal.SIGABRT:
+        assert "detected fatal errors. This most likely indicates that" in process.err
+    else:
+        assert code == os.EX_TEMPFAIL, process.err  # the same command goes on
+        assert re.search(said, words(process)), process.err
+        assert STOPS in words(process)
+
+
+@pytest.fixture(scope="module")
+def whole(scripts, tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("together")
+    both = pair(scripts, "whole", cwd=folder)
+    assert [p.wait() for p in both] == [0, 0], [p.err for p in both]
+    return folder / "whole"
+
+
+@pytest.fixture
+def no_one_is_left(scripts) -> Iterator[None]:
+    yield
+    scripts.kill_all()
+
+
+def test_a_run_that_loses_one_after_the_other_ends_as_if_it_had_not(
+    scripts, whole, tmp_path, no_one_is_left
+):
+    with disk(tmp_path / "disk", "200k") as place:
+        run = place / "run"
+
+        def both() -> list[forks.Fork]:
+            return pair(scripts, "disk/run", cwd=tmp_path)
+
+        # The disk of the first is full.
+        first, second = both()
+        assert (first.wait(), second.wait(60)) == (1, 1), [first.err, second.err]
+        full = r"disk/run/checkpoints cannot be written \(No space left on device\)"
+        assert re.search(full, words(first)), first.err
+        host = socket.gethostname()
+        assert re.search(f"process 0 on {host} failed: .*{full}", words(second))
+        assert STOPS in words(second)
+        for process in (first, second):
+            assert "Traceback" not in process.err
+        remount(place, "size=20m")
+        kept = steps(run)
+        assert kept
+
+        # A signal that only the second gets.
+        first, second = both()
+        assert trained([first, second], run, 2)
+        second.send_signal(signal.SIGTERM)
+        assert (first.wait(60), second.wait(60)) == (75, 75), [first.err, second.err]
+        at = re.search(r"stopped by SIGTERM at step (\d+) of 1000, saved", first.err)
+        assert at and steps(run)[-1] == int(at[1]) > kept[-1], first.err
+        assert not words(second)  # said once
+
+        # The first is gone at once.
+        first, second = both()
+        assert trained([first, second], run, 2)
+        first.send_signal(signal.SIGKILL)
+        assert_left(second, "(process 0|another process) died or cannot be reached")
+        first.wait()
+
+        # And the second, of which heartbeats tell.
+        first, second = both()
+        assert trained([first, second], run, 2)
+        second.send_signal(signal.SIGKILL)
+        assert_left(first, "(process 1|another process) died or cannot be reached")
+        second.wait()
+
+        both = both()
+        assert [p.wait() for p in both] == [0, 0], [p.err for p in both]
+        assert steps(run)[-1] == 1000
+        assert_same_end(run, whole)
+
+
+def test_a_frozen_host_is_left_and_ends_when_it_wakes(
+    scripts, tmp_path, no_one_is_left
+):
+    assert distributed._HEARTBEAT_SECONDS <= 30
+    runs = {
+        frozen: pair(scripts, f"run{frozen}", "--steps=100000", cwd=tmp_path)
+        for frozen in (0, 1)
+    }
+    for frozen, processes in runs.items():
+        assert trained(processes, tmp_path / f"run{frozen}", 2)
+        processes[frozen].send_signal(signal.SIGSTOP)
+    start = time.monotonic()
+    said = {
+        0: f"process 0 has not answered for {distributed._SILENCE_SECONDS} s",
+        1: "process 1 died or cannot be reached",
+    }
+    for frozen, processes in runs.items():
+        assert_left(processes[1 - frozen], said[frozen])
+        assert time.monotonic() - start < 60
+        processes[frozen].send_signal(signal.SIGCONT)
+        assert processes[frozen].wait(60) != 0
+        assert steps(tmp_path / f"run{frozen}")
+
+
+RAISES = """\
+import jax
+from veegan_jax.methods import gan
+from veegan_jax.methods.gan import init, sample
+
+def fail(step):
+    if jax.process_index() == 1 and step >= 250:
+        raise ValueError("the second cannot")
+
+def train_step(state, x, *, config, axis_name=None):
+    jax.debug.callback(fail, state.step)
+    return gan.train_step(state, x, config=config, axis_name=axis_name)
+"""
+
+
+def test_an_exception_of_one_stops_both_and_keeps_its_traceback(
+    scripts, tmp_path, no_one_is_left
+):
+    (tmp_path / "raises.py").write_text(RAISES)
+    first, second = pair(scripts, "run", "--method_file=raises.py", cwd=tmp_path)
+    assert second.wait() != 0
+    assert first.wait(60) == 1, first.err
+    assert "Traceback" in second.err and "raises.py" in second.err
+    said = rf"process 1 on {socket.gethostname()} failed: \w+: .*the second cannot"
+    assert re.search(said, words(first)), first.err
+    assert STOPS in words(first)
+    assert "Traceback" not in words(first)
+    assert steps(tmp_path / "run")[-1] <= 250
+    assert os.listdir(tmp_path / "run" / "checkpoints")

@@ -1,0 +1,412 @@
+"""Real images, read from tiny sets in tensorflow-datasets' own format, offline."""
+
+import importlib.machinery
+import importlib.util
+import io
+import json
+import logging
+import os
+import pathlib
+import subprocess
+import sys
+import types
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow_datasets as tfds
+from absl.testing import flagsaver
+from array_record.python import array_record_module
+from sklearn import datasets
+from support import programs
+from tensorflow_datasets.proto import tf_example_pb2
+
+from veegan_jax.common import errors
+from veegan_jax.data import images
+
+SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """No data or cache of whoever runs the tests."""
+    monkeypatch.setenv("VEEGAN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "unset"))
+
+
+def write(
+    root: pathlib.Path, dataset="mnist", shards=(7, 5), *, seed=0, shape=None, info=None
+):
+    """Writes `sum(shards)` random images to both splits; returns split -> arrays."""
+    random = np.random.default_rng(seed)
+    shape = shape or SHAPES[dataset]
+    folder = root / dataset / "3.0.1"
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for split in ("train", "test"):
+        image = random.integers(0, 256, (sum(shards), *shape), np.uint8)
+        label = random.integers(0, 10, sum(shards))
+        written[split] = image, label
+        rows = iter(zip(image, label, strict=True))
+        for number, length in enumerate(shards):
+            end = f"{number:05d}-of-{len(shards):05d}"
+            path = folder / f"{dataset}-{split}.array_record-{end}"
+            writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+            for _ in range(length):
+                writer.write(_example(*next(rows)))
+            writer.close()
+    record = {
+        "name": dataset,
+        "version": "3.0.1",
+        "fileFormat": "array_record",
+        "splits": [
+            {
+                "name": split,
+                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+                "numBytes": "1",
+                "shardLengths": [str(length) for length in shards],
+            }
+            for split in written
+        ],
+    }
+    (folder / "dataset_info.json").write_text(json.dumps(record | (info or {})))
+    features = {"image": tfds.features.Image(shape=SHAPES[dataset])}
+    features["label"] = tfds.features.ClassLabel(num_classes=10)
+    tfds.features.FeaturesDict(features).save_config(folder)
+    return written
+
+
+def _example(image: np.ndarray, label: int) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(image.squeeze()).save(file, "PNG")
+    example = tf_example_pb2.Example()
+    example.features.feature["image"].bytes_list.value.append(file.getvalue())
+    example.features.feature["label"].int64_list.value.append(int(label))
+    return example.SerializeToString()
+
+
+def load(root, dataset="mnist", split="train"):
+    return images.load(dataset, split, data_dir=str(root))
+
+
+def check(found: images.Images, expected):
+    np.testing.assert_array_equal(found.image, expected[0])
+    np.testing.assert_array_equal(found.label, expected[1])
+    assert (found.image.dtype, found.label.dtype) == (np.uint8, np.int32)
+
+
+@pytest.mark.parametrize("dataset", SHAPES)
+@pytest.mark.parametrize("block", [4, 1000])
+def test_images_are_those_written_in_their_order(tmp_path, monkeypatch, dataset, block):
+    monkeypatch.setattr(images, "_BLOCK", block)
+    written = write(tmp_path, dataset)
+    for split, expected in written.items():
+        found = load(tmp_path, dataset, split)
+        check(found, expected)
+        assert (found.dataset, found.split) == (dataset, split)
+    assert found.source.endswith("3.0.1, tensorflow-datasets")
+
+
+def test_reading_needs_no_tensorflow(tmp_path):
+    written = write(tmp_path)
+    code = """
+import sys
+from veegan_jax.data import images
+images.load("digits", "test")
+print(images.load("mnist", "test").image.sum())
+assert "tensorflow" not in sys.modules
+"""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env=os.environ | {"TFDS_DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) == written["test"][0].sum()
+    assert "mnist test: 100%" in run.stderr
+
+
+def test_the_newest_version_is_read_and_a_half_prepared_one_is_not(tmp_path):
+    expected = write(tmp_path)
+    (tmp_path / "mnist" / "10.0.0").mkdir()
+    (tmp_path / "mnist" / "4.0.0.incomplete").mkdir()
+    check(load(tmp_path), expected["train"])
+    (tmp_path / "mnist" / "3.0.1").rename(tmp_path / "mnist" / "10.0.1")
+    newer = write(tmp_path, seed=1)  # 3.0.1 again, older than 10.0.1
+    assert "10.0.1" in load(tmp_path).source
+    assert not np.array_equal(newer["train"][0], load(tmp_path).image)
+
+
+def _caches(tmp_path):
+    return sorted(p.name for p in (tmp_path / "cache" / "veegan_jax").iterdir())
+
+
+def test_a_second_load_does_not_read_the_source(tmp_path):
+    expected = write(tmp_path, shards=(12,))["train"]
+    check(load(tmp_path), expected)
+    [path] = (tmp_path / "mnist" / "3.0.1").glob("*train*")
+    times = path.stat()
+    path.write_bytes(b"x" * times.st_size)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    check(load(tmp_path), expected)
+    [name] = _caches(tmp_path)  # no temporary file is left
+    assert name.startswith("mnist-3.0.1-train-")
+    os.utime(path)
+    with pytest.raises(errors.InputError, match="cannot be read"):
+        load(tmp_path)
+
+
+def test_changed_sources_are_decoded_again(tmp_path):
+    first = write(tmp_path)["train"]
+    check(load(tmp_path), first)
+    changed = write(tmp_path, seed=1)["train"]
+    check(load(tmp_path), changed)
+    assert len(_caches(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("harm", ["cut", "empty", "flip", "foreign", "pickle"])
+def test_a_damaged_cache_is_set_aside(tmp_path, caplog, harm):
+    expected = write(tmp_path)["train"]
+    load(tmp_path)
+    [name] = _caches(tmp_path)
+    path = tmp_path / "cache" / "veegan_jax" / name
+    data = bytearray(path.read_bytes())
+    if harm == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif harm == "empty":
+        path.write_bytes(b"")
+    elif harm == "flip":
+        data[len(data) // 3] ^= 1
+        path.write_bytes(data)
+    elif harm == "foreign":
+        np.savez(path, image=np.zeros((3, 8, 8), np.uint8), label=np.zeros(3, np.int32))
+    else:
+        np.savez(path, image=np.array([{}]), label=np.zeros(1, np.int32))
+    with caplog.at_level(logging.WARNING):
+        check(load(tmp_path), expected)
+    assert name in caplog.text and "set aside" in caplog.text
+    assert _caches(tmp_path) == [name, name + ".damaged"]
+    caplog.clear()
+    check(load(tmp_path), expected)
+    assert not caplog.text
+
+
+def test_without_a_place_for_the_cache_images_are_there_still(
+    tmp_path, caplog, monkeypatch
+):
+    (tmp_path / "file").touch()
+    expected = write(tmp_path)["train"]
+    for cache in ("file", "denied"):
+        monkeypatch.setenv("VEEGAN_CACHE_DIR", str(tmp_path / cache))
+        if cache == "denied":  # root may write anywhere, so it is made up
+            monkeypatch.setattr(np, "savez", _deny)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            check(load(tmp_path), expected)
+        assert "VEEGAN_CACHE_DIR" in caplog.text and cache in caplog.text
+    assert not list((tmp_path / "denied" / "veegan_jax").iterdir())
+
+
+def _deny(*arguments, **named):
+    raise PermissionError(13, "Permission denied", str(arguments[0]))
+
+
+def test_the_cache_is_where_it_was_said(tmp_path, monkeypatch):
+    write(tmp_path)
+    images.load("mnist", "test", data_dir=tmp_path, cache_dir=tmp_path / "given")
+    monkeypatch.delenv("VEEGAN_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    load(tmp_path)
+    for place, split in (("given", "test"), ("xdg", "train")):
+        [path] = (tmp_path / place / "veegan_jax").iterdir()
+        assert split in path.name
+
+
+@pytest.mark.parametrize("harm", ["cut", "short", "flip", "missing", "fewer", "shape"])
+def test_a_damaged_source_is_named(tmp_path, harm):
+    write(tmp_path, shape=(28, 27, 1) if harm == "shape" else None)
+    folder = tmp_path / "mnist" / "3.0.1"
+    path = folder / "mnist-train.array_record-00001-of-00002"
+    data = bytearray(path.read_bytes())
+    if harm == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif harm == "short":
+        path.write_bytes(data[:100])
+    elif harm == "flip":
+        where = data.index(b"PNG") if b"PNG" in data else len(data) // 8
+        data[where + 40] ^= 0xFF
+        path.write_bytes(data)
+    elif harm == "missing":
+        path.unlink()
+    elif harm == "fewer":
+        record = json.loads((folder / "dataset_info.json").read_text())
+        record["splits"][0]["shardLengths"] = ["7", "6"]
+        (folder / "dataset_info.json").write_text(json.dumps(record))
+    with pytest.raises(errors.InputError, match="cannot be read") as caught:
+        load(tmp_path)
+    message = str(caught.value)
+    assert str(folder if harm == "shape" else path) in message
+    assert "scripts/prepare_data.py" in message and "\n" not in message
+    details = {"fewer": "5 images, not 6", "shape": "(7, 28, 27, 1), not uint8"}
+    assert details.get(harm, "") in message
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_garbled_description_is_named(tmp_path):
+    write(tmp_path)
+    path = tmp_path / "mnist" / "3.0.1" / "dataset_info.json"
+    for text in ("{", '{"name": "mnist", "splits": []}'):
+        path.write_text(text)
+        with pytest.raises(errors.InputError, match="cannot be read") as caught:
+            load(tmp_path)
+        assert str(path.parent) in str(caught.value)
+
+
+def test_not_prepared_says_what_to_type(tmp_path):
+    for where in (tmp_path, tmp_path / "none"):
+        with pytest.raises(errors.InputError) as caught:
+            load(where, "cifar10")
+        message = str(caught.value)
+        assert "cifar10 is not prepared under " + str(where) in message
+        assert f"--datasets=cifar10 --data_dir={where}" in message
+        assert "TFDS_DATA_DIR" in message and "--dataset=digits" in message
+        assert "pip install -e '.[data]'" in message
+
+
+def test_tfrecord_without_tensorflow_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    write(tmp_path, info={"fileFormat": "tfrecord"})
+    with pytest.raises(errors.InputError, match=r"tfrecord.*pip install") as caught:
+        load(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(errors.InputError, match=r"file.*cannot be read .*--data_dir"):
+        images.is_prepared("mnist", str(tmp_path / "file"))
+    monkeypatch.setattr(pathlib.Path, "iterdir", _deny)
+    with pytest.raises(errors.InputError, match=r"mnist.*Permission denied"):
+        load(tmp_path)
+
+
+def test_names_are_checked_and_auto_takes_what_is_there(tmp_path):
+    write(tmp_path)
+    assert images.choose("auto") == "digits"
+    assert images.choose("auto", str(tmp_path)) == "mnist"
+    assert images.choose("auto", str(tmp_path / "missing")) == "mnist"  # as asked for
+    assert images.choose("cifar10") == "cifar10"
+    assert images.is_prepared("digits") and not images.is_prepared("mnist")
+    assert not images.is_prepared("cifar10", str(tmp_path))
+    with pytest.raises(errors.InputError, match="'svhn': one of auto, mnist, cifar10"):
+        images.choose("svhn")
+    with pytest.raises(errors.InputError, match="dataset 'auto': one of mnist"):
+        images.load("auto", "train")
+    with pytest.raises(errors.InputError, match="split 'valid': one of train, test"):
+        images.load("digits", "valid")
+
+
+def test_digits_are_scikit_learns_in_two_stratified_parts():
+    raw = datasets.load_digits()
+    counts = dict.fromkeys(range(10), 0)
+    expected = {"train": [], "test": []}
+    for picture, label in zip(raw.images, raw.target, strict=True):
+        counts[label] += 1
+        part = "test" if counts[label] % 5 == 0 else "train"
+        expected[part].append((picture, label))
+    total = 0
+    for split, rows in expected.items():
+        found = images.load("digits", split)
+        pictures, labels = zip(*rows, strict=True)
+        assert found.image.shape == (len(rows), 8, 8, 1)
+        assert found.image.dtype == np.uint8 and found.label.dtype == np.int32
+        np.testing.assert_array_equal(found.label, labels)
+        error = found.image[..., 0] - np.stack(pictures) * 255 / 16
+        assert abs(error).max() <= 0.5
+        assert (found.image.min(), found.image.max()) == (0, 255)
+        shares = np.bincount(found.label) / np.bincount(raw.target)
+        np.testing.assert_allclose(shares, 0.2 if split == "test" else 0.8, atol=0.02)
+        total += len(rows)
+    assert total == 1797
+
+
+@pytest.fixture(scope="module")
+def script():
+    yield from programs.as_module("prepare_data")
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """A tensorflow that is found and a builder that does as it is told."""
+    module = types.ModuleType("tensorflow")
+    module.__spec__ = importlib.machinery.ModuleSpec("tensorflow", None)
+    monkeypatch.setitem(sys.modules, "tensorflow", module)
+
+    def behave(download):
+        def builder(name, *, data_dir, file_format):
+            assert file_format == "array_record"
+            return types.SimpleNamespace(
+                download_and_prepare=lambda: download(data_dir, name)
+            )
+
+        monkeypatch.setattr(tfds, "builder", builder)
+
+    return behave
+
+
+def prepare(script, datasets, root):
+    with flagsaver.flagsaver(datasets=datasets, data_dir=str(root)):
+        script.main()
+
+
+def test_prepare_data_prepares_once_and_says_what_is_there(
+    script, stand_in, tmp_path, capsys
+):
+    stand_in(write)
+    prepare(script, "mnist,cifar10", tmp_path)
+    lines = [f"{n}: 12 train and 12 test images in {tmp_path / n}" for n in SHAPES]
+    assert capsys.readouterr().out.splitlines() == lines
+    stand_in(_deny)
+    prepare(script, "mnist", tmp_path)
+    assert f"mnist is already prepared in {tmp_path}" in capsys.readouterr().out
+
+
+def test_prepare_data_notices_a_set_that_cannot_be_read(script, stand_in, tmp_path):
+    def cut_short(root, name):
+        write(root, name)
+        path = next((root / name / "3.0.1").glob("*train*"))
+        path.write_bytes(path.read_bytes()[:70000])
+
+    stand_in(cut_short)
+    with pytest.raises(errors.InputError, match=r"train.*cannot be read"):
+        prepare(script, "mnist", tmp_path)
+
+
+def test_prepare_data_says_what_is_missing(script, stand_in, tmp_path, monkeypatch):
+    stand_in(_deny)
+    with pytest.raises(errors.InputError, match=r"Permission denied.*\n.*network"):
+        prepare(script, "mnist", tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "touch", _deny)
+        with pytest.raises(errors.InputError, match=r"new cannot be written .Permiss"):
+            prepare(script, "mnist", tmp_path / "new")
+    for names in ("digits", "mnist,svhn", ""):
+        with pytest.raises(errors.InputError, match="is none of mnist, cifar10"):
+            prepare(script, names, tmp_path)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(errors.InputError, match=r"TensorFlow: pip install -e '.\[data"):
+        prepare(script, "mnist", tmp_path)
+
+
+def test_prepare_data_ends_with_one_message(tmp_path):
+    path = pathlib.Path(__file__).parents[2] / "scripts" / "prepare_data.py"
+    run = subprocess.run(
+        [sys.executable, path, "--datasets=mnist, svhn", f"--data_dir={tmp_path}"],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode != 0 and "Traceback" not in run.stderr
+    assert (
+        run.stderr.strip() == "--datasets=mnist, svhn: 'svhn' is none of mnist, cifar10"
+    )

@@ -1,0 +1,231 @@
+"""Experiments on single images, on the bundled digits: from flags to figures.
+
+What is trained here is tiny; what is checked is that the record says what was drawn.
+"""
+
+import json
+import re
+
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+from support import programs
+
+from veegan_jax import methods
+from veegan_jax.common import errors
+from veegan_jax.data import images, pixels
+from veegan_jax.experiments import base
+from veegan_jax.experiments import images as image_experiment
+from veegan_jax.metrics import diversity
+from veegan_jax.presets import images as image_presets
+from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax.runtime import rng
+
+TINY = dict(
+    steps=8,
+    batch_size=8,
+    latent_size=3,
+    generator_widths=(4, 2),
+    discriminator_widths=(2,),
+    reconstructor_widths=(2,),
+    joint_widths=(3,),
+)
+VECTORS = dict(
+    steps=8,
+    batch_size=8,
+    latent_size=3,
+    generator_widths=(5,),
+    discriminator_widths=(5,),
+    reconstructor_widths=(5,),
+)
+FLAGS = [
+    f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
+    for k, v in TINY.items()
+]
+
+
+def options(**changes):
+    values = dict(seeds=2, samples=600, interval=4, save_every=0.0)
+    return image_experiment.Options(**(values | changes))
+
+
+def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(tmp_path):
+    changes = VECTORS | {"schedule": "constant"}
+    config = image_presets.preset("dense", "veegan", "digits", **changes)
+    source = image_experiment.load("digits")
+    whole = image_experiment.run(config, options(), tmp_path / "whole", source)
+
+    half = image_presets.preset("dense", "veegan", "digits", **changes | {"steps": 4})
+    image_experiment.run(half, options(), tmp_path / "part", source)
+    path = tmp_path / "part" / "config.json"  # as if it had been stopped on the way
+    path.write_text(path.read_text().replace('"steps": 4', '"steps": 8'))
+    part = image_experiment.run(config, options(), tmp_path / "part", source)
+    assert part["per_seed"] == whole["per_seed"]
+
+    record = json.loads((tmp_path / "whole" / "results.json").read_text())
+    assert record["data"] == images.load("digits", "train").source
+    assert [s["seed"] for s in record["per_seed"]] == [0, 1]
+    # The variety again from the checkpoint, pair by pair.
+    *_, state = base.restore(tmp_path / "whole")
+    x_SNX = image_experiment.draw(state, config=config, num_samples=600)
+    assert x_SNX.shape == (2, 600, 64) and x_SNX.dtype == np.uint8
+    test = images.load("digits", "test").image.reshape(-1, 64)
+
+    def difference(x):
+        pairs = zip(x[1:].astype(float), x[:-1].astype(float), strict=True)
+        return np.mean([np.mean((a - b) ** 2) for a, b in pairs])
+
+    for seed, x_NX in zip(record["per_seed"], x_SNX, strict=True):
+        expected = difference(x_NX) / difference(test)
+        assert seed["variety"] == pytest.approx(expected, rel=1e-4)
+    with np.load(tmp_path / "whole" / "samples.npz", allow_pickle=False) as kept:
+        np.testing.assert_array_equal(
+            kept["image"], x_SNX[:, :64].reshape(2, 64, 8, 8, 1)
+        )
+    shorter = image_experiment.draw(state, config=config, num_samples=70)
+    np.testing.assert_array_equal(shorter, x_SNX[:, :70])
+    names = ("grids/step-0000004.png", "samples.png", "curves.png")
+    for name in (*names, "interpolations.png", "reconstructions.png"):
+        with PIL.Image.open(tmp_path / "whole" / name) as image:
+            assert min(image.size) > 80
+
+
+@pytest.mark.parametrize("preset", ("quick", "dense"))
+def test_the_step_trains_on_images_of_its_own_step(preset, monkeypatch):
+    """Two steps see the batches that plain indexing gives, as images or as vectors."""
+    changes = VECTORS if preset == "dense" else TINY
+    config = image_presets.preset(preset, "gan", "digits", **changes)
+    data = images.load("digits", "train").image
+    seen = []
+
+    class Spy:
+        @staticmethod
+        def train_step(state, x, *, config, axis_name):
+            seen.append(np.asarray(x))
+            return state.replace(step=state.step + 1), {}
+
+    state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([5], config))
+    monkeypatch.setattr(image_experiment.methods, "get", lambda name: Spy)
+    for _ in range(2):
+        state, _ = image_experiment.step_on_images(
+            jax.numpy.asarray(data), state, None, config=config
+        )
+    for step, x in enumerate(seen):
+        key = jax.random.fold_in(jax.random.fold_in(state.key, base.DATA), step)
+        index = np.asarray(rng.index(key, 8, len(data)))
+        expected = data[index] / 127.5 - 1
+        shape = (8, 64) if preset == "dense" else (8, 8, 8, 1)
+        np.testing.assert_allclose(x, expected.reshape(shape), atol=1e-6)
+    assert (seen[0] != seen[1]).any()
+
+
+def test_interpolation_keeps_to_the_prior(generator):
+    ends = generator.normal(size=(2, 5, 7)).astype(np.float32)
+    line = np.asarray(image_experiment.between(*map(jax.numpy.asarray, ends), 9))
+    assert line.shape == (5, 9, 7)
+    np.testing.assert_allclose(line[:, 0], ends[0], atol=1e-5)
+    np.testing.assert_allclose(line[:, -1], ends[1], atol=1e-5)
+    # The middle of an arc lies on the bisector, and is as long as its ends are.
+    unit = ends / np.linalg.norm(ends, axis=-1, keepdims=True)
+    middle = np.asarray(image_experiment.between(*map(jax.numpy.asarray, unit), 3))[
+        :, 1
+    ]
+    np.testing.assert_allclose(np.linalg.norm(middle, axis=1), 1, atol=1e-5)
+    bisector = unit.sum(axis=0)
+    bisector /= np.linalg.norm(bisector, axis=1, keepdims=True)
+    np.testing.assert_allclose(middle, bisector, atol=1e-5)
+
+
+def test_variety_of_one_image_and_of_the_test_images(generator):
+    test = generator.integers(0, 256, (50, 4, 4, 1), np.uint8)
+    assert diversity.variety(np.repeat(test[:1], 9, axis=0), test) == 0
+    assert diversity.variety(test, test) == 1
+    assert diversity.variety(test // 2, test) == pytest.approx(0.25, rel=0.05)
+
+
+def test_reconstructions_are_of_the_methods_own_reconstructor():
+    config = image_presets.preset("dense", "veegan", "digits", **VECTORS)
+    state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([0], config))
+    x = images.load("digits", "test").image[:6]
+    veegan = methods.get("veegan")
+    z = veegan.reconstruct(state, x.reshape(6, 64) / 127.5 - 1.0, config=config)
+    expected = np.asarray(veegan.sample(state, z, config=config))
+    actual = image_experiment.reconstruct(state, x, config=config)
+    np.testing.assert_array_equal(actual, pixels.to_uint8(expected))
+    assert expected.std() > 0.01
+
+
+@pytest.mark.parametrize("dataset", image_presets.SHAPES)
+def test_presets_are_complete_and_the_same_for_all_but_their_own(dataset):
+    for preset in image_presets.PRESETS:
+        configs = {m: image_presets.preset(preset, m, dataset) for m in methods.METHODS}
+        if (preset, dataset) == ("paper", "cifar10"):
+            assert configs.pop("ali").architecture == "ali"
+        for field in ("steps", "batch_size", "latent_size", "generator_widths"):
+            values = {getattr(c, field) for c in configs.values()}
+            assert len(values) == 1, (preset, field)
+        height, width, channels = image_presets.SHAPES[dataset]
+        for config in configs.values():
+            assert config.data_size == height * width * channels
+            assert image_experiment.shape(config) == (height, width, channels)
+
+
+@pytest.mark.parametrize("make", (image_presets.preset, stacked_mnist_presets.preset))
+def test_what_follows_from_the_latent_size_follows_it(make):
+    dataset = "digits" if make is image_presets.preset else "stacked_digits"
+    assert make("quick", "ali", dataset, latent_size=5).reconstructor_noise == 5
+    mean = make("quick", "veegan_mean", dataset, latent_size=5)
+    assert mean.reconstruction_weight == 1 / 5
+    other = make("quick", "ali", dataset, latent_size=5, reconstructor_noise=2)
+    assert other.reconstructor_noise == 2
+
+
+def test_the_program_trains_any_method(tmp_path):
+    done = programs.run(
+        "train_cifar10.py",
+        "--dataset=digits",
+        "--method=veegan",
+        "--seeds=1",
+        "--samples=300",
+        *FLAGS,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\| veegan +\| ", done.stdout)
+    record = json.loads(
+        (tmp_path / "runs/digits/quick/veegan/results.json").read_text()
+    )
+    assert record["config"]["image_size"] == 8 and record["config"]["channels"] == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    (
+        ("--preset=tiny", "unknown preset 'tiny': one of quick, paper, best, dense"),
+        ("--dataset=ring", "--dataset=ring must be one of cifar10, mnist, digits"),
+        ("--image_size=9", "--image_size=9: digits has 8; leave the flag out"),
+        ("--channels=3", "--channels=3: digits has 1; leave the flag out"),
+        ("--architecture=ali", "--architecture=ali is of 32 x 32 pixels, digits has 8"),
+        ("--dropout=0.5", "--dropout=0.5: gan drops no units; give --dropout=0"),
+        ("--dropout=1", "--dropout=1.0 must be in [0, 1)"),
+        (
+            "--data_dir=nowhere --dataset=cifar10",
+            "cifar10 is not prepared under nowhere",
+        ),
+    ),
+)
+def test_bad_flags_end_with_one_message(flag, message, tmp_path):
+    arguments = ["--method=gan", *([] if "dataset" in flag else ["--dataset=digits"])]
+    done = programs.run("train_cifar10.py", *arguments, *flag.split(), cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_diverged_seed_is_named():
+    record = {"per_seed": [{"seed": 3}, {"seed": 4, "failed": "became non-finite"}]}
+    lines = image_experiment.failures("runs/x", record)
+    assert lines == ["runs/x: seed 4 became non-finite"]
+    with pytest.raises(errors.InputError, match="unknown dataset 'svhn'"):
+        image_presets.preset("quick", "gan", "svhn")

@@ -1,0 +1,105 @@
+"""Records of single images: what is kept of a run, and the tables made of it."""
+
+import json
+
+import numpy as np
+import PIL.Image
+from tables import images as image_tables
+
+from veegan_jax.metrics import published
+
+LABELS = {"gan": "GAN", "veegan": "VEEGAN"}
+
+
+def repeat(rows):
+    return " ".join(f"{m}: {r['command']}" for m, r in rows.items())
+
+
+def record(method, dataset="cifar10", **more):
+    return {
+        "command": f"python scripts/train_cifar10.py --method={method} --workdir=/x",
+        "commit": "0123456789abcdef",
+        "config": {"method": method, "dataset": dataset},
+        "options": {"preset": "quick", "images": 20, "starts": 3},
+        "device": "1 x cpu",
+        "wall_seconds": 60.0,
+        "mean": {"variety": 0.9},
+        "std": {"variety": 0.1},
+        **more,
+    }
+
+
+def run(path, generator, method, ivom):
+    """A work directory as the scripts leave it, of made-up figures."""
+    (path / "ivom").mkdir(parents=True)
+    whole = record(method)
+    (path / "results.json").write_text(json.dumps(whole))
+    pixels = generator.integers(0, 256, (3, 20, 8, 8, 3), np.uint8)
+    np.savez(path / "samples.npz", image=pixels, real=pixels[0])
+    measured = record(method) | {
+        "mean": {"ivom": ivom, "random": 0.09, "converged": 50.0},
+        "std": {"ivom": 0.001, "random": 0.002, "converged": 1.0},
+        "floors": {"mean_image": 0.06, "pca": 0.0081},
+        "ivom_of": {"latent_size": 64, "step": 10},
+        "trained": whole,
+        "published": published.IVOM[method],
+    }
+    (path / "ivom" / "results.json").write_text(json.dumps(measured))
+    errors = generator.uniform(0.01, 0.1, size=(3, 20))
+    np.savez(
+        path / "ivom" / "nearest.npz",
+        test=pixels[0],
+        nearest=pixels[1],
+        error=errors,
+        pca=errors[0],
+        random=errors,
+        mean_image=errors[1],
+    )
+    return path, whole
+
+
+def test_records_become_tables_and_figures(generator, tmp_path):
+    results = tmp_path / "results"
+    for method, ivom in (("gan", 0.0312), ("veegan", 0.0214)):
+        path, whole = run(tmp_path / method, generator, method, ivom)
+        image_tables.add(path, whole, results)
+    kept = results / "cifar10" / "quick"
+    assert {p.name for p in kept.iterdir()} == {
+        f"{m}{end}" for m in LABELS for end in (".json", "-ivom.json", ".npz")
+    }
+    text = (kept / "gan.json").read_text()
+    assert "--method=gan" in text and "workdir" not in text  # no place of the disk
+    assert sum(p.stat().st_size for p in kept.iterdir()) < 2**20
+    with np.load(kept / "gan.npz", allow_pickle=False) as data:
+        assert data["nearest"].shape == (16, 8, 8, 3)
+        assert data["error"].shape == (3, 20)
+
+    tables = image_tables.tables(results, LABELS, repeat)
+    rows = [line.split("|")[1:4] for line in tables["cifar10-quick"].splitlines()[2:]]
+    rows = [tuple(cell.strip() for cell in row) for row in rows]
+    assert rows == [
+        ("mean image", "", "0.06"),
+        ("PCA", "64", "0.0081"),
+        ("**GAN**", "64", "0.0312 ± 0.001"),
+        ("DCGAN, published", "", "0.00844 ± 0.002"),
+        ("**VEEGAN**", "64", "0.0214 ± 0.001"),
+        ("VEEGAN, published", "", "0.0068 ± 0.0001"),
+    ]
+    assert "converged" not in tables["cifar10-quick"]
+    details = tables["cifar10-quick-details"]
+    assert "converged" in details and "20 x 3" in details
+    assert "gan: python scripts/train_cifar10.py --method=gan" in details
+    empty = {n for n, t in tables.items() if t == image_tables.EMPTY}
+    assert {"cifar10-paper", "faces-quick", "infer_mnist-dense"} <= empty
+    for end in ("", "-nearest", "-errors"):
+        with PIL.Image.open(results / "figures" / f"cifar10-quick{end}.png") as image:
+            assert min(image.size) > 100
+
+
+def test_where_records_belong():
+    folder_of = image_tables.folder_of
+    assert folder_of(record("gan")) == "cifar10"
+    assert folder_of(record("gan", "faces")) == "faces"
+    assert folder_of(record("veegan", "mnist", code="R(x)")) == "infer_mnist"
+    assert folder_of(record("gan", "stacked_mnist")) is None
+    assert folder_of(record("gan", "ring")) is None

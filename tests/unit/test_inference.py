@@ -1,0 +1,326 @@
+"""Inference on the bundled digits: floors, linear maps that invert each other, runs."""
+
+import json
+import re
+import shutil
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+import pytest
+from scipy import stats
+from sklearn import decomposition
+from support import programs
+
+from veegan_jax import methods
+from veegan_jax.classifier import files as classifier_files
+from veegan_jax.classifier import network as classifiers
+from veegan_jax.classifier import training as classifier_training
+from veegan_jax.common import errors
+from veegan_jax.data import images
+from veegan_jax.experiments import base, inference
+from veegan_jax.metrics import inference as inference_metrics
+from veegan_jax.presets import images as image_presets
+
+TINY = dict(
+    steps=8,
+    batch_size=8,
+    latent_size=3,
+    generator_widths=(5,),
+    reconstructor_widths=(6,),
+    discriminator_widths=(7,),
+)
+FLAGS = [
+    f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
+    for k, v in TINY.items()
+]
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """The file of a classifier good enough to judge with."""
+    path = tmp_path_factory.mktemp("classifier") / "digits.npz"
+    classifier = classifier_training.train(images.load("digits", "train"), 0)
+    classifier_files.save(classifier, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def of(classifier):
+    return inference.materials("digits", options(classifier))
+
+
+def options(classifier, **changes):
+    values = dict(seeds=2, samples=300, interval=4, save_every=0.0)
+    return inference.Options(classifier=str(classifier), **(values | changes))
+
+
+def test_pca_is_scikit_learns(of):
+    train_NX, test_NX = inference.as_vectors(of.train), inference.as_vectors(of.test)
+    model = inference_metrics.pca(train_NX, 9)
+    theirs = decomposition.PCA(9, svd_solver="full").fit(train_NX)
+    expected = theirs.inverse_transform(theirs.transform(test_NX))
+    np.testing.assert_allclose(model.reconstruct(test_NX), expected, atol=1e-5)
+    white = decomposition.PCA(9, svd_solver="full", whiten=True).fit(train_NX)
+    expected = np.abs(white.transform(test_NX))
+    np.testing.assert_allclose(np.abs(model.encode(test_NX)), expected, atol=1e-3)
+    everything = inference_metrics.pca(train_NX, 1000)  # some pixels are never used
+    assert len(everything.std_K) == np.linalg.matrix_rank(train_NX - model.mean_X)
+
+
+def test_the_floors_of_the_digits(of, classifier):
+    rows = inference.floors("digits", 5, options(classifier))
+    test_NX, mean_X = inference.as_vectors(of.test), inference.as_vectors(of.train)
+    mean_X = mean_X.mean(axis=0, keepdims=True)
+    label_N = classifiers.classify(of.classifier, of.test.image)
+    constant = rows["mean training image"]
+    expected = np.mean((test_NX - mean_X) ** 2)
+    assert constant["reconstruction"] == pytest.approx(expected, rel=1e-4)
+    # A constant reconstruction is right for one class, that of the mean image.
+    pixels = np.rint(255 * mean_X).astype(np.uint8).reshape(1, 8, 8, 1)
+    share = np.mean(label_N == classifiers.classify(of.classifier, pixels)[0])
+    assert constant["agreement"] == pytest.approx(100 * share, rel=1e-4)
+    order = ["PCA, 5 components", "another of its class", "another test image"]
+    errors_of = [rows[name]["reconstruction"] for name in order]
+    assert errors_of == sorted(errors_of)
+    assert rows[order[2]]["agreement"] < 15 < 90 < rows[order[1]]["agreement"]
+    prior = rows["N(0, I)"]
+    assert prior["code_energy_p"] > 0.1 and abs(prior["code_energy"]) < 0.3
+    assert prior["code_ks"] == pytest.approx(0.87 / np.sqrt(len(test_NX)), rel=0.2)
+
+
+# The experiment's parts, with maps whose figures are known.
+
+
+class Keyed(NamedTuple):
+    """As much of a state as the measures read."""
+
+    key: Any
+
+
+@pytest.fixture
+def linear(monkeypatch):
+    """A method whose G is linear and whose R is its exact inverse, or is constant."""
+    matrix = np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32)
+    inverse = np.linalg.inv(matrix.astype(np.float64)).astype(np.float32)
+
+    def sample(state, z, *, config):
+        del state, config
+        with jax.default_matmul_precision("highest"):
+            return z @ matrix
+
+    def reconstruct(state, x, *, config):
+        del state, config
+        with jax.default_matmul_precision("highest"):
+            return x @ inverse
+
+    method = SimpleNamespace(sample=sample, reconstruct=reconstruct)
+    monkeypatch.setitem(methods.METHODS, "linear", method)
+    monkeypatch.setitem(
+        methods.METHODS,
+        "constant",
+        SimpleNamespace(
+            sample=lambda state, z, *, config: jnp.zeros((len(z), 64)) - 0.201,
+            reconstruct=lambda state, x, *, config: jnp.zeros((len(x), 64)),
+        ),
+    )
+    return lambda name, **changes: image_presets.preset(
+        "dense", name, "digits", latent_size=64, **changes
+    )
+
+
+def _score(config, of):
+    state = Keyed(jax.random.key(3))
+    inferred = inference.infer(state, of.test.image, config=config)
+    return inferred, inference.score(inferred, state, of, config)
+
+
+def test_an_exact_inverse_has_no_error(linear, of):
+    inferred, found = _score(linear("linear"), of)
+    np.testing.assert_allclose(inferred.x_NX, inference.as_vectors(of.test), atol=1e-3)
+    for name in ("reconstruction", "drawn_reconstruction", "latent"):
+        assert found[name] < 1e-6, name
+    assert found["agreement"] == 100
+    np.testing.assert_array_equal(inferred.code_NZ, inferred.point_NZ)
+
+
+def test_a_constant_has_the_errors_of_knowing_nothing(linear, of):
+    _, found = _score(linear("constant"), of)
+    test_NX = inference.as_vectors(of.test)
+    assert found["reconstruction"] == pytest.approx(np.mean((test_NX - 0.3995) ** 2))
+    assert found["latent"] == pytest.approx(1, abs=0.01)
+    grey = np.full((1, 8, 8, 1), 102, np.uint8)
+    label_N = classifiers.classify(of.classifier, of.test.image)
+    share = np.mean(label_N == classifiers.classify(of.classifier, grey)[0])
+    assert found["agreement"] == pytest.approx(100 * share)
+    assert found["code_std"] == 0 and found["code_energy_p"] == 1 / 200
+
+
+def test_codes_are_drawn_as_the_discriminator_sees_them(linear, of):
+    """N(R(x), s^2 I) for VEEGAN: the noise has its scale and is fresh for each x."""
+    config = linear("linear", reconstructor_std=0.25)
+    inferred, found = _score(config, of)
+    noise_NZ = (inferred.code_NZ - inferred.point_NZ) / 0.25
+    assert stats.kstest(noise_NZ.ravel(), "norm").pvalue > 0.01
+    assert np.abs(np.corrcoef(noise_NZ)[np.triu_indices(len(noise_NZ), 1)]).max() < 0.7
+    assert found["reconstruction"] < 1e-6 < found["drawn_reconstruction"]
+    assert found["code_std"] > found["point_std"]
+    again = inference.infer(Keyed(jax.random.key(3)), of.test.image[:9], config=config)
+    np.testing.assert_array_equal(again.code_NZ, inferred.code_NZ[:9])
+    other = inference.infer(Keyed(jax.random.key(4)), of.test.image[:9], config=config)
+    assert (other.code_NZ != again.code_NZ).all()
+    # A second chunk of images has other noise than the first.
+    doubled = np.concatenate([of.test.image, of.test.image])
+    twice = inference.infer(Keyed(jax.random.key(3)), doubled, config=config)
+    noise_NZ = twice.code_NZ - twice.point_NZ
+    assert (noise_NZ[:9] != noise_NZ[500:509]).all()
+
+
+def test_alis_encoder_reads_noise():
+    config = image_presets.preset("dense", "ali", "digits", **TINY)
+    assert inference.describe(config) == "R(noise, x), 3 noise inputs; point: noise 0"
+    state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([5], config))
+    x = images.load("digits", "test").image[:7]
+    one = inference.infer(state, x, config=config)
+    two = inference.infer(state.replace(key=jax.random.key(99)), x, config=config)
+    np.testing.assert_array_equal(one.point_NZ, two.point_NZ)
+    assert (one.code_NZ != two.code_NZ).all() and (one.code_NZ != one.point_NZ).all()
+
+
+def test_the_latent_error_is_of_noisy_images():
+    """R(G(z, noise)): G is given its noise, and z alone is asked back."""
+    config = image_presets.preset("dense", "veegan", "digits", **TINY)
+    assert config.generator_noise == 1
+    state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([5], config))
+    z_NZ, code_NZ = inference.recover(state, config=config, num=700)
+    assert z_NZ.shape == code_NZ.shape == (700, 3)
+    assert stats.kstest(np.ravel(z_NZ), "norm").pvalue > 0.01
+    without = methods.get("veegan").sample(state, z_NZ, config=config)
+    without = methods.get("veegan").reconstruct(state, without, config=config)
+    assert not np.allclose(without, code_NZ, atol=1e-4)
+
+
+def test_the_first_images_of_each_class():
+    label_N = np.array([2, 0, 2, 2, 0, 1])
+    chosen = inference.first_of_each_class(label_N)
+    assert chosen.tolist() == [1, 4, 5, 0, 2]
+
+
+# The experiment as a whole.
+
+
+def test_the_program_resumes_and_then_measures_without_training(
+    classifier, of, tmp_path, monkeypatch
+):
+    flags = [*FLAGS, "--seeds=2", "--samples=300", "--interval=4", "--save_every=0"]
+    flags += ["--dataset=digits", "--method=veegan", f"--classifier={classifier}"]
+    done = programs.run("infer_mnist.py", *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for row in (
+        "mean training image",
+        "PCA, 3 components",
+        r"N\(0, I\)",
+        r"\*\*veegan",
+    ):
+        assert re.search(rf"\| {row}.* \| ", done.stdout), row
+    workdir = tmp_path / "runs/infer_digits/dense/veegan"
+    whole = json.loads((workdir / "results.json").read_text())
+    log = (workdir / "metrics.jsonl").read_text()
+    assert [json.loads(line)["step"] for line in log.splitlines()] == [4, 8]
+
+    # As if it had been killed on the way: the same run takes the last four steps. XLA
+    # rounds otherwise here than in the program.
+    shutil.rmtree(workdir / "checkpoints" / "8")
+    config = image_presets.preset("dense", "veegan", "digits", **TINY)
+    record = inference.run(config, options(classifier), workdir)
+    resumed = (workdir / "metrics.jsonl").read_text()
+    assert resumed.splitlines()[0] == log.splitlines()[0]
+    assert resumed.splitlines()[1] != log.splitlines()[1]  # it took other seconds
+    for seed, other in zip(record["per_seed"], whole["per_seed"], strict=True):
+        exact = [n for n in other if n.endswith(("_p", "_rejected"))]
+        others = {n: value for n, value in other.items() if n not in exact}
+        assert {n: seed[n] for n in others} == pytest.approx(others, 1e-2, 1e-2)
+
+    # Given again after the end, it measures without training.
+    monkeypatch.setattr(methods.get("veegan"), "train_step", None)
+    again = inference.run(config, options(classifier), workdir)
+    assert again["per_seed"] == record["per_seed"]
+    assert (workdir / "metrics.jsonl").read_text() == resumed
+
+    assert record["classifier"] == of.classifier.identity
+    assert record["code"] == "R(x) + 1 N(0, I); point: R(x)"
+    assert set(record["mean"]) == {"variety", *inference_metrics.METRICS}
+    assert record["floors"] == inference.floors("digits", 3, options(classifier))
+    errors_of = [seed["reconstruction"] for seed in record["per_seed"]]
+    assert record["mean"]["reconstruction"] == pytest.approx(np.mean(errors_of), 1e-4)
+
+    # The error and the codes of the second seed, from the checkpoint, image by image.
+    _, _, done, states = base.restore(workdir)
+    state = jax.tree.map(lambda leaf: leaf[1], states)
+    assert done == 8
+    total, codes = 0.0, []
+    for image in of.test.image:
+        x = jnp.asarray(image.reshape(1, 64) / 127.5 - 1, jnp.float32)
+        z = methods.get("veegan").reconstruct(state, x, config=config)
+        y = methods.get("veegan").sample(state, z, config=config)
+        total += float(jnp.mean((x - y) ** 2)) / 4
+        codes.append(np.asarray(z[0]))
+    assert errors_of[1] == pytest.approx(total / len(of.test.image), rel=1e-3)
+    std = np.std(codes, axis=0, ddof=1).mean()
+    assert record["per_seed"][1]["point_std"] == pytest.approx(std, rel=1e-3)
+
+    for name in ("reconstructions.png", "codes.png", "samples.png", "curves.png"):
+        with PIL.Image.open(workdir / name) as image:
+            assert min(image.size) > 100
+    with PIL.Image.open(workdir / "reconstructions.png") as image:
+        assert image.width > 20 * 56  # twenty digits side by side
+
+
+@pytest.fixture(scope="module")
+def script():
+    yield from programs.as_module("infer_mnist")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    (
+        ({"method": "gan"}, "--method=gan has no reconstructor.*one of ali, veegan"),
+        ({"method": "vegan"}, "unknown method 'vegan': one of gan, pacgan, ali"),
+        ({"dataset": "cifar10"}, "--dataset=cifar10 must be mnist, digits or auto"),
+        ({"preset": "tiny"}, "unknown preset 'tiny': one of quick"),
+        ({"data_size": 9}, "--data_size=9: digits has 64; leave the flag out"),
+        ({"classifier": "none.npz"}, "none.npz.*python scripts/train_classifier.py"),
+        ({"reconstructor_std": 0.5}, "--reconstructor_std=0.5: ali draws no z"),
+        ({"seeds": 0}, "--seeds=0 must be at least 1"),
+        ({"cpu_devices": 0}, "--cpu_devices=0 must be at least 1"),
+    ),
+)
+def test_bad_flags_are_refused_before_any_work(
+    flags, message, script, classifier, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(script.cluster, "use_cpu_cores", lambda num: None)
+    given = {"dataset": "digits", "method": "all", "classifier": str(classifier)}
+    for name, value in (given | flags).items():
+        monkeypatch.setattr(script.flags.FLAGS[name], "value", value)
+    with pytest.raises(errors.InputError, match=f"(?s){message}"):
+        script.main()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_classifier_of_mnist_is_asked_for(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    config = image_presets.preset("dense", "veegan", "mnist")
+    with pytest.raises(errors.InputError, match=r"train_classifier.py --dataset=mnist"):
+        inference.check([(tmp_path / "run", config)], inference.Options())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_that_cannot_run_prints_one_message(tmp_path):
+    done = programs.run("infer_mnist.py", "--method=gan", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "--method=gan has no reconstructor" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,242 @@
+"""IvOM of whole runs: what is measured, resumed and refused. Tiny networks."""
+
+import json
+import pathlib
+import re
+import shutil
+import signal
+
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+from support import programs
+
+from veegan_jax import methods
+from veegan_jax.common import errors
+from veegan_jax.data import images
+from veegan_jax.experiments import base, ivom_targets
+from veegan_jax.experiments import ivom as ivom_experiment
+from veegan_jax.presets import images as image_presets
+from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax.runtime import checkpoint, loop
+
+VECTORS = dict(
+    steps=4,
+    batch_size=8,
+    latent_size=3,
+    generator_widths=(6,),
+    discriminator_widths=(5,),
+    reconstructor_widths=(5,),
+)
+
+
+def trained(config, workdir, seeds=2):
+    """A work directory as a script leaves it, of networks that were never trained."""
+    workdir.mkdir(parents=True)
+    state = base.init_seeds(range(seeds), config)
+    state = state.replace(step=state.step + config.steps)
+    options = base.Options(seeds=seeds)
+    base.check(workdir, config, options)
+    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
+    checkpoints.save(config.steps, state)
+    checkpoints.close()
+    return workdir, state
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    config = image_presets.preset("dense", "veegan", "digits", **VECTORS)
+    workdir, state = trained(config, tmp_path_factory.mktemp("run") / "veegan")
+    return workdir, config, state
+
+
+def options(**changes):
+    values = dict(images=10, starts=2, iterations=20, block=4)
+    return ivom_experiment.Options(**(values | changes))
+
+
+def test_errors_are_those_of_the_images_found(run, tmp_path):
+    workdir, config, state = run
+    record, found = ivom_experiment.measure(workdir, options(), tmp_path / "ivom")
+    test = images.load("digits", "test").image
+    chosen = test[:: len(test) // 10][:10].reshape(10, 64) / 255
+    np.testing.assert_allclose(found["test"], chosen, atol=1e-6)
+    assert found["nearest"].shape == (2, 10, 64)
+    error_SN = np.mean((found["nearest"].clip(0, 1) - chosen) ** 2, axis=2)
+    np.testing.assert_allclose(found["error"], error_SN, rtol=1e-4)
+    for seed, error_N in zip(record["per_seed"], found["error"], strict=True):
+        assert seed["ivom"] == pytest.approx(error_N.mean(), rel=1e-4)
+        assert seed["ivom"] <= seed["ivom_5"] <= seed["random"]
+        assert seed["ivom_from_r"] <= seed["r"]
+        quantiles = np.percentile(error_N, ivom_experiment.QUANTILES)
+        np.testing.assert_allclose(seed["quantiles"], quantiles, rtol=1e-4)
+    values = [s["ivom"] for s in record["per_seed"]]
+    assert record["mean"]["ivom"] == pytest.approx(np.mean(values), rel=1e-4)
+    # No z on a lattice of 41^3 does better, and so the search did find the minima.
+    axis = np.linspace(-4, 4, 41, dtype=np.float32)
+    z = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
+    one = jax.tree.map(lambda leaf: leaf[0], state)
+    x = np.asarray(ivom_experiment.sampler(one, config)(jax.numpy.asarray(z)))
+    for n in range(10):
+        on_lattice = np.mean((x - chosen[n]) ** 2, axis=1).min()
+        assert found["error"][0, n] <= 1.02 * on_lattice
+    # The starts from R: the first error is that of G(R(x)).
+    veegan = methods.get("veegan")
+    code = veegan.reconstruct(one, 2 * chosen - 1, config=config)
+    back = (np.asarray(veegan.sample(one, code, config=config)) + 1) / 2
+    expected = np.mean((back - chosen) ** 2)
+    assert record["per_seed"][0]["r"] == pytest.approx(expected, rel=1e-3)
+    train = images.load("digits", "train").image.reshape(-1, 64) / 255
+    expected = np.mean((chosen - train.mean(axis=0)) ** 2)
+    assert record["floors"]["mean_image"] == pytest.approx(expected, rel=1e-3)
+    assert record["floors"]["pca"] < record["floors"]["mean_image"]
+
+
+def test_a_stopped_measurement_goes_on(run, tmp_path, monkeypatch):
+    workdir, *_ = run
+    whole, _ = ivom_experiment.measure(workdir, options(), tmp_path / "whole")
+    calls = []
+    original = ivom_experiment._measure_block
+
+    def counted(*arguments):
+        calls.append(arguments[1])
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(ivom_experiment, "_measure_block", counted)
+    with pytest.raises(loop.Interrupted, match="stopped by SIGTERM, 10 of 40"):
+        ivom_experiment.measure(workdir, options(), tmp_path / "part")
+    damaged = tmp_path / "part" / "blocks" / "seed-0-prior-000004.npz"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    part, _ = ivom_experiment.measure(workdir, options(), tmp_path / "part")
+    assert part["per_seed"] == whole["per_seed"]
+    # Two seeds, prior and R, three blocks each, of which two were kept.
+    assert len(calls) == 12 + 1
+    assert damaged.with_name(damaged.name + ".damaged").exists()
+    with pytest.raises(
+        errors.InputError, match=r"starts: 2 there, 3 now\nGive another"
+    ):
+        ivom_experiment.measure(workdir, options(starts=3), tmp_path / "part")
+
+
+def test_blocks_and_seeds_do_not_change_an_image(run, tmp_path):
+    workdir, *_ = run
+    _, of_whole = ivom_experiment.measure(workdir, options(), tmp_path / "a")
+    one, of_one = ivom_experiment.measure(
+        workdir, options(block=7, seeds=1), tmp_path / "b"
+    )
+    assert len(one["per_seed"]) == 1
+    np.testing.assert_allclose(of_one["error"][0], of_whole["error"][0], rtol=1e-3)
+
+
+def test_stacks_and_mixtures_can_be_measured(tmp_path):
+    small = dict(steps=4, batch_size=8, latent_size=2)
+    config = mixture_presets.preset("quick", "gan", "ring", **small)
+    workdir, _ = trained(config, tmp_path / "ring", seeds=1)
+    record, found = ivom_experiment.measure(workdir, options(), tmp_path / "r")
+    radius = np.linalg.norm(found["test"], axis=1)
+    np.testing.assert_allclose(radius, 1, atol=0.06)  # draws from the ring
+    assert "ivom_from_r" not in record["mean"]
+    assert record["floors"]["mean_image"] == pytest.approx(0.5, abs=0.05)
+    assert record["floors"]["pca"] == pytest.approx(
+        0, abs=1e-5
+    )  # two of two dimensions
+
+    widths = dict(generator_widths=(4, 3, 2), discriminator_widths=(2, 3))
+    config = stacked_mnist_presets.preset(
+        "quick", "gan", "stacked_digits", **small | widths
+    )
+    workdir, _ = trained(config, tmp_path / "stacked", seeds=1)
+    record, found = ivom_experiment.measure(workdir, options(), tmp_path / "s")
+    assert found["test"].shape == (10, 8, 8, 3)
+    assert record["data"].startswith("stacks of scikit-learn's")
+    assert record["published"] is None
+
+
+def test_which_test_images_are_measured():
+    np.testing.assert_array_equal(ivom_targets.every_nth(10_000, 1280)[:3], [0, 7, 14])
+    assert ivom_targets.every_nth(10_000, 1280)[-1] == 8953
+    np.testing.assert_array_equal(ivom_targets.every_nth(5, 5), range(5))
+    with pytest.raises(errors.InputError, match="--images=6: there are 5 test images"):
+        ivom_targets.every_nth(5, 6)
+
+
+def test_the_program_prints_the_table_and_draws(run, tmp_path):
+    workdir, *_ = run
+    flags = ["--images=6", "--starts=1", "--iterations=8", "--seeds=1"]
+    flags += [f"--output={tmp_path / 'out'}"]
+    done = programs.run("eval_ivom.py", workdir, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for row in ("mean image", "PCA", r"\*\*veegan\*\*"):
+        assert re.search(rf"^\| {row} +\| ", done.stdout, flags=re.MULTILINE)
+    record = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert record["mean"]["ivom"] > 0 and record["options"]["images"] == 6
+    for name in ("nearest.png", "errors.png"):
+        with PIL.Image.open(tmp_path / "out" / name) as image:
+            assert min(image.size) > 100
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    (
+        ("--images=0", "--images=0 must be at least 1"),
+        ("--images=400", "--images=400: there are 355 test images"),
+        ("--seeds=3", "--seeds=3: .* has 2; ask for fewer"),
+        ("--seeds=-1", "--seeds=-1 must be at least 0"),
+    ),
+)
+def test_bad_input_ends_with_one_message(flag, message, run, tmp_path):
+    workdir, *_ = run
+    done = programs.run(
+        "eval_ivom.py", workdir, flag, f"--output={tmp_path / 'out'}", cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert re.search(message, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    done = programs.run("eval_ivom.py", "nowhere", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nowhere is not a run's work directory" in done.stderr
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_run_of_your_own_method_needs_its_file(run, tmp_path):
+    workdir, config, _ = run
+    own = tmp_path / "own"
+    shutil.copytree(workdir, own)
+    path = own / "config.json"
+    path.write_text(path.read_text().replace('"veegan"', '"mine"'))
+    flags = ["--images=4", "--starts=1", "--iterations=3", "--seeds=1"]
+    done = programs.run("eval_ivom.py", own, *flags, cwd=tmp_path)
+    assert done.returncode == 1 and "unknown method 'mine'" in done.stderr
+    source = pathlib.Path(methods.veegan.__file__).read_text()
+    (tmp_path / "mine.py").write_text(source)
+    flags += ["--method_file=mine.py"]
+    done = programs.run("eval_ivom.py", own, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "**mine**" in done.stdout
+    assert config.method == "veegan"
+
+
+def test_the_published_row_stands_below_ours():
+    record = {
+        "ivom_of": {"latent_size": 64},
+        "floors": {"mean_image": 0.06, "pca": 0.007},
+        "mean": {"ivom": 0.02},
+        "std": {"ivom": None},
+        "published": ("VEEGAN", 0.0068, 0.0001),
+    }
+    lines = ivom_experiment.table({"VEEGAN": record, "VEEGAN+": record}).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+        "mean image",
+        "PCA",
+        "**VEEGAN**",
+        "VEEGAN, published",
+        "**VEEGAN+**",
+    ]
+    assert "0.0068 ± 0.0001" in lines[-2]

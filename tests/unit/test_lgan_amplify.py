@@ -1,0 +1,364 @@
+"""The amplification experiment on the bundled digits: cells, resumption, tables.
+
+What is trained here is tiny; what is checked is that the record says what was measured.
+"""
+
+import dataclasses
+import json
+import math
+
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+from scipy import stats
+from support import programs
+
+from lgan_jax import (
+    amplification,
+    classifier,
+    config,
+    evidence,
+    figures,
+    generation,
+    report,
+    splits,
+)
+from veegan_jax.classifier import files as classifier_files
+from veegan_jax.classifier import network as classifiers
+from veegan_jax.common import errors
+from veegan_jax.data import images
+from veegan_jax.runtime import loop
+
+CONFIG = config.preset(
+    "digits",
+    autoencoder_steps=4,
+    sampler_steps=4,
+    autoencoder_widths=(4,),
+    shared_widths=(4,),
+    shared_autoencoders=2,
+    sampler_widths=(3,),
+    num_moves=30,
+)
+
+
+def options(**changes):
+    values = dict(
+        ways="lgan,lgan_moves", seeds=2, repeats=1, generated=20, classifier_steps=12
+    )
+    return amplification.Options(**values | changes)
+
+
+@pytest.fixture(autouse=True)
+def judge(monkeypatch):
+    """An untrained classifier in the place of the pinned one."""
+    recipe = classifiers.RECIPES["digits"]
+    params = classifiers.init(0, "digits", recipe)
+    judge = classifiers.Classifier(params, "digits", "nothing", 0, recipe)
+    monkeypatch.setattr(classifier_files, "ready", lambda *_: judge)
+    amplification._materials.cache_clear()
+    yield judge
+    amplification._materials.cache_clear()
+
+
+def run(workdir, **changes):
+    models = amplification.prepare(CONFIG, options(**changes), workdir)
+    return models, amplification.run(models, options(**changes), workdir)
+
+
+def without_time(cells):
+    text = json.dumps(cells)
+    cells = json.loads(text)
+    for ways in cells.values():
+        for found in ways.values():
+            for cell in found:
+                assert cell.pop("seconds") >= 0
+    return cells
+
+
+def test_a_stopped_run_goes_on_with_the_next_cell(tmp_path, monkeypatch, judge):
+    models, whole = run(tmp_path / "whole")
+    measure, calls = amplification._measure, []
+
+    def measure_some(*arguments):
+        calls.append(arguments[3:6])
+        if len(calls) == 6:
+            raise loop.Interrupted("stopped")
+        return measure(*arguments)
+
+    monkeypatch.setattr(amplification, "_measure", measure_some)
+    with pytest.raises(loop.Interrupted):
+        run(tmp_path / "part", ways="lgan")
+    _, part = run(tmp_path / "part")
+    assert without_time(part["cells"]) == without_time(whole["cells"])
+    # The cell at which it stopped was measured again, and no other.
+    assert len(calls) == len(set(calls)) + 1 == 9
+    basic = whole["cells"]["basic"]
+    assert list(basic) == ["all data", "none", "lgan", "lgan_moves"]
+    assert np.shape(basic["lgan"][1]["accuracy"]) == (3, 1, 12)
+    assert basic["lgan"][1]["seed"] == 1
+    assert whole["wall_seconds"] > 0 and whole["known"] == 434
+
+    # The evidence again, by hand, for what judges the classes.
+    x_KGX = generation.generate(models, "lgan", 0, 20)
+    found = classifiers.classify(judge, x_KGX.reshape(-1, 8, 8, 1))
+    fidelity = 100 * np.mean(found == np.repeat(np.arange(10), 20))
+    assert basic["lgan"][0]["evidence"]["fidelity"] == pytest.approx(fidelity, rel=1e-4)
+    values = []  # and the directions that the encodings use
+    for s, k in np.ndindex(2, 10):
+        found = jax.tree.map(lambda a, s=s, k=k: a[s, k], models.encodings(""))
+        y_Nd = np.asarray(found.restore(found.unit))[: int(found.count)]
+        share_d = np.linalg.eigvalsh(np.cov(y_Nd.T))
+        values.append(np.exp(stats.entropy(np.maximum(share_d, 0))))
+    assert whole["effective_dimension"] == pytest.approx(np.mean(values), rel=1e-3)
+    assert f"{np.mean(values):.1f} of 6." in report.everything(whole)
+
+    made = amplification.read_images(tmp_path / "whole", options())
+    assert list(made) == ["lgan", "lgan_moves"]
+    np.testing.assert_array_equal(made["lgan"], x_KGX.reshape(10, 20, 8, 8, 1))
+
+    drawn = figures.draw(models, whole, made, tmp_path)
+    assert "latents" in drawn and "movement" in drawn
+    for name in drawn:
+        with PIL.Image.open(tmp_path / f"{name}.png") as picture:
+            assert np.asarray(picture.convert("L")).std() > 5, name
+    assert report.everything(whole).count("| **lgan**") == 1
+
+
+def test_classifiers_are_judged_by_the_test_images_or_by_known_ones(tmp_path):
+    test = images.load("digits", "test")
+    materials = amplification._materials(CONFIG, options())
+    assert (materials.tests[0][0] == test.image.reshape(len(test.image), -1)).all()
+    inside = amplification._materials(CONFIG, options(validate=True))
+    for s in range(2):
+        image_TX, label_T = inside.tests[s]
+        split, rows = splits.inside(materials.train.label, CONFIG.fraction, 0.1, s)
+        assert (image_TX == materials.task.image_MX[rows]).all()
+        assert (label_T == materials.train.label[rows]).all()
+        assert (inside.task.splits[s].rows_KN == split.rows_KN).all()
+
+
+@pytest.mark.parametrize("way", ["none", "all data", "lgan"])
+def test_labels_rows_and_judges_belong_together(tmp_path, monkeypatch, way):
+    """What a cell hands over, with images whose every pixel is their class's number."""
+    given = {}
+
+    def generate(models, way, s, num):
+        return np.broadcast_to(np.uint8(np.arange(10))[:, None, None], (10, num, 64))
+
+    def train_all(keys, share, data, recipe):
+        given.update(keys=jax.random.key_data(keys), share=share, data=data)
+        return 10 * np.asarray(share)[:, None] + np.arange(12)[None]
+
+    def figures_of(made, known, held, *codes):
+        given.setdefault("evidence", []).append((made, known, held))
+        return dict.fromkeys(evidence.METRICS, 0.0)
+
+    monkeypatch.setattr(generation, "generate", generate)
+    monkeypatch.setattr(classifier, "train_all", train_all)
+    monkeypatch.setattr(evidence, "class_metrics", figures_of)
+    twice = options(repeats=2)
+    models = amplification.prepare(CONFIG, twice, tmp_path)
+    materials = amplification._materials(CONFIG, twice)
+    path = tmp_path / "cell.json"
+    cell = amplification._measure(models, materials, twice, "basic", way, 1, path)
+    data, label = given["data"], materials.train.label
+    known = splits.stratified(label, 1 if way == "all data" else CONFIG.fraction, 1)
+    assert sorted(data.row_R) == sorted(known.all_rows())  # each once: no padding
+    assert (data.label_M == label).all()
+    test = images.load("digits", "test")
+    assert (data.test_TX.reshape(test.image.shape) == test.image).all()
+    assert (data.test_label_T == test.label).all()
+    # Classifiers of one repeat begin alike at every share; those of two do not.
+    keys_AR = given["keys"].reshape(len(cell["shares"]), 2, -1)
+    assert (keys_AR == keys_AR[:1]).all() and (keys_AR[:, 0] != keys_AR[:, 1]).any()
+    for share, accuracy_RE in zip(cell["shares"], cell["accuracy"], strict=True):
+        expected = np.tile(10 * share + np.arange(12), (2, 1))
+        np.testing.assert_allclose(accuracy_RE, expected, atol=1e-3)
+    if way == "lgan":
+        assert (data.generated_NX == data.generated_label_N[:, None]).all()
+        pixels = np.float32(materials.task.image_MX) / 255
+        for k, (made, of_class, held) in enumerate(given["evidence"]):
+            rows = known.rows_KN[k, : known.count_K[k]]
+            others = sorted(set(np.flatnonzero(label == k)) - set(rows))
+            assert (made == np.float32(k) / 255).all()
+            assert (of_class == pixels[rows]).all()
+            assert (held == pixels[others[:200]]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "fraction", "message"),
+    [
+        ({"generated": 5}, 0.3, "--generated: 5 of a class, and the evidence needs 6"),
+        ({}, 0.02, "known images: 3 of a class, and the evidence needs 6"),
+        ({}, 1.0, "a class has none: give a smaller --fraction, or --noevidence"),
+        ({"validate": True}, 0.0999, "the same images: none is left to judge by"),
+    ],
+)
+def test_too_few_images_are_refused_before_any_work(
+    tmp_path, changes, fraction, message
+):
+    few = dataclasses.replace(CONFIG, fraction=fraction)
+    with pytest.raises(errors.InputError, match=message):
+        amplification.prepare(few, options(**changes), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_one_known_image_of_a_class_is_enough_without_evidence(tmp_path):
+    few = dataclasses.replace(CONFIG, fraction=1e-4)
+    chosen = options(seeds=1, generated=2, evidence=False)
+    models = amplification.prepare(few, chosen, tmp_path)
+    record = amplification.run(models, chosen, tmp_path)
+    assert record["known"] == 10
+    assert record["commits"] == [record["commit"]]
+    made = amplification.read_images(tmp_path, chosen)
+    drawn = figures.draw(models, record, made, tmp_path)
+    assert "all-classes" in drawn and "latents" not in drawn
+    assert "published" not in report.everything(record)  # those are of MNIST
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ways": "lgan,gan"}, "unknown way to generate 'gan': one of lgan"),
+        ({"strong_ways": "dcgan"}, "unknown way to generate 'dcgan'"),
+        ({"seeds": 0}, "--seeds=0 must be at least 1"),
+        ({"first_seed": -1}, "--first_seed=-1 must be at least 0"),
+        ({"first_seed": 2**32 - 1}, "seeds must be below 2"),
+        ({"classifier_steps": 13}, "--classifier_steps=13 must be a multiple of 12"),
+        ({"parallel": "mpi"}, "--parallel='mpi' must be one of none, jit, pmap"),
+    ],
+)
+def test_options_out_of_range_are_refused_before_any_work(tmp_path, changes, message):
+    with pytest.raises(errors.InputError, match=message):
+        amplification.prepare(CONFIG, options(**changes), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_stronger_classifier_judges_what_it_is_asked_to():
+    assert options().judged("strong") == ()
+    strong = options(strong_ways="affine, lgan").judged("strong")
+    assert strong == ("all data", "none", "affine", "lgan")
+    assert amplification.recipe("mnist", "strong", options()).layers
+    assert (
+        amplification.recipe("mnist", "basic", options(classifier_steps=0)).steps > 99
+    )
+
+
+def test_a_work_directory_holds_one_run(tmp_path):
+    amplification.check(tmp_path, CONFIG, options())
+    amplification.check(tmp_path, CONFIG, options(ways="affine"))  # more of the same
+    with pytest.raises(errors.InputError, match="generated: 20 there, 21 now"):
+        amplification.check(tmp_path, CONFIG, options(generated=21))
+    with pytest.raises(errors.InputError, match="classifier: None there"):
+        amplification.check(tmp_path, CONFIG, options(classifier="another.npz"))
+
+
+def test_an_ablation_changes_the_sizes_of_the_space_it_is_of():
+    whole = config.preset("mnist")
+    for prefix, other in (("", "shared_"), ("shared_", "")):
+        for name, changes in config.variants(whole, prefix).items():
+            changed = dataclasses.replace(whole, **changes)
+            assert (changed != whole) == bool(changes), name
+            for size in ("basis_size", "latent_size"):
+                assert f"{other}{size}" not in changes
+
+
+def test_the_script_says_what_is_wrong_and_what_to_do(tmp_path):
+    done = programs.run("lgan_amplify.py", "--dataset=cifar10", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "--dataset=cifar10 must be one of digits, mnist or auto" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.fixture
+def record(generator):
+    """Ten seeds of made-up accuracies: [share, repeat, reading] each."""
+
+    def cells(shares, level):
+        return [
+            {"accuracy": generator.normal(level, 0.5, (shares, 2, 12)).tolist()}
+            for _ in range(10)
+        ]
+
+    return {
+        "config": {"fraction": 0.1, "dataset": "mnist"},
+        "options": {"generated": 5000},
+        "known": 6000,
+        "classes": 10,
+        "cells": {
+            "basic": {
+                "all data": cells(1, 97),
+                "none": cells(1, 94),
+                "lgan": cells(3, 95),
+            }
+        },
+    }
+
+
+def accuracy(record, way):
+    return np.array([cell["accuracy"] for cell in record["cells"]["basic"][way]])
+
+
+def test_gains_are_paired_by_seed(record):
+    none_S = accuracy(record, "none")[:, 0, :, -1].mean(axis=1)
+    ours_S = accuracy(record, "lgan")[:, 1, :, -1].mean(axis=1)
+    low, high = stats.ttest_rel(ours_S, none_S).confidence_interval(0.95)
+    difference = (ours_S - none_S).mean()
+    expected = f"{ours_S.mean():.2f} ({difference:+.2f}, {low:+.2f} to {high:+.2f})"
+    assert report.gain(record, "lgan", 1) == expected
+    assert expected in report.table(record)
+    assert "94.3 (+0.3)" in report.table(record)  # the published row
+    error = 100 - none_S.mean()
+    cut = [100 * x / error for x in (difference, low, high)]
+    expected = "{:.1f} ({:.1f} to {:.1f})".format(*cut)
+    assert report.error_cut(record, "lgan", 1) == expected
+
+
+def test_readings_compare_at_the_right_steps(record):
+    def differences(label):
+        (line,) = [x for x in report.readings_table(record).split("\n") if label in x]
+        return [
+            float(cell.split("(")[1].split(",")[0]) for cell in line.split("|")[2:5]
+        ]
+
+    none_SE = accuracy(record, "none")[:, 0].mean(axis=1)
+    ours_SAE = accuracy(record, "lgan").mean(axis=2)
+    last_SA = ours_SAE[:, :, -1]
+    expected = last_SA.mean(axis=0) - none_SE[:, -1].mean()
+    np.testing.assert_allclose(differences("equal steps"), expected, atol=0.006)
+    # Of 12 readings the ninth, sixth and third are at 75, 50 and 25 % of the steps.
+    expected = [
+        (last_SA[:, a] - none_SE[:, reading - 1]).mean()
+        for a, reading in enumerate((9, 6, 3))
+    ]
+    np.testing.assert_allclose(differences("in proportion"), expected, atol=0.006)
+    # 6,000 of 56,000 images: a little after the first reading.
+    share = math.log(12 * 6000 / 56000) / math.log(2)
+    none_S = (1 - share) * none_SE[:, 0] + share * none_SE[:, 1]
+    expected = last_SA.mean(axis=0) - none_S.mean()
+    np.testing.assert_allclose(differences("and generated"), expected, atol=0.006)
+    best = ours_SAE.max(axis=2).mean(axis=0) - none_SE.max(axis=1).mean()
+    np.testing.assert_allclose(differences("best step"), best, atol=0.006)
+
+
+def test_equal_epochs_before_the_first_reading_are_left_out(record):
+    record["known"] = 4000  # 12 readings of 54,000 images: at 4,500
+    assert "and generated" not in report.readings_table(record)
+
+
+def test_a_run_judged_by_held_out_images_says_so(record):
+    assert "| test accuracy" in report.table(record)
+    record["options"]["validate"] = True
+    table = report.table(record)
+    assert "| held-out accuracy" in table and "all data, the judging ones too" in table
+    assert "published" not in table + report.readings_table(record)
+
+
+def test_one_seed_has_no_interval(record):
+    for ways in record["cells"].values():
+        for way in ways:
+            del ways[way][1:]
+    assert report.gain(record, "lgan", 0).count("to") == 0
+    assert "nan" not in report.table(record) + report.readings_table(record)

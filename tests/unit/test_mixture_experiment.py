@@ -1,0 +1,233 @@
+"""Whole runs: killed, stopped, diverging, refused; figures and records."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from veegan_jax import methods
+from veegan_jax.common import records
+from veegan_jax.config import Config
+from veegan_jax.experiments import base
+from veegan_jax.experiments import mixtures as mixture_experiment
+from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.runtime import checkpoint, loop
+
+SMALL = mixture_presets.preset(
+    "quick",
+    "veegan_plus",
+    "ring",
+    steps=60,
+    batch_size=8,
+    generator_widths=(8,),
+    reconstructor_widths=(8,),
+    discriminator_widths=(8,),
+)
+OPTIONS = base.Options(seeds=2, samples=50, interval=20, save_every=0.0)
+
+
+class Killed(Exception):
+    """Stands for the moment at which a process disappears."""
+
+
+def parameters(workdir: pathlib.Path, config=SMALL, seeds=2):
+    like = base.init_seeds(range(seeds), config)
+    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
+    step, state = checkpoints.restore(like)
+    checkpoints.close()
+    return step, jax.tree.map(np.asarray, state.replace(key=0))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    record, x_SNX = mixture_experiment.run(SMALL, OPTIONS, workdir)
+    return workdir, record, x_SNX
+
+
+def test_record_holds_what_repeats_it(whole):
+    workdir, record, x_SNX = whole
+    stored = json.loads((workdir / "results.json").read_text())
+    assert stored == json.loads(json.dumps(record))
+    assert (
+        Config(
+            **{
+                k: tuple(v) if isinstance(v, list) else v
+                for k, v in stored["config"].items()
+            }
+        )
+        == SMALL
+    )
+    assert [s["seed"] for s in stored["per_seed"]] == [0, 1]
+    quality = [s["high_quality"] for s in stored["per_seed"]]
+    assert stored["mean"]["high_quality"] == pytest.approx(np.mean(quality), rel=1e-4)
+    assert stored["oracle"]["high_quality"] == pytest.approx(98.89, abs=3)
+    assert stored["published"] == [8, 52.9]
+    for key in ("command", "commit", "device", "versions", "wall_seconds"):
+        assert stored[key]
+    assert x_SNX.shape == (2, 50, 2)
+    for name in ("samples.png", "curves.png"):
+        assert (workdir / name).read_bytes().startswith(b"\x89PNG")
+    lines = records.read_metrics(workdir)
+    assert [line["step"] for line in lines] == [20, 40, 60]
+    assert len(lines[0]["modes"]) == 2
+
+
+def test_finished_run_is_not_repeated(whole):
+    workdir, record, x_SNX = whole
+    again, x_again = mixture_experiment.run(SMALL, OPTIONS, workdir)
+    np.testing.assert_array_equal(x_SNX, x_again)
+    assert again["wall_seconds"] == record["wall_seconds"]
+
+
+def test_killed_run_resumes_to_the_same_bits(whole, tmp_path, monkeypatch):
+    reports = []
+    write = records.MetricsLog.write
+
+    def dies_in_the_second(self, *arguments):
+        reports.append(arguments)
+        if len(reports) == 2:
+            raise Killed
+        write(self, *arguments)
+
+    monkeypatch.setattr(records.MetricsLog, "write", dies_in_the_second)
+    with pytest.raises(Killed):
+        mixture_experiment.run(SMALL, OPTIONS, tmp_path)
+    step, _ = parameters(tmp_path)
+    assert step == 20
+    monkeypatch.undo()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 40, "sec')  # a line cut short
+    _, x_SNX = mixture_experiment.run(SMALL, OPTIONS, tmp_path)
+    np.testing.assert_array_equal(x_SNX, whole[2])
+    jax.tree.map(
+        np.testing.assert_array_equal, parameters(tmp_path)[1], parameters(whole[0])[1]
+    )
+    assert [r["step"] for r in records.read_metrics(tmp_path)] == [20, 40, 60]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_saves_and_stops(whole, tmp_path, monkeypatch, number):
+    def report_and_signal(self, step, seconds, metrics):
+        os.kill(os.getpid(), number)
+
+    options = dataclasses.replace(OPTIONS, save_every=1e9)
+    with monkeypatch.context() as patched:
+        patched.setattr(records.MetricsLog, "write", report_and_signal)
+        with pytest.raises(loop.Interrupted, match=f"{number.name} at step 20 of 60"):
+            mixture_experiment.run(SMALL, options, tmp_path)
+    assert parameters(tmp_path)[0] == 20
+    _, x_SNX = mixture_experiment.run(SMALL, options, tmp_path)
+    np.testing.assert_array_equal(x_SNX, whole[2])
+
+
+class Diverging:
+    """VEEGAN+ whose loss becomes NaN at step 30, for the seeds named."""
+
+    init = staticmethod(methods.get("veegan_plus").init)
+    sample = staticmethod(methods.get("veegan_plus").sample)
+
+    def __init__(self, seeds):
+        keys = [self.init(jax.random.key(s), SMALL).key for s in seeds]
+        self._keys = jnp.stack([jax.random.key_data(k) for k in keys])
+
+    def train_step(self, state, x_BX, *, config, axis_name=None):
+        step = methods.get("veegan_plus").train_step
+        new, metrics = step(state, x_BX, config=config, axis_name=axis_name)
+        mine = jax.random.key_data(state.key)[None]
+        bad = (state.step == 30) & jnp.any(jnp.all(self._keys == mine, axis=1))
+        metrics["loss_d"] = jnp.where(bad, jnp.nan, metrics["loss_d"])
+        return new, metrics
+
+
+def test_one_diverging_seed_does_not_disturb_the_other(whole, tmp_path, monkeypatch):
+    monkeypatch.setitem(methods.METHODS, "diverging", Diverging([1]))
+    config = dataclasses.replace(SMALL, method="diverging")
+    record, x_SNX = mixture_experiment.run(config, OPTIONS, tmp_path)
+    good, bad = record["per_seed"]
+    assert "failed" not in good
+    assert "steps 21 to 40, first at step 31" in bad["failed"]
+    np.testing.assert_array_equal(x_SNX[0], whole[2][0])
+    assert record["mean"]["high_quality"] == good["high_quality"]
+    again, _ = mixture_experiment.run(config, OPTIONS, tmp_path)  # a resumed run knows
+    assert "non-finite" in again["per_seed"][1]["failed"]
+
+
+def test_all_seeds_diverging_stops_with_the_last_good_state(tmp_path, monkeypatch):
+    monkeypatch.setitem(methods.METHODS, "diverging", Diverging([0, 1]))
+    config = dataclasses.replace(SMALL, method="diverging")
+    with pytest.raises(loop.NonFinite, match=r"seed 0 .* seed 1 .*steps 21 to 40"):
+        mixture_experiment.run(config, OPTIONS, tmp_path)
+    _, state = parameters(tmp_path, config)
+    np.testing.assert_array_equal(state.step, [20, 20])
+    jax.tree.map(lambda a: np.testing.assert_(np.isfinite(a).all()), state.params)
+
+
+def test_gif_shows_every_interval(tmp_path):
+    from PIL import Image
+
+    mixture_experiment.run(SMALL, OPTIONS, tmp_path, gif=True)
+    with Image.open(tmp_path / "training.gif") as movie:
+        assert movie.n_frames == 3
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_a_run_over_eight_devices_is_the_same_run(whole, tmp_path, mode):
+    options = dataclasses.replace(OPTIONS, parallel=mode)
+    _, x_SNX = mixture_experiment.run(SMALL, options, tmp_path)
+    np.testing.assert_allclose(x_SNX, whole[2], rtol=1e-3, atol=1e-4)
+
+
+def test_batch_that_devices_do_not_divide_is_refused_before_writing(tmp_path):
+    config = dataclasses.replace(SMALL, batch_size=9)
+    options = dataclasses.replace(OPTIONS, parallel="pmap")
+    with pytest.raises(ValueError, match="--batch_size=9 does not divide over 8"):
+        mixture_experiment.run(config, options, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["steps", "batch_size", "latent_size"])
+@pytest.mark.parametrize("value", [0, -3])
+def test_sizes_below_one_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"--{name}={value} must be at least 1"):
+        dataclasses.replace(SMALL, **{name: value})
+
+
+@pytest.mark.parametrize("value", [0, -1])
+def test_seeds_below_one_are_refused(value):
+    with pytest.raises(ValueError, match=f"--seeds={value} must be at least 1"):
+        base.Options(seeds=value)
+
+
+def test_unknown_names_list_the_valid_ones():
+    with pytest.raises(ValueError, match=r"unknown preset 'fast': one of quick, paper"):
+        mixture_presets.preset("fast", "gan", "ring")
+    with pytest.raises(ValueError, match=r"unknown dataset 'cube': one of ring, grid"):
+        mixture_presets.preset("quick", "gan", "cube")
+    with pytest.raises(
+        ValueError, match=r"unknown method 'vae': one of gan, pacgan, ali"
+    ):
+        methods.get("vae")
+    with pytest.raises(ValueError, match=r"--parallel='all' must be one of none, jit"):
+        base.Options(parallel="all")
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "expected"),
+    [
+        (566.25, 201.3, "566.2 ± 201"),
+        (169.2, 99.4, "169.2 ± 99"),
+        (0.0256789, 0.00123, "0.02568 ± 0.0012"),
+        (8, 0.0, "8 ± 0"),
+        (1000.0, None, "1000"),
+        (None, None, ""),
+    ],
+)
+def test_cells_write_no_powers_of_ten_for_spreads(mean, std, expected):
+    assert records.cell(mean, std) == expected

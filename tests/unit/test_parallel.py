@@ -1,0 +1,298 @@
+"""One device, many devices and many seeds compute the same numbers.
+
+SGD beside Adam shows a gradient that is wrong by a factor, which Adam would hide.
+
+Dimension key: S seeds, T steps, B batch, X data dimensions.
+"""
+
+import dataclasses
+import functools
+from unittest import mock
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from veegan_jax import methods
+from veegan_jax.common import optimizers
+from veegan_jax.config import Config
+from veegan_jax.runtime import parallel
+
+B, X, T = 16, 2, 3
+DATA_TBX = np.random.default_rng(3).normal(size=(10, B, X)).astype(np.float32)
+BASE = Config(
+    batch_size=B,
+    latent_size=2,
+    generator_noise=1,
+    reconstructor_noise=1,
+    reconstructor_std=0.5,
+    generator_widths=(4,),
+    reconstructor_widths=(4,),
+    discriminator_widths=(4,),
+    activation="tanh",
+    batch_norm=True,
+    unrolled_steps=2,
+    reconstruction_weight=0.5,
+    gamma=0.5,
+    gamma_end=0.1,
+    steps=10,
+    learning_rate=0.01,
+    learning_rate_d=0.01,
+    ema=0.9,
+)
+METHODS = ("gan", "ali", "unrolled", "veegan", "veegan_adversarial", "veegan_plus")
+
+
+def sgd_and_adam(rate, *, beta1, beta2, **_):
+    """The sum of both updates: one in proportion to the gradient, and Adam's.
+
+    Biases before BatchNorm have no gradient but rounding, which Adam turns into steps
+    of full size: this one's epsilon is far above rounding.
+    """
+    sgd, adam = optax.sgd(0.3), optax.adam(rate, beta1, beta2, eps=1e-2)
+
+    def init(params):
+        return sgd.init(params), adam.init(params)
+
+    def update(grad, state, params=None):
+        by_sgd, sgd_state = sgd.update(grad, state[0], params)
+        by_adam, adam_state = adam.update(grad, state[1], params)
+        total = jax.tree.map(lambda a, b: a + b, by_sgd, by_adam)
+        return total, (sgd_state, adam_state)
+
+    return optax.GradientTransformation(init, update)
+
+
+OPTIMISERS = {"adam": optimizers.adam, "both": sgd_and_adam}
+
+
+def make_config(method, optimizer):
+    return dataclasses.replace(
+        BASE,
+        method=method,
+        adversarial_reconstructor=method in ("veegan_adversarial", "veegan_plus"),
+        batch_norm=optimizer == "both",
+    )
+
+
+@functools.cache
+def runner(method, optimizer, mode, num_devices):
+    """A compiled function of T steps, and the list of its traces."""
+    config = make_config(method, optimizer)
+    train_step = methods.get(method).train_step
+    rows = B // num_devices if mode == "pmap" else B
+    traces = []
+
+    def step(state, axis_name):
+        traces.append(axis_name)
+        first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
+        x_BX = jax.lax.dynamic_index_in_dim(
+            jax.numpy.asarray(DATA_TBX), state.step, keepdims=False
+        )
+        x_BX = jax.lax.dynamic_slice_in_dim(x_BX, first, rows)
+        with mock.patch.object(optimizers, "adam", OPTIMISERS[optimizer]):
+            return train_step(state, x_BX, config=config, axis_name=axis_name)
+
+    devices = jax.devices()[:num_devices]
+    return parallel.run_steps(step, T, mode=mode, devices=devices), traces
+
+
+@functools.cache
+def initial(method, optimizer, seeds=2):
+    config = make_config(method, optimizer)
+    init = functools.partial(methods.get(method).init, config=config)
+    keys_S = jax.vmap(jax.random.key)(np.arange(seeds))
+    with mock.patch.object(optimizers, "adam", OPTIMISERS[optimizer]):
+        return jax.jit(jax.vmap(init))(keys_S)
+
+
+@functools.cache
+def result(method, optimizer, mode, num_devices, seeds=2):
+    """(state, metrics) after T steps from the initial state."""
+    run, _ = runner(method, optimizer, mode, num_devices)
+    return run(initial(method, optimizer, seeds))
+
+
+def leaves(tree):
+    """(path, array) of every leaf; keys as their words."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    for path, leaf in flat:
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        yield jax.tree_util.keystr(path), np.asarray(leaf)
+
+
+def assert_same(actual, expected, **tolerance):
+    for (path, a), (other, b) in zip(leaves(actual), leaves(expected), strict=True):
+        assert path == other
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, err_msg=path, **tolerance)
+
+
+def moved(before, after):
+    """Largest change of a parameter, by network."""
+    return {
+        net: max(
+            np.abs(a - b).max()
+            for (_, a), (_, b) in zip(
+                leaves(before.params[net]), leaves(after.params[net]), strict=True
+            )
+        )
+        for net in before.params
+    }
+
+
+# Every method on 4 devices; a program takes seconds to compile, so only two on more
+# and fewer.
+SPLITS = [(m, 4) for m in METHODS]
+SPLITS += [("gan", 2), ("gan", 8), ("veegan_plus", 2), ("veegan_plus", 8)]
+
+
+@pytest.mark.parametrize("mode", ["pmap", "jit"])
+@pytest.mark.parametrize(("method", "num_devices"), SPLITS)
+def test_a_split_batch_takes_the_steps_of_a_whole_one(method, mode, num_devices):
+    expected = result(method, "both", "none", 1)
+    # The tolerance is a thousandth of the least that any array has moved; biases
+    # before BatchNorm, which move by rounding alone, differ by 2e-6.
+    assert min(moved(initial(method, "both"), expected[0]).values()) > 1e-2
+    actual = result(method, "both", mode, num_devices)
+    assert_same(actual, expected, rtol=3e-5, atol=1e-5)
+    assert actual[0].step.tolist() == [T, T]
+
+
+@pytest.mark.parametrize("mode", ["pmap", "jit"])
+def test_a_split_batch_takes_adams_own_steps(mode):
+    expected = result("gan", "adam", "none", 1)
+    actual = result("gan", "adam", mode, 8)
+    assert_same(actual, expected, rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_all_devices_of_pmap_hold_the_same_state(method):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(
+        result(method, "both", "pmap", 4)
+    ):
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        first, *others = [np.asarray(s.data) for s in leaf.addressable_shards]
+        assert len(others) == 3
+        for other in others:
+            np.testing.assert_array_equal(first, other, err_msg=str(path))
+
+
+@pytest.mark.parametrize(
+    ("mode", "num_devices"), [("none", 1), ("pmap", 4), ("jit", 4)]
+)
+def test_two_calls_continue_as_one_and_trace_no_more(mode, num_devices):
+    run, traces = runner("gan", "both", mode, num_devices)
+    state, _ = result("gan", "both", mode, num_devices)
+    count = len(traces)
+    state, _ = run(state)
+    again, _ = run(run(initial("gan", "both"))[0])
+    assert len(traces) == count
+    assert state.step.tolist() == [2 * T, 2 * T]
+    assert_same(again, state, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("num_devices", [2, 4])
+def test_seeds_spread_over_devices_keep_their_numbers(num_devices):
+    # 5 seeds are shares of 3 + 2 and of 2 + 2 + 1, padded. Programs of other batch
+    # sizes may round otherwise: equal to a tolerance, not bit for bit.
+    expected = result("gan", "both", "none", 1, 5)
+    actual = result("gan", "both", "none", num_devices, 5)
+    assert jax.tree.leaves(actual)[0].shape[0] == 5
+    assert_same(actual, expected, rtol=3e-5, atol=1e-5)
+    final = np.asarray(expected[0].params["generator"]["Dense_0"]["kernel"])
+    assert len(np.unique(final, axis=0)) == 5
+
+
+def test_a_seed_does_not_depend_on_the_others():
+    few = result("gan", "both", "none", 1, 2)
+    many = result("gan", "both", "none", 1, 5)
+    for (path, a), (_, b) in zip(leaves(few), leaves(many), strict=True):
+        np.testing.assert_allclose(a, b[:2], rtol=3e-5, atol=1e-5, err_msg=path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "num_devices", "seeds"),
+    [("none", 1, 2), ("none", 2, 5), ("pmap", 4, 2), ("jit", 4, 2)],
+)
+@pytest.mark.parametrize("value", [np.nan, 1e30])
+def test_a_diverging_seed_is_rolled_back_alone(mode, num_devices, seeds, value):
+    """NaN is there from the start; 1e30 overflows on the way."""
+    run, _ = runner("gan", "both", mode, num_devices)
+    healthy, _ = result("gan", "both", mode, num_devices, seeds)
+    state = initial("gan", "both", seeds)
+    poison = np.ones((seeds, 1, 1), np.float32)
+    poison[1] = value
+    params = dict(state.params)
+    d = dict(params["discriminator"])
+    d["Dense_1"] = d["Dense_1"] | {"kernel": d["Dense_1"]["kernel"] * poison}
+    poisoned = state.replace(params=params | {"discriminator": d})
+    new, losses = run(poisoned)
+    assert new.step.tolist() == [0 if s == 1 else T for s in range(seeds)]
+    assert losses["loss_d"].shape == (seeds, T)
+    assert not np.isfinite(losses["loss_d"][1]).all()
+    others = [s for s in range(seeds) if s != 1]
+    for (path, a), (_, before), (_, alone) in zip(
+        leaves(new), leaves(poisoned), leaves(healthy), strict=True
+    ):
+        np.testing.assert_array_equal(a[1], before[1], err_msg=path)
+        np.testing.assert_array_equal(a[others], alone[others], err_msg=path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "batch_size", "num_devices", "message"),
+    [
+        ("tpu", 8, 1, "--parallel='tpu' must be one of none, jit, pmap"),
+        ("pmap", 10, 4, "--batch_size=10 does not divide over 4 devices; give a mult"),
+        ("jit", 9, 2, "give a multiple of 2, or --parallel=none"),
+    ],
+)
+def test_what_cannot_run_is_refused(mode, batch_size, num_devices, message):
+    with pytest.raises(ValueError, match=message):
+        parallel.check(mode, batch_size, num_devices)
+
+
+@pytest.mark.parametrize(
+    ("mode", "batch_size", "num_devices"),
+    [("none", 9, 4), ("pmap", 8, 4), ("jit", 6, 2)],
+)
+def test_what_can_run_is_not(mode, batch_size, num_devices):
+    assert parallel.check(mode, batch_size, num_devices) is None
+
+
+def test_mean_averages_over_the_axis_and_only_there():
+    values = np.arange(8, dtype=np.float32)
+    averaged = jax.pmap(lambda a: parallel.mean({"a": a}, "batch"), "batch")(values)
+    np.testing.assert_allclose(averaged["a"], np.full(8, 3.5))
+    tree = {"a": values}
+    assert parallel.mean(tree, None) is tree
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_joined_rows_come_apart_again_and_stay_on_their_devices(num_devices):
+    """On one device in their order; on more, as pmap would have them there."""
+    parts = [np.arange(48.0).reshape(B, 3), -np.arange(48.0).reshape(B, 3)]
+    both = np.concatenate(parts)
+    np.testing.assert_array_equal(parallel.concat_examples(*parts), both)
+    for part, apart in zip(parts, parallel.split_examples(both), strict=True):
+        np.testing.assert_array_equal(apart, part)
+    mesh = jax.sharding.Mesh(jax.devices()[:num_devices], (parallel.BATCH_AXIS,))
+    place = functools.partial(jax.sharding.NamedSharding, mesh)
+    rows, whole = (place(jax.sharding.PartitionSpec(*a)) for a in (("batch",), ()))
+
+    def run(*parts):
+        joined = parallel.concat_examples(*parts)
+        return joined, parallel.split_examples(2 * joined)
+
+    with jax.set_mesh(mesh):
+        compiled_run = jax.jit(run).lower(*jax.device_put(parts, rows)).compile()
+        joined, doubled = compiled_run(*jax.device_put(parts, rows))
+    for word in ("all-gather", "all-to-all", "collective-permute", "all-reduce"):
+        assert word not in compiled_run.as_text()
+    for part, apart in zip(parts, doubled, strict=True):
+        np.testing.assert_array_equal(jax.device_put(apart, whole), 2 * part)
+    blocks = [part.reshape(num_devices, -1, 3) for part in parts]
+    np.testing.assert_array_equal(joined, np.concatenate(blocks, 1).reshape(-1, 3))

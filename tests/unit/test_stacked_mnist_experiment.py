@@ -1,0 +1,182 @@
+"""The Stacked MNIST experiment on the bundled digits, from an empty folder to a table.
+
+What is trained here is tiny; what is checked is that the record says what was drawn.
+"""
+
+import json
+import pathlib
+import re
+
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+from support import programs
+
+from veegan_jax.classifier import files as classifier_files
+from veegan_jax.classifier import network as classifiers
+from veegan_jax.classifier import training as classifier_training
+from veegan_jax.common import errors
+from veegan_jax.data import images, stacked_mnist
+from veegan_jax.experiments import base
+from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
+from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+
+SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
+TINY = dict(
+    steps=8,
+    batch_size=8,
+    latent_size=3,
+    generator_widths=(4, 3, 2),
+    discriminator_widths=(2, 3),
+)
+FLAGS = [
+    f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
+    for k, v in TINY.items()
+]
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """The file of a classifier good enough to score with."""
+    path = tmp_path_factory.mktemp("classifier") / "digits.npz"
+    classifier = classifier_training.train(images.load("digits", "train"), 0)
+    classifier_files.save(classifier, path)
+    return path
+
+
+def options(classifier, **changes):
+    values = dict(seeds=2, samples=700, interval=4, save_every=0.0)
+    return stacked_mnist_experiment.Options(
+        classifier=str(classifier), **(values | changes)
+    )
+
+
+def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(classifier, tmp_path):
+    config = stacked_mnist_presets.preset("quick", "gan", "stacked_digits", **TINY)
+    whole = stacked_mnist_experiment.run(
+        config, options(classifier), tmp_path / "whole"
+    )
+
+    half = stacked_mnist_presets.preset(
+        "quick", "gan", "stacked_digits", **TINY | {"steps": 4}
+    )
+    assert half.schedule == "constant"  # so that its first half is a run's first half
+    stacked_mnist_experiment.run(half, options(classifier), tmp_path / "part")
+    path = tmp_path / "part" / "config.json"  # as if it had been stopped on the way
+    path.write_text(path.read_text().replace('"steps": 4', '"steps": 8'))
+    part = stacked_mnist_experiment.run(config, options(classifier), tmp_path / "part")
+    assert part["per_seed"] == whole["per_seed"]
+
+    record = json.loads((tmp_path / "whole" / "results.json").read_text())
+    assert record["classifier"] == classifier_files.ready("digits", classifier).identity
+    assert record["data"] == images.load("digits", "train").source
+    assert [s["seed"] for s in record["per_seed"]] == [0, 1]
+    modes = [s["modes"] for s in record["per_seed"]]
+    assert record["mean"]["modes"] == np.mean(modes)
+    assert record["published"] is None  # of other digits
+    assert stacked_mnist_experiment.compare("stacked_mnist", "quick", "gan") == (
+        "DCGAN",
+        99,
+        3.4,
+    )
+    published = stacked_mnist_experiment.compare("stacked_mnist", "quarter", "pacgan")
+    assert published == ("PacDCGAN4", 667.4, 1.81)
+
+    # The figures again from the checkpoint, counted by hand.
+    x_NHW3 = stacked_mnist_experiment.load_samples(tmp_path / "whole", 700)
+    assert x_NHW3.shape == (700, 8, 8, 3) and x_NHW3.dtype == np.uint8
+    judge = classifier_files.ready("digits", classifier)
+    labels = [
+        classifiers.classify(judge, x_NHW3[..., c : c + 1]).tolist() for c in range(3)
+    ]
+    assert len(set(zip(*labels, strict=True))) == modes[0]
+    with np.load(tmp_path / "whole" / "samples.npz", allow_pickle=False) as kept:
+        np.testing.assert_array_equal(kept["image"][0], x_NHW3[:64])
+    np.testing.assert_array_equal(
+        stacked_mnist_experiment.load_samples(tmp_path / "whole", 90), x_NHW3[:90]
+    )
+    names = ["grids/step-0000004.png", "grids/step-0000008.png", "samples.png"]
+    for name in [*names, "curves.png"]:
+        with PIL.Image.open(tmp_path / "whole" / name) as image:
+            assert min(image.size) > 100
+
+
+def test_the_step_trains_on_stacks_of_its_own_step():
+    """Two steps of the experiment see the batches that `data` draws for them."""
+    config = stacked_mnist_presets.preset("quick", "gan", "stacked_digits", **TINY)
+    digits = jax.numpy.asarray(images.load("digits", "train").image[..., 0])
+    seen = []
+
+    class Spy:
+        @staticmethod
+        def train_step(state, x, *, config, axis_name):
+            seen.append(np.asarray(x))
+            return state.replace(step=state.step + 1), {}
+
+    state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([5], config))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stacked_mnist_experiment.methods, "get", lambda name: Spy)
+        for _ in range(2):
+            state, _ = stacked_mnist_experiment.step_on_stacks(
+                digits, state, None, config=config
+            )
+    for step, x in enumerate(seen):
+        key = jax.random.fold_in(state.key, base.DATA)
+        key = jax.random.fold_in(key, step)
+        np.testing.assert_array_equal(x, stacked_mnist.sample(digits, key, 8))
+    assert (seen[0] != seen[1]).any()
+
+
+def test_the_programs_train_and_score(classifier, tmp_path):
+    flags = [*FLAGS, "--seeds=1", "--samples=500", f"--classifier={classifier}"]
+    done = programs.run(
+        "train_stacked_mnist.py",
+        "--dataset=digits",
+        "--method=gan",
+        *flags,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\| real digits +\| ", done.stdout)
+    assert re.search(r"\| \*\*gan\*\* +\| ", done.stdout)
+    workdir = tmp_path / "runs/stacked_digits/quick/gan"
+    record = json.loads((workdir / "results.json").read_text())
+    on_mnist = record | {"published": ("DCGAN", 99, 3.4)}
+    assert re.search(
+        r"\| DCGAN, published +\| 99 ",
+        stacked_mnist_experiment.table({"gan": on_mnist}),
+    )
+    flags = ["--samples=500", f"--classifier={classifier}", "--output=o.json"]
+    done = programs.run("eval_stacked_mnist.py", workdir, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    scored = json.loads((tmp_path / "o.json").read_text())
+    for name, value in scored["figures"].items():
+        assert record["per_seed"][0][name] == pytest.approx(value, rel=1e-4), name
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    (
+        ("--preset=tiny", "unknown preset 'tiny': one of quick, wide"),
+        ("--dataset=cifar10", "--dataset=cifar10 must be mnist, digits or auto"),
+        ("--batch_size=9", "--batch_size=9 must be a multiple of --pack=4"),
+        ("--image_size=9", "--image_size=9: stacked_digits has 8; leave the flag out"),
+        ("--dtype=float8", "--dtype='float8' must be one of float32, bfloat16"),
+        ("--classifier=none.npz", "none.npz"),
+    ),
+)
+def test_bad_flags_end_with_one_message(flag, message, tmp_path):
+    arguments = [
+        "--method=pacgan",
+        *([] if "dataset" in flag else ["--dataset=digits"]),
+    ]
+    done = programs.run("train_stacked_mnist.py", *arguments, flag, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(errors.InputError, match=r"not a run's work directory"):
+        stacked_mnist_experiment.load_samples(tmp_path, 10)

@@ -1,0 +1,133 @@
+"""The members of a sweep are the runs they stand for."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from veegan_jax.common import errors
+from veegan_jax.experiments import base, sweep
+from veegan_jax.experiments import mixtures as mixture_experiment
+from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.runtime import parallel
+
+TINY = dict(
+    steps=6,
+    batch_size=8,
+    generator_widths=(4,),
+    reconstructor_widths=(4,),
+    discriminator_widths=(4,),
+)
+CONFIG = mixture_presets.preset("quick", "veegan_plus", "ring", **TINY)
+GRID = {"learning_rate": (0.01, 0.003), "gamma": (0.1, 0.5)}
+OPTIONS = base.Options(seeds=2, samples=100, interval=3)
+
+
+def train(config, grid, mode, num_devices, steps=4):
+    """(members, losses) after some steps; every mode, any number of devices."""
+    found = sweep.variants(config, grid)
+    members = sweep.init_members(config, found, OPTIONS)
+    split = num_devices if mode == "pmap" else 1
+    step = functools.partial(sweep.member_step, config=config, num_devices=split)
+    devices = jax.devices()[:num_devices]
+    return parallel.run_steps(step, steps, mode=mode, devices=devices)(members)
+
+
+@pytest.mark.parametrize(("mode", "num_devices"), [("none", 3), ("pmap", 2)])
+def test_every_member_is_a_run_of_its_own(mode, num_devices):
+    grid = GRID | {"gamma": (0.5,)}
+    members, losses = train(CONFIG, grid, mode, num_devices)
+    assert members.step.tolist() == [4] * 4
+    found = sweep.variants(CONFIG, grid)
+    assert found[1] == {"learning_rate": 0.003, "gamma": 0.5}
+    for v, variant in enumerate(found):
+        config = dataclasses.replace(CONFIG, **variant)
+        step = functools.partial(mixture_experiment.step_on_fresh_data, config=config)
+        run = parallel.run_steps(step, 4, mode="none", devices=jax.devices()[:1])
+        states, own = run(base.init_seeds(OPTIONS.seed_numbers(), config))
+        pairs = zip(
+            jax.tree.leaves(states.params),
+            jax.tree.leaves(members.state.params),
+            strict=True,
+        )
+        for expected, actual in pairs:
+            np.testing.assert_allclose(
+                actual[2 * v : 2 * v + 2], expected, rtol=2e-3, atol=2e-5
+            )
+        np.testing.assert_allclose(
+            losses["loss_d"][2 * v : 2 * v + 2], own["loss_d"], rtol=1e-4
+        )
+    # The variants do differ.
+    kernel = np.asarray(members.state.params["generator"]["Dense_0"]["kernel"])
+    assert len(np.unique(kernel.reshape(4, -1).round(6), axis=0)) == 4
+
+
+def test_five_members_on_four_devices_use_four():
+    groups = parallel._groups(jax.devices()[:4], 5)
+    assert [len(devices) for devices, _ in groups] == [1, 3]
+    used = [device for devices, _ in groups for device in devices]
+    assert used == jax.devices()[:4]
+    index = np.concatenate([index for _, index in groups])
+    assert index.tolist() == [0, 1, 2, 3, 4]
+    # What needs no second program has none; nobody is left out.
+    for seeds in range(1, 20):
+        for num in range(1, 9):
+            groups = parallel._groups(jax.devices()[:num], seeds)
+            parts = [np.split(i, len(d)) for d, i in groups]
+            assert {n for part in parts for p in part for n in p} == set(range(seeds))
+            used = sum(len(devices) for devices, _ in groups)
+            assert used == min(seeds, num)
+            assert max(len(p) for part in parts for p in part) == -(-seeds // num)
+
+
+def test_a_sweep_is_recorded_and_goes_on(tmp_path):
+    record = sweep.run(CONFIG, GRID, OPTIONS, tmp_path / "whole")
+    assert [row["values"] for row in record["variants"]] == sweep.variants(CONFIG, GRID)
+    for row in record["variants"]:
+        assert [seed["seed"] for seed in row["per_seed"]] == [0, 1]
+        modes = [seed["modes"] for seed in row["per_seed"]]
+        assert row["mean"]["modes"] == pytest.approx(np.mean(modes))
+    assert "| 0.003 " in sweep.table(record)
+    again = sweep.run(CONFIG, GRID, OPTIONS, tmp_path / "whole")
+    assert again["variants"] == record["variants"]
+    other = GRID | {"gamma": (0.1, 0.4)}
+    with pytest.raises(errors.InputError, match=r"vary: .* there, .* now"):
+        sweep.run(CONFIG, other, OPTIONS, tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("method", "grid", "message"),
+    [
+        ("gan", {"steps": (1.0, 2.0)}, "--vary=steps: must be one of learning_rate"),
+        ("gan", {"beta1": (0.5, 0.5)}, "--vary=beta1: give different values"),
+        ("gan", {"gamma": (0.1, 0.2)}, "above 0, and of a method with a penalty"),
+        ("veegan_plus", {"gamma_end": (0.0, 0.1)}, "--vary=gamma_end: values must be"),
+        ("veegan_plus", {"gamma_end": (0.1, 9.0)}, "--gamma_end=9.0 must be above 0"),
+        ("gan", {"reconstruction_weight": (0.1, 1.0)}, "gan does not read it"),
+        ("ali", {"penalty_scale": (0.1, 1.0)}, "ali does not read it"),
+    ],
+)
+def test_what_cannot_vary_is_refused(tmp_path, method, grid, message):
+    config = mixture_presets.preset("quick", method, "ring", **TINY)
+    with pytest.raises(errors.InputError, match=message):
+        sweep.run(config, grid, OPTIONS, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "field"),
+    [
+        ("gan", "learning_rate_d"),
+        ("ali", "beta1"),
+        ("unrolled", "beta2"),
+        ("veegan", "reconstructor_std"),
+        ("veegan", "reconstruction_weight"),
+        ("veegan_plus", "penalty_scale"),
+        ("veegan_plus", "gamma_end"),
+    ],
+)
+def test_every_field_can_vary(method, field):
+    config = mixture_presets.preset("quick", method, "ring", **TINY)
+    assert sweep.ignored(config, {field: 0.01, "learning_rate": 0.1}) == []

@@ -1,0 +1,206 @@
+"""A small convolutional classifier of digits: what the Stacked MNIST figures rest on.
+
+Every label of a generated digit is this network's, so its file is pinned by a SHA-256
+in every record, and its accuracy is measured again before it is used.
+
+Dimension key: N images, B images of a batch, H height, W width, C channels (1),
+K classes (10), F features of the last hidden layer.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from veegan_jax.data import images, pixels
+from veegan_jax.networks import conv
+from veegan_jax.runtime import parallel
+
+NUM_CLASSES = 10
+
+_CHUNK = 250  # images classified at a time: bounds the memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a classifier is built and trained."""
+
+    layers: tuple[tuple[int, int, int], ...]  # convolutions: channels, kernel, stride
+    features: int  # width of the last hidden layer
+    steps: int
+    batch_size: int
+    learning_rate: float  # Adam's, which falls to 0 along half a cosine
+    dropout: float  # share of units dropped before each dense layer
+    shift: int  # training images move by up to this many pixels each way
+    average: float  # decay of the averaged weights, which are those kept
+
+
+# Chosen on a sixth (digits: a tenth) of the training images, never on test images.
+RECIPES = {
+    "mnist": Recipe(
+        layers=((32, 5, 2), (64, 3, 2), (128, 3, 2)),
+        features=128,
+        steps=6000,
+        batch_size=128,
+        learning_rate=2e-3,
+        dropout=0.3,
+        shift=2,
+        average=0.999,
+    ),
+    "digits": Recipe(
+        layers=((32, 3, 1), (32, 3, 2), (64, 3, 2)),
+        features=128,
+        steps=500,
+        batch_size=64,
+        learning_rate=2e-3,
+        dropout=0.3,
+        shift=1,
+        average=0.99,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Classifier:
+    """A trained classifier and where it comes from."""
+
+    params: Any
+    dataset: str  # one of RECIPES
+    source: str  # where its training images come from
+    seed: int
+    recipe: Recipe
+    test_accuracy: float | None = None  # % of the test images; None: not measured
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Over the names, shapes and bytes of all parameters, in the names' order."""
+        digest = hashlib.sha256()
+        for name, value in sorted(flat(self.params).items()):
+            digest.update(f"{name} {value.shape}\n".encode())
+            digest.update(np.ascontiguousarray(value, "<f4").tobytes())
+        return digest.hexdigest()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a record says of the classifier its figures rest on."""
+        return {
+            "dataset": self.dataset,
+            "seed": self.seed,
+            "steps": self.recipe.steps,
+            "test_accuracy": self.test_accuracy,
+            "sha256": self.sha256,
+        }
+
+
+class Dropout(nn.Module):
+    """`nn.Dropout` whose mask is that of the whole batch, on any number of devices."""
+
+    rate: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, h: jax.Array, *, training: bool) -> jax.Array:
+        if not training or not self.rate:
+            return h
+        keep = jax.random.bernoulli(
+            self.make_rng("dropout"),
+            1 - self.rate,
+            (len(h) * parallel.size(self.axis_name), *h.shape[1:]),
+        )
+        keep = parallel.local_examples(keep, len(h), self.axis_name)
+        return jnp.where(keep, h / (1 - self.rate), 0)
+
+
+class Network(nn.Module):
+    """Convolutions, one hidden layer, logits."""
+
+    recipe: Recipe
+    axis_name: str | None = None  # the mapped batch axis
+
+    @nn.compact
+    def __call__(
+        self, x_BHWC: jax.Array, *, training: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """Pixels in [-1, 1] -> logits [B, K] and features [B, F], at least 0."""
+        drop = functools.partial(Dropout, self.recipe.dropout, self.axis_name)
+        he_normal = nn.initializers.he_normal()
+        for channels, kernel, stride in self.recipe.layers:
+            layer = conv.Conv(channels, kernel, stride, kernel_init=he_normal)
+            x_BHWC = nn.relu(layer(x_BHWC))
+        h = drop()(x_BHWC.reshape(len(x_BHWC), -1), training=training)
+        h_BF = nn.relu(nn.Dense(self.recipe.features)(h))
+        logits = nn.Dense(NUM_CLASSES)(drop()(h_BF, training=training))
+        return logits, h_BF
+
+
+def init(seed: int, dataset: str, recipe: Recipe) -> Any:
+    """Initial parameters for the images of a data set."""
+    x_BHWC = jnp.zeros((1, *images.SHAPES[dataset]))
+    network = Network(recipe)
+    return network.init(jax.random.key(seed), x_BHWC, training=False)["params"]
+
+
+def predict(classifier: Classifier, x_NHWC: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and features of single digits, a few hundred images at a time.
+
+    Args:
+      classifier: the classifier.
+      x_NHWC: uint8 [N, H, W, 1] in 0 to 255, or floats in [-1, 1], which are rounded
+        as if they came from a file.
+
+    Returns:
+      Logits float32 [N, K] and features float32 [N, F], which are at least 0.
+
+    Raises:
+      ValueError: if the images have not the size of the classifier's.
+    """
+    shape = images.SHAPES[classifier.dataset]
+    if x_NHWC.shape[1:] != shape or not len(x_NHWC):
+        raise ValueError(
+            f"digits have shape {x_NHWC.shape}; a classifier of {classifier.dataset} "
+            f"needs {('number', *shape)}"
+        )
+    x_NHWC = np.asarray(pixels.to_uint8(x_NHWC))
+    num = len(x_NHWC)
+    # Padded to whole chunks, so that one compiled program serves every number.
+    x_NHWC = np.concatenate([x_NHWC, np.zeros((-num % _CHUNK, *shape), np.uint8)])
+    outputs = [
+        _apply(classifier.params, x_BHWC, recipe=classifier.recipe)
+        for x_BHWC in x_NHWC.reshape(-1, _CHUNK, *shape)
+    ]
+    logits_NK, feature_NF = map(np.concatenate, zip(*outputs, strict=True))
+    return logits_NK[:num], feature_NF[:num]
+
+
+@functools.partial(jax.jit, static_argnames="recipe")
+def _apply(params: Any, x_BHWC: jax.Array, *, recipe: Recipe) -> Any:
+    network = Network(recipe)
+    return network.apply({"params": params}, pixels.to_float(x_BHWC), training=False)
+
+
+def classify(classifier: Classifier, x_NHWC: Any) -> np.ndarray:
+    """Labels int32 [N] in 0 to 9; the arguments are those of `predict`."""
+    logits_NK, _ = predict(classifier, x_NHWC)
+    return np.argmax(logits_NK, axis=1).astype(np.int32)
+
+
+def accuracy(classifier: Classifier, data: images.Images) -> float:
+    """% of the images whose label is right."""
+    right_N = classify(classifier, data.image) == data.label
+    return 100 * int(np.sum(right_N)) / len(right_N)
+
+
+def measured(classifier: Classifier, test: images.Images) -> Classifier:
+    """The classifier with its accuracy on the test images."""
+    return dataclasses.replace(classifier, test_accuracy=accuracy(classifier, test))
+
+
+def flat(params: Any) -> dict[str, Any]:
+    """Name, such as "Dense_0/kernel" -> array."""
+    return traverse_util.flatten_dict(params, sep="/")

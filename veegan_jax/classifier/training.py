@@ -1,0 +1,223 @@
+"""How the classifier of digits is trained, on one device or many.
+
+Dimension key: N images, B images of a batch on this device, H height, W width, C
+channels (1), K classes.
+"""
+
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from veegan_jax.classifier import network as classifiers
+from veegan_jax.classifier.network import Classifier, Recipe
+from veegan_jax.common import optimizers
+from veegan_jax.cost import report as cost_report
+from veegan_jax.data import images, pixels
+from veegan_jax.runtime import checkpoint, loop, parallel, rng, workdirs
+
+Data = tuple[jax.Array, jax.Array]  # images uint8 [N, H, W, C], labels [N]
+
+
+@flax.struct.dataclass
+class State:
+    """All that training changes, and its key, which does not."""
+
+    step: jax.Array
+    key: jax.Array
+    params: Any
+    average: Any  # of the parameters: what is kept in the end
+    moments: Any  # the optimizer's
+
+
+def init(seed: int, dataset: str, recipe: Recipe) -> State:
+    """The state before the first step."""
+    params = classifiers.init(seed, dataset, recipe)
+    # The initial weights come from key(seed) itself: the steps' key differs from it.
+    key = jax.random.fold_in(jax.random.key(seed), 1)
+    average = jax.tree.map(jnp.copy, params)
+    return State(jnp.int32(0), key, params, average, _optimizer(recipe).init(params))
+
+
+def _optimizer(recipe: Recipe) -> optax.GradientTransformation:
+    return optimizers.adam(
+        recipe.learning_rate,
+        steps=recipe.steps,
+        schedule="cosine",
+        beta1=0.9,
+        beta2=0.999,
+    )
+
+
+def train_step(
+    data: Data,
+    state: State,
+    axis_name: str | None,
+    *,
+    recipe: Recipe,
+    num_devices: int = 1,
+) -> tuple[State, dict[str, jax.Array]]:
+    """Draws a batch with replacement and takes one step of Adam on the cross-entropy.
+
+    Args:
+      data: images and labels.
+      state: see `State`.
+      axis_name: the mapped batch axis, or None.
+      recipe: sizes and rates; its batch is that of all devices.
+      num_devices: along that axis.
+    """
+    image_NHWC, label_N = data
+    batch = recipe.batch_size // num_devices
+    keys = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
+    key_index, key_shift, key_dropout = keys
+    index_B = rng.index(key_index, batch, len(label_N), axis_name=axis_name)
+    x_BHWC = shifted(key_shift, image_NHWC[index_B], recipe.shift, axis_name)
+    x_BHWC = pixels.to_float(x_BHWC)
+    network = classifiers.Network(recipe, axis_name)
+
+    def loss(params: Any) -> jax.Array:
+        rngs = {"dropout": key_dropout}
+        logits_BK, _ = network.apply(
+            {"params": params}, x_BHWC, training=True, rngs=rngs
+        )
+        return jnp.mean(
+            optax.softmax_cross_entropy_with_integer_labels(logits_BK, label_N[index_B])
+        )
+
+    value, grads = parallel.mean(jax.value_and_grad(loss)(state.params), axis_name)
+    updates, moments = _optimizer(recipe).update(grads, state.moments, state.params)
+    params = optax.apply_updates(state.params, updates)
+    average = optimizers.average(state.average, params, recipe.average, state.step)
+    return State(state.step + 1, state.key, params, average, moments), {"loss": value}
+
+
+def shifted(
+    key: jax.Array, x_BHWC: jax.Array, most: int, axis_name: str | None = None
+) -> jax.Array:
+    """Each image moved by up to `most` pixels each way; 0 comes in from the edge."""
+    size = x_BHWC.shape[1:]
+    rows = len(x_BHWC) * parallel.size(axis_name)
+    offset_B2 = jax.random.randint(key, (rows, 2), 0, 2 * most + 1)
+    offset_B2 = parallel.local_examples(offset_B2, len(x_BHWC), axis_name)
+    x_BHWC = jnp.pad(x_BHWC, ((0, 0), (most, most), (most, most), (0, 0)))
+
+    def cut(x_HWC: jax.Array, offset_2: jax.Array) -> jax.Array:
+        start = (offset_2[0], offset_2[1], 0)
+        return jax.lax.dynamic_slice(x_HWC, start, size)
+
+    return jax.vmap(cut)(x_BHWC, offset_B2)
+
+
+def train(
+    data: images.Images,
+    seed: int,
+    recipe: Recipe | None = None,
+    *,
+    workdir: pathlib.Path | None = None,
+    mode: str = "none",
+    save_every: float = 30.0,
+) -> Classifier:
+    """Trains a classifier with a progress bar: a function of data, seed and recipe.
+
+    Args:
+      data: the training images.
+      seed: of the initial weights, the batches, the shifts and the dropout.
+      recipe: without one, that of the data set.
+      workdir: gets checkpoints, from which the same call goes on; None: nothing is
+        kept.
+      mode: "none": on one device; "jit" or "pmap": see `parallel.run_steps`.
+      save_every: seconds between checkpoints.
+
+    Returns:
+      The classifier with the averaged weights, its accuracy not measured.
+
+    Raises:
+      InputError: if the batch does not divide over the devices, or the work directory
+        cannot be used.
+      loop.Interrupted, loop.NonFinite: see `loop.train`.
+    """
+    recipe = recipe or classifiers.RECIPES[data.dataset]
+    parallel.check(mode, recipe.batch_size, jax.device_count())
+    start = jax.jit(init, static_argnums=(1, 2))(seed, data.dataset, recipe)
+    done, state_1 = 0, jax.tree.map(lambda leaf: leaf[None], start)
+    checkpoints = None
+    if workdir:
+        identity = {"classifier": data.dataset, "seed": seed, "recipe": repr(recipe)}
+        workdirs.claim(workdir, identity, flag="output")
+        checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", keep=1)
+    try:
+        if checkpoints:
+            done, state_1 = checkpoints.restore(state_1)
+        state_1, _ = loop.train(
+            state_1,
+            done,
+            functools.partial(_compile, (data.image, data.label), recipe, mode),
+            steps=recipe.steps,
+            interval=-(-recipe.steps // 50),
+            save_every=save_every,
+            checkpoints=checkpoints,
+            report=lambda *of: f"loss {np.mean(of[2]['loss']):.4f}",
+            name=f"{data.dataset} classifier",
+        )
+    finally:
+        if checkpoints:
+            checkpoints.close()
+    params = jax.tree.map(lambda leaf: np.asarray(leaf[0]), state_1.average)
+    return Classifier(params, data.dataset, data.source, seed, recipe)
+
+
+def dry_run(data: images.Images, recipe: Recipe, mode: str) -> str:
+    """What a step of training costs, in words; nothing is trained."""
+    devices = jax.devices()
+    split = len(devices) if mode == "pmap" else 1
+    shapes = jax.eval_shape(functools.partial(init, 0, data.dataset, recipe))
+    state_1 = jax.tree.map(lambda leaf: leaf[None], cost_report.zeros(shapes))
+    num_steps = -(-recipe.steps // 50)
+    run = parallel.run_steps(
+        functools.partial(train_step, recipe=recipe, num_devices=split),
+        num_steps,
+        mode=mode,
+        devices=devices,
+        data=(data.image, data.label),
+        lower_only=True,
+    )
+    return cost_report.summarize(
+        f"{data.dataset} classifier",
+        run(state_1),
+        state_1.params,
+        mode=mode,
+        num_steps=num_steps,
+    )
+
+
+def _compile(
+    data: Any, recipe: Recipe, mode: str, num_steps: int
+) -> Callable[[State], tuple[State, Any]]:
+    """What `parallel.run_steps` returns, of one seed."""
+    devices = jax.devices()
+    split = len(devices) if mode == "pmap" else 1
+    step = functools.partial(train_step, recipe=recipe, num_devices=split)
+    if mode != "none":
+        return parallel.run_steps(
+            step, num_steps, mode=mode, devices=devices, data=data
+        )
+    # Not `run_steps`: its axis of seeds rounds otherwise, and records name the digest
+    # of the classifier that they rest on.
+    data = jax.tree.map(jnp.asarray, data)
+
+    @jax.jit
+    def run(state_1: State) -> tuple[State, Any]:
+        def body(state: State, _: None) -> tuple[State, Any]:
+            return step(data, state, None)
+
+        state = jax.tree.map(lambda leaf: leaf[0], state_1)
+        result = jax.lax.scan(body, state, length=num_steps)
+        return jax.tree.map(lambda leaf: leaf[None], result)
+
+    return run

@@ -1,0 +1,108 @@
+"""Files: arrays that others wrote, and writes that are whole or not at all."""
+
+import contextlib
+import errno
+import itertools
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from veegan_jax.common import errors
+
+
+def read_array(path: pathlib.Path) -> np.ndarray:
+    """The array of a .npy file, or of an .npz file that holds one.
+
+    Raises:
+      InputError: naming the file and what is wrong with it; pickles are refused.
+    """
+    try:
+        with path.open("rb") as file:  # NumPy leaves a damaged file open
+            data = np.load(file, allow_pickle=False)
+            if isinstance(data, np.lib.npyio.NpzFile):
+                if len(data.files) != 1:
+                    raise ValueError(f"holds {len(data.files)} arrays, not one")
+                data = data[data.files[0]]
+    except OSError as error:
+        raise errors.InputError(
+            f"{path} cannot be read: {error.strerror or error}"
+        ) from error
+    except Exception as error:  # a damaged file raises many kinds, by where it is cut
+        raise errors.InputError(
+            f"{path} is not one .npy or .npz array: {error}"
+        ) from error
+    return data
+
+
+def write_atomically(path: pathlib.Path, text: str) -> None:
+    """Writes a file so that it is never seen half written.
+
+    Raises:
+      InputError: if the disk refuses it.
+    """
+    temporary = path.with_name(path.name + ".part")
+    with writing(path):
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def free_name(path: pathlib.Path) -> pathlib.Path:
+    """A name that nothing has: that of `path`, or with -2, -3, ... behind it."""
+    names = (path.with_name(f"{path.name}-{n}") for n in itertools.count(2))
+    return next(p for p in itertools.chain([path], names) if not p.exists())
+
+
+_REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EFBIG: "allow larger files (ulimit -f)",
+}
+
+
+@contextlib.contextmanager
+def writing(
+    path: pathlib.Path, kept: Callable[[], str] | None = None
+) -> Iterator[None]:
+    """Around a write: what the disk refuses is told to whoever runs the script.
+
+    Args:
+      path: what is written.
+      kept: says what is as it was, if that needs saying.
+
+    Raises:
+      InputError: if the system refuses the write.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = system_error(error)
+        if number is None:
+            raise
+        words = refusal(path, number, kept() if kept else "")
+        raise errors.InputError(words) from error
+
+
+def refusal(path: pathlib.Path | str, number: int, kept: str = "") -> str:
+    """What to tell of a write that the system refused with an error number."""
+    what_to_do = _REMEDIES.get(number, "make it possible to write there")
+    kept = f"; {kept}" if kept else ""
+    return (
+        f"{path} cannot be written ({os.strerror(number)}){kept}: {what_to_do}, then "
+        "give the same command to go on"
+    )
+
+
+def system_error(error: BaseException) -> int | None:
+    """The error number of the system behind an exception, if that is what it is."""
+    if isinstance(error, OSError):
+        return error.errno
+    # TensorStore, which writes the arrays for orbax, has a form of its own.
+    found = re.search(r"os_error_code='(\d+)'", str(error))
+    return int(found[1]) if found else None

@@ -1,0 +1,184 @@
+"""The experiment on faces: CelebA, or any folder of images.
+
+Dimension key: N images, H height, W width, C channels.
+"""
+
+import collections
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from veegan_jax.common import errors, records
+from veegan_jax.config import Config
+from veegan_jax.data import photos as photo_lists
+from veegan_jax.data import streams
+from veegan_jax.experiments import images as image_experiment
+from veegan_jax.experiments.base import option
+from veegan_jax.runtime import distributed, workdirs
+
+_TEST_EVERY = 20  # every 20th image is held out
+_MOST_TEST = 2000  # held-out images that are read
+_MOST_TRAIN = 4000  # training images that evaluation reads, for its floors
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(image_experiment.Options):
+    """Where the images are, and how to run."""
+
+    image_dir: str = option(
+        "", "any folder of images; empty: CelebA in data_dir", "main"
+    )
+    crop: int = option(
+        0, "side of the centred square, in the files' pixels; 0: the largest", "main"
+    )
+    seeds: int = option(1, "independent runs, all in one program")
+    samples: int = option(1000, "generated samples to score, per seed")
+    memory_mib: int = option(
+        2048, "images that take more than this are not held in memory"
+    )
+    workers: int = option(
+        distributed.cpu_cores(), "processes that decode images not held in memory"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.memory_mib < 0:
+            raise errors.InputError(
+                f"--memory_mib={self.memory_mib} must be at least 0"
+            )
+        if self.workers < 0:
+            raise errors.InputError(f"--workers={self.workers} must be at least 0")
+
+
+def read(options: Options, size: int, batch_size: int) -> photo_lists.Photos:
+    """The images that the options name, of `size` x `size` pixels.
+
+    Raises:
+      InputError: if there are none, or too few for a batch and its held-out share.
+    """
+    rule = photo_lists.Rule(size=size, crop=options.crop)
+    least = batch_size + -(-batch_size // (_TEST_EVERY - 1)) + 2
+    limits = dict(rule=rule, least=least, memory=options.memory_mib * 2**20)
+    if options.image_dir:
+        return photo_lists.from_folder(pathlib.Path(options.image_dir), **limits)
+    return photo_lists.from_celeba(options.data_dir or None, **limits)
+
+
+def split(
+    photos: photo_lists.Photos,
+) -> tuple[photo_lists.Photos, photo_lists.Photos]:
+    """(training, held-out) images: every 20th is held out, at least two."""
+    number_N = np.arange(len(photos))
+    held_out_N = number_N % min(_TEST_EVERY, max(2, len(photos) // 2)) == 0
+
+    def part(chosen_N):
+        image = None if photos.image is None else photos.image[chosen_N]
+        return dataclasses.replace(photos, place=photos.place[chosen_N], image=image)
+
+    return part(~held_out_N), part(held_out_N)
+
+
+def check(
+    config: Config, options: Options, workdir: pathlib.Path, photos: photo_lists.Photos
+) -> None:
+    """Refuses, before any work, a run that could not be carried out.
+
+    Raises:
+      InputError: see `images.check`; or if the work directory holds a run on other
+        images.
+    """
+    image_experiment.check([(workdir, config)], options)
+    identity = {"images": len(photos), "sha256": photos.sha256()}
+    if not options.dry_run:
+        workdirs.claim(workdir / "data", identity)
+
+
+def run(
+    config: Config, options: Options, workdir: pathlib.Path, photos: photo_lists.Photos
+) -> dict[str, Any]:
+    """Trains all seeds and records it; see `images.train` and `images.finish`.
+
+    Args:
+      config: what to train. If `streamed`, images are decoded as they are needed.
+      options: how to run it.
+      workdir: see `image_experiment.train`.
+      photos: what `read` returned.
+
+    Returns:
+      The record.
+
+    Raises:
+      InputError: for a configuration that cannot run, before any work.
+      loop.Interrupted, loop.NonFinite: see `loop.train`.
+    """
+    check(config, options, workdir, photos)
+    train, test = split(photos)
+    test_NHWC, _ = test.take(np.arange(min(len(test), _MOST_TEST)))
+    if not config.streamed:
+        source = image_experiment.Source(photos.source, train.image, test_NHWC)
+        return image_experiment.run(config, options, workdir, source)
+    with streams.Feed(
+        train,
+        functools.partial(image_experiment.step_on_batch, config=config),
+        steps=config.steps,
+        batch_size=config.batch_size,
+        mode=options.parallel,
+        devices=jax.devices(),
+        num_workers=options.workers,
+    ) as feed:
+        source = image_experiment.Source(
+            photos.source, None, test_NHWC, feed.run_steps, feed.batch_of
+        )
+        record = image_experiment.run(config, options, workdir, source)
+        replaced: collections.Counter[str] = collections.Counter()
+        for of_one_process in distributed.share(feed.replaced):
+            replaced.update(of_one_process)
+        record |= {
+            "waited_seconds": feed.waited,
+            "training_seconds": feed.seconds,
+            "replaced": dict(replaced),
+        }
+    distributed.on_main_process(lambda: records.write(workdir / "results.json", record))
+    return record
+
+
+def load_for_evaluation(
+    workdir: pathlib.Path,
+    image_dir: str | None,
+    crop: int,
+    config: Config,
+    data_dir: str,
+) -> image_experiment.Source:
+    """The images that a run was trained on and those held out from it.
+
+    Args:
+      workdir: the run's.
+      image_dir: their folder; None: CelebA.
+      crop: as in training.
+      config: the run's.
+      data_dir: tensorflow-datasets' folder.
+
+    Raises:
+      InputError: if they cannot be read, or are not those that the run was trained on:
+        what is held out would not be what was.
+    """
+    options = Options(
+        image_dir=image_dir or "", crop=crop, data_dir=data_dir, memory_mib=0
+    )
+    photos = read(options, config.image_size, config.batch_size)
+    if photos.sha256() != workdirs.claimed(workdir / "data")["sha256"]:
+        raise errors.InputError(
+            f"--image_dir={image_dir or ''} --crop={crop}: {workdir} was trained on "
+            "other images; give the folder and the crop of its training"
+        )
+    train, test = split(photos)
+    some = np.linspace(0, len(train) - 1, min(len(train), _MOST_TRAIN)).astype(int)
+    return image_experiment.Source(
+        photos.source,
+        train.take(some)[0],
+        test.take(np.arange(min(len(test), _MOST_TEST)))[0],
+    )

@@ -1,0 +1,403 @@
+"""Experiments on single images: train any method, draw from it, record it.
+
+What CIFAR-10, faces and inference on MNIST share. A run's IvOM is measured from its
+work directory, by `veegan_jax.experiments.ivom`.
+
+Dimension key: S seeds, N samples, B batch, L lines, P points of a line, Z latent, H
+height, W width, C channels.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from veegan_jax import methods, networks
+from veegan_jax.common import errors, plots, records
+from veegan_jax.config import Config
+from veegan_jax.data import images, pixels
+from veegan_jax.experiments import base
+from veegan_jax.experiments.base import option
+from veegan_jax.methods.base import TrainState
+from veegan_jax.metrics import diversity
+from veegan_jax.presets import images as image_presets
+from veegan_jax.runtime import distributed, rng
+
+_CHUNK = 500  # samples generated at a time: bounds the memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base.Options):
+    """Where and how to run."""
+
+    preset: str = option(
+        "quick", f"start from: {', '.join(image_presets.PRESETS)}", "main"
+    )
+    seeds: int = option(3, "independent runs, all in one program")
+    interval: int = option(0, "steps between looks at it; 0: a tenth of the run")
+    data_dir: str = option("", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """Images to learn from and images to compare with."""
+
+    name: str  # where they come from, one line for the records
+    train: np.ndarray | None  # uint8 [N, H, W, C]; None: they come by `run_steps`
+    test: np.ndarray  # uint8 [N, H, W, C], never trained on
+    run_steps: Callable[..., Any] | None = None  # see `base.train`
+    batch_of: Callable[[int], Any] | None = None  # the same
+
+
+def plan(
+    options: Options,
+    names: Sequence[str],
+    dataset: str,
+    changes: dict[str, Any],
+    workdir: str | None,
+    default: str,
+) -> list[tuple[pathlib.Path, Config]]:
+    """The runs that a script's flags ask for, with their work directories.
+
+    Args:
+      options: its preset.
+      names: of the methods.
+      dataset: one of `image_presets.SHAPES`.
+      changes: fields that differ from the preset.
+      workdir: of the run, or of the folder of several; None: `default`/METHOD.
+      default: the folder of all methods' runs.
+
+    Raises:
+      InputError: for a method or a configuration that does not exist.
+    """
+    base = pathlib.Path(workdir or default)
+    runs = []
+    for name in names:
+        methods.get(name)
+        path = base if len(names) == 1 and workdir else base / name
+        config = image_presets.preset(options.preset, name, dataset, **changes)
+        runs.append((path, config))
+    return runs
+
+
+def load(dataset: str, data_dir: str | None = None) -> Source:
+    """A data set that fits into memory, one of `images.SHAPES`.
+
+    Args:
+      dataset: which.
+      data_dir: tensorflow-datasets' folder; see `images.load`.
+
+    Raises:
+      InputError: see `images.load`.
+    """
+    train, test = (images.load(dataset, s, data_dir=data_dir) for s in images.SPLITS)
+    return Source(train.source, train.image, test.image)
+
+
+def shape(config: Config) -> tuple[int, int, int]:
+    """Height, width and channels of the images, also where networks see vectors."""
+    if config.image_size:
+        return networks.data_shape(config)
+    return image_presets.SHAPES[config.dataset]
+
+
+def as_input(x_BHWC: jax.Array, config: Config) -> jax.Array:
+    """uint8 images as the networks of a configuration see them, in [-1, 1]."""
+    x_BHWC = pixels.to_float(x_BHWC)
+    return x_BHWC.reshape(len(x_BHWC), *networks.data_shape(config))
+
+
+def step_on_images(
+    image_NHWC: jax.Array,
+    state: TrainState,
+    axis_name: str | None,
+    *,
+    config: Config,
+    num_devices: int = 1,
+) -> tuple[TrainState, Any]:
+    """Draws this step's batch, with replacement, and takes one training step."""
+    key = jax.random.fold_in(jax.random.fold_in(state.key, base.DATA), state.step)
+    batch = config.batch_size // num_devices
+    index_B = rng.index(key, batch, len(image_NHWC), axis_name=axis_name)
+    return step_on_batch(state, axis_name, image_NHWC[index_B], config=config)
+
+
+def step_on_batch(
+    state: TrainState, axis_name: str | None, x_BHWC: jax.Array, *, config: Config
+) -> tuple[TrainState, Any]:
+    """Takes one training step on uint8 images."""
+    train_step = methods.get(config.method).train_step
+    return train_step(
+        state, as_input(x_BHWC, config), config=config, axis_name=axis_name
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("config", "num_samples"))
+def _draw(state: TrainState, *, config: Config, num_samples: int) -> jax.Array:
+    key = jax.random.fold_in(state.key, base.EVALUATION)
+    sample = methods.get(config.method).sample
+
+    def chunk(index):
+        key_chunk = jax.random.fold_in(key, index)
+        x = sample(state, key_chunk, config=config, num_samples=_CHUNK)
+        return pixels.to_uint8(x)
+
+    x = jax.lax.map(chunk, np.arange(-(-num_samples // _CHUNK)))
+    return x.reshape(-1, *x.shape[2:])[:num_samples]
+
+
+def draw(state: TrainState, *, config: Config, num_samples: int) -> np.ndarray:
+    """uint8 [S, N, H, W, C] of all seeds, or [S, N, X] where networks see vectors.
+
+    A draw depends on the seed alone, and the first samples of a longer one are those
+    of a shorter one.
+    """
+    one = functools.partial(_draw, config=config, num_samples=num_samples)
+    return np.stack([np.asarray(one(state_1)) for state_1 in each_seed(state)])
+
+
+def each_seed(state: TrainState) -> list[TrainState]:
+    """The states [S, ...] one by one, on this process's first device."""
+    state = jax.device_put(state, jax.local_devices()[0])
+    seeds = range(len(np.asarray(state.step)))
+    return [jax.tree.map(lambda leaf, s=s: leaf[s], state) for s in seeds]
+
+
+@functools.partial(jax.jit, static_argnames=("config", "lines", "points"))
+def _interpolate(
+    state: TrainState, *, config: Config, lines: int, points: int
+) -> jax.Array:
+    key = jax.random.fold_in(state.key, base.EVALUATION)
+    ends_LZ = rng.normal(
+        jax.random.fold_in(key, 2**31), (2 * lines, config.latent_size)
+    )
+    z_LPZ = between(*jnp.split(ends_LZ, 2), points)
+    z_NZ = z_LPZ.reshape(lines * points, -1)
+    sample = methods.get(config.method).sample
+    return pixels.to_uint8(sample(state, z_NZ, config=config))
+
+
+def between(from_LZ: jax.Array, to_LZ: jax.Array, points: int) -> jax.Array:
+    """Points on the arc from one z to another: [L, P, Z], both ends included.
+
+    On a straight line the middle of two draws from N(0, I) would be shorter than any
+    draw; on the arc cos(a) z + sin(a) z' every point is such a draw.
+    """
+    share_P = jnp.linspace(0, 1, points).reshape(1, -1, 1)
+    cosine_L = jnp.sum(from_LZ * to_LZ, axis=1) / (
+        jnp.linalg.norm(from_LZ, axis=1) * jnp.linalg.norm(to_LZ, axis=1)
+    )
+    angle_L11 = jnp.arccos(jnp.clip(cosine_L, -1, 1)).reshape(-1, 1, 1)
+    parts_LPZ = jnp.sin((1 - share_P) * angle_L11) * from_LZ[:, None]
+    parts_LPZ += jnp.sin(share_P * angle_L11) * to_LZ[:, None]
+    return parts_LPZ / jnp.sin(angle_L11)
+
+
+def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None:
+    """Refuses, before any work, runs that could not be carried out.
+
+    Raises:
+      InputError: for sizes that are not the images'; see `base.check`.
+    """
+    for workdir, config in runs:
+        height, _, channels = image_presets.SHAPES[config.dataset]
+        if config.dataset == "faces":
+            height = config.image_size
+        right = {"channels": channels, "data_size": height**2 * channels}
+        if config.image_size:
+            right["image_size"] = height
+        if config.architecture == "ali" and config.image_size != 32:
+            raise errors.InputError(
+                f"--architecture=ali is of 32 x 32 pixels, {config.dataset} has "
+                f"{config.image_size or 'vectors'}: leave the flag out"
+            )
+        for name, value in right.items():
+            if getattr(config, name) != value:
+                raise errors.InputError(
+                    f"--{name}={getattr(config, name)}: {config.dataset} has {value}; "
+                    "leave the flag out"
+                )
+        base.check(workdir, config, options)
+
+
+def train(
+    config: Config, options: Options, workdir: pathlib.Path, source: Source
+) -> tuple[TrainState, dict[int, str]]:
+    """Trains all seeds, resuming what the work directory holds.
+
+    Args:
+      config: what to train.
+      options: how to run it.
+      workdir: gets config.json, checkpoints, diversity.jsonl, TensorBoard events and
+        grids of samples while training.
+      source: the images.
+
+    Returns:
+      The final states and the seeds that diverged.
+
+    Raises:
+      InputError: for a configuration that cannot run, before any work.
+      loop.Interrupted, loop.NonFinite: see `loop.train`.
+    """
+    check([(workdir, config)], options)
+    splits = {"none": 1, "jit": 1, "pmap": len(jax.devices())}[options.parallel]
+    step = functools.partial(step_on_images, config=config, num_devices=splits)
+    if source.batch_of:
+        step = functools.partial(step_on_batch, config=config)
+    grids = workdir / "grids"
+
+    def report(done: int, state: TrainState) -> tuple[dict[str, np.ndarray], str]:
+        grids.mkdir(exist_ok=True)
+        x_SNHWC = draw_images(state, config, _CHUNK)
+        title = f"{config.method} on {config.dataset}, step {done}"
+        path = grids / f"step-{done:07d}.png"
+        plots.image_grid(_rows(x_SNHWC, options), path, title)
+        found = np.array([diversity.variety(x, source.test) for x in x_SNHWC])
+        return {"variety": found}, f"variety {found.mean():.2f}"
+
+    return base.train(
+        config,
+        options,
+        workdir,
+        step,
+        report,
+        data=source.train,
+        reports=10,
+        run_steps=source.run_steps,
+        batch_of=source.batch_of,
+    )
+
+
+def draw_images(state: TrainState, config: Config, num_samples: int) -> np.ndarray:
+    """`draw`, as images for any networks: uint8 [S, N, H, W, C]."""
+    x = draw(state, config=config, num_samples=num_samples)
+    return x.reshape(*x.shape[:2], *shape(config))
+
+
+def finish(
+    config: Config,
+    options: Options,
+    workdir: pathlib.Path,
+    source: Source,
+    trained: tuple[TrainState, dict[int, str]],
+    metrics: dict[str, np.ndarray] | None = None,
+) -> dict[str, Any]:
+    """Draws a trained run's figures and writes its record.
+
+    Args:
+      config: what was trained.
+      options: how.
+      workdir: gets results.json, samples.npz (64 a seed) and, as PNG, samples,
+        interpolations, reconstructions where the method has R, and training curves.
+      source: the images.
+      trained: what `train` returned.
+      figures: more of the run, [S] each.
+
+    Returns:
+      The record.
+    """
+    state, failures = trained
+    x_SNHWC = draw_images(state, config, options.samples)
+    metrics = {
+        "variety": np.array([diversity.variety(x, source.test) for x in x_SNHWC]),
+        **(metrics or {}),
+    }
+    record = {
+        **records.provenance(),
+        "config": dataclasses.asdict(config),
+        "options": dataclasses.asdict(options) | {"data_dir": ""},
+        "data": source.name,
+        "wall_seconds": sum(r["seconds"] for r in records.read_metrics(workdir)),
+        **base.by_seed(metrics, [*metrics], options, failures),
+    }
+    records.write(workdir / "results.json", record)
+    real = source.test[:64]
+    np.savez_compressed(workdir / "samples.npz", image=x_SNHWC[:, :64], real=real)
+    about = f"{config.method} on {config.dataset}"
+    rows = {"real": real[:32]} | _rows(x_SNHWC, options, 32)
+    title = f"{about}: the first samples of each seed"
+    plots.image_grid(rows, workdir / "samples.png", title)
+    draw_interpolations(state, config, options, workdir)
+    if hasattr(methods.get(config.method), "reconstruct"):
+        draw_reconstructions(state, config, options, workdir, real[:16])
+    log = records.read_metrics(workdir)
+    names = [n for n in log[0] if n not in ("step", "seconds")]
+    title = f"{about}, one line per seed"
+    plots.curves(log, names, workdir / "curves.png", title=title)
+    return record
+
+
+def draw_interpolations(
+    state: TrainState, config: Config, options: Options, workdir: pathlib.Path
+) -> None:
+    """Two lines a seed from one sample to another, through the latent space."""
+    rows = {}
+    for seed, state_1 in zip(options.seed_numbers(), each_seed(state), strict=True):
+        x = _interpolate(state_1, config=config, lines=2, points=16)
+        rows[f"seed {seed}"] = np.asarray(x).reshape(-1, *shape(config))
+    title = f"{config.method} on {config.dataset}: between two samples"
+    plots.image_grid(rows, workdir / "interpolations.png", title)
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def reconstruct(state: TrainState, x_BHWC: jax.Array, *, config: Config) -> jax.Array:
+    """G(R(x)) of uint8 images, as uint8 in the shape of the networks' data."""
+    method = methods.get(config.method)
+    z_BZ = method.reconstruct(state, as_input(x_BHWC, config), config=config)
+    return pixels.to_uint8(method.sample(state, z_BZ, config=config))
+
+
+def draw_reconstructions(
+    state: TrainState,
+    config: Config,
+    options: Options,
+    workdir: pathlib.Path,
+    real_BHWC: np.ndarray,
+) -> None:
+    """Test images over G(R(x)) of each seed."""
+    rows = {"x": real_BHWC}
+    for seed, state_1 in zip(options.seed_numbers(), each_seed(state), strict=True):
+        x = np.asarray(reconstruct(state_1, real_BHWC, config=config))
+        rows[f"G(R(x)), seed {seed}"] = x.reshape(-1, *shape(config))
+    title = f"{config.method} on {config.dataset}: test images and reconstructions"
+    plots.image_grid(rows, workdir / "reconstructions.png", title)
+
+
+def run(
+    config: Config, options: Options, workdir: pathlib.Path, source: Source
+) -> dict[str, Any]:
+    """`train`, then `finish` in the first process: the record."""
+    trained = train(config, options, workdir, source)
+    return distributed.on_main_process(
+        lambda: finish(config, options, workdir, source, trained)
+    )
+
+
+def _rows(x_SNHWC: np.ndarray, options: Options, num: int = 16) -> dict[str, Any]:
+    seeds = options.seed_numbers()
+    return {f"seed {s}": x[:num] for s, x in zip(seeds, x_SNHWC, strict=True)}
+
+
+def failures(workdir: pathlib.Path, record: dict[str, Any]) -> list[str]:
+    """One line for each seed of a record that diverged."""
+    return [
+        f"{workdir}: seed {seed['seed']} {seed['failed']}"
+        for seed in record["per_seed"]
+        if "failed" in seed
+    ]
+
+
+def table(runs: dict[str, dict[str, Any]]) -> str:
+    """Results as Markdown: label of the row -> record."""
+    names = list(next(iter(runs.values()))["mean"])
+    header = ["", *[n.replace("_", " ") for n in names]]
+    rows = [
+        [label, *[records.cell(run["mean"][n], run["std"][n]) for n in names]]
+        for label, run in runs.items()
+    ]
+    return records.table(header, rows)

@@ -1,0 +1,424 @@
+"""Inference on digits: G(R(x)) of test images, and the codes that R gives them.
+
+The VEEGAN paper shows reconstructions of MNIST and measures none; the figures are
+those of `inference_metrics.inference`.
+
+Dimension key: S seeds, N test images, B images of a chunk, Z latent, X pixels, H
+height, W width.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+from veegan_jax import methods, networks
+from veegan_jax.classifier import files as classifier_files
+from veegan_jax.classifier import network as classifiers
+from veegan_jax.common import errors, plots, records
+from veegan_jax.config import Config
+from veegan_jax.data import images
+from veegan_jax.experiments import base
+from veegan_jax.experiments import images as image_experiment
+from veegan_jax.experiments.base import option
+from veegan_jax.methods import base as method_base
+from veegan_jax.methods.base import TrainState
+from veegan_jax.metrics import inference as inference_metrics
+from veegan_jax.runtime import distributed, rng
+
+DATASETS = tuple(classifiers.RECIPES)
+COLUMNS = (  # of the table
+    "reconstruction",
+    "agreement",
+    "latent",
+    "code_std",
+    "code_correlation",
+    "code_ks",
+    "code_radius",
+    "code_energy",
+    "code_energy_p",
+    "point_std",
+    "point_ks",
+    "point_energy",
+)
+_CHUNK = 500  # images at a time: bounds the memory
+_IGNORED = {  # fields that make p(z | x) random, and who does not read them
+    "reconstructor_std": ("ali", "veegan_plus"),
+    "reconstructor_noise": (
+        "veegan",
+        "veegan_adversarial",
+        "veegan_mean",
+        "veegan_plus",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(image_experiment.Options):
+    """Where and how to run and measure."""
+
+    preset: str = option("dense", "start from: dense, quick, paper or best", "main")
+    seeds: int = option(5, "independent runs, all in one program")
+    classifier: str = option("", "file of the classifier; empty: the default one")
+
+
+class Materials(NamedTuple):
+    """What every run of a data set is measured with."""
+
+    train: images.Images
+    test: images.Images
+    classifier: classifiers.Classifier
+
+
+class Inferred(NamedTuple):
+    """What one seed says of images."""
+
+    point_NZ: np.ndarray  # R(x), its noise left out
+    code_NZ: np.ndarray  # z ~ p(z | x)
+    x_NX: np.ndarray  # G(R(x)), pixels in [0, 1], as all below
+    drawn_x_NX: np.ndarray  # G(z) of those codes
+
+
+def can_infer() -> list[str]:
+    """The names of the methods with a reconstructor."""
+    return [n for n, m in methods.METHODS.items() if hasattr(m, "reconstruct")]
+
+
+def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None:
+    """Refuses, before any work, runs that could not be carried out.
+
+    Raises:
+      InputError: for a method without R, data or a classifier that cannot be used, or
+        sizes that are not the images'; see `base.check`.
+    """
+    for _, config in runs:
+        if not hasattr(methods.get(config.method), "reconstruct"):
+            raise errors.InputError(
+                f"--method={config.method} has no reconstructor, so it infers nothing: "
+                f"give one of {', '.join(can_infer())}"
+            )
+        if config.dataset not in DATASETS:
+            raise errors.InputError(
+                f"--dataset={config.dataset} must be {', '.join(DATASETS)} or auto"
+            )
+        for name, ignorant in _IGNORED.items():
+            if getattr(config, name) and config.method in ignorant:
+                raise errors.InputError(
+                    f"--{name}={getattr(config, name):g}: {config.method} draws no z "
+                    "that way; leave the flag out"
+                )
+        materials(config.dataset, options)
+    image_experiment.check(runs, options)
+
+
+@functools.cache
+def materials(dataset: str, options: Options) -> Materials:
+    """Images and the classifier that judges, read once.
+
+    Raises:
+      InputError: if they cannot be used; the message says what to do.
+    """
+    data_dir = options.data_dir or None
+    path = pathlib.Path(options.classifier) if options.classifier else None
+    split = functools.partial(images.load, dataset, data_dir=data_dir)
+    classifier = classifier_files.ready(dataset, path, data_dir)
+    return Materials(split("train"), split("test"), classifier)
+
+
+def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, Any]:
+    """Trains all seeds, or goes on, or takes what is trained; measures and records it.
+
+    Args:
+      config: what to train.
+      options: how to run it.
+      workdir: gets what `images.run` leaves there; reconstructions.png is of two
+        digits of each class, and codes.png holds the codes against N(0, 1).
+
+    Returns:
+      The record.
+
+    Raises:
+      InputError: for what `check` refuses, before any work.
+      loop.Interrupted, loop.NonFinite: see `loop.train`.
+    """
+    check([(workdir, config)], options)
+    of = materials(config.dataset, options)
+    source = image_experiment.Source(of.train.source, of.train.image, of.test.image)
+    trained = image_experiment.train(config, options, workdir, source)
+    return distributed.on_main_process(
+        lambda: _measure(config, options, workdir, source, trained, of)
+    )
+
+
+def _measure(
+    config: Config,
+    options: Options,
+    workdir: pathlib.Path,
+    source: image_experiment.Source,
+    trained: tuple[TrainState, dict[int, str]],
+    of: Materials,
+) -> dict[str, Any]:
+    """What `run` does of a trained run."""
+    states = image_experiment.each_seed(trained[0])
+    inferred = {
+        f"seed {number}": infer(state_1, of.test.image, config=config)
+        for number, state_1 in zip(options.seed_numbers(), states, strict=True)
+    }
+    scored = [
+        score(seed, state_1, of, config)
+        for seed, state_1 in zip(inferred.values(), states, strict=True)
+    ]
+    metrics = {n: np.array([s[n] for s in scored]) for n in inference_metrics.METRICS}
+    record = image_experiment.finish(config, options, workdir, source, trained, metrics)
+    record |= {
+        "code": describe(config),
+        "classifier": of.classifier.identity,
+        "floors": floors(config.dataset, config.latent_size, options),
+    }
+    records.write(workdir / "results.json", record)
+    draw_reconstructions(inferred, of, config, workdir)
+    draw_codes(inferred, config, workdir)
+    return record
+
+
+def is_random(config: Config) -> bool:
+    """Whether p(z | x) is more than a point."""
+    return bool(config.reconstructor_noise or config.reconstructor_std)
+
+
+def describe(config: Config) -> str:
+    """What p(z | x) is, in words."""
+    if config.reconstructor_noise:
+        return f"R(noise, x), {config.reconstructor_noise} noise inputs; point: noise 0"
+    if config.reconstructor_std:
+        return f"R(x) + {config.reconstructor_std:g} N(0, I); point: R(x)"
+    return "R(x)"
+
+
+def draw_code(
+    state: TrainState, key: jax.Array, x: jax.Array, *, config: Config
+) -> tuple[jax.Array, jax.Array]:
+    """R(x) without its noise, and z ~ p(z | x) as D is shown it in training: [B, Z].
+
+    Args:
+      state: one seed's.
+      key: a typed key.
+      x: images as the networks see them.
+      config: the state's own.
+    """
+    point_BZ = methods.get(config.method).reconstruct(state, x, config=config)
+    if config.reconstructor_noise:
+        noise_BE = rng.normal(key, (len(x), config.reconstructor_noise))
+        return point_BZ, method_base.reconstruct(state, noise_BE, x, config=config)
+    noise_BZ = rng.normal(key, point_BZ.shape)
+    return point_BZ, point_BZ + config.reconstructor_std * noise_BZ
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _infer(
+    state: TrainState, index: jax.Array, x_BHWC: jax.Array, *, config: Config
+) -> Inferred:
+    key = jax.random.fold_in(state.key, base.EVALUATION)
+    key = jax.random.fold_in(jax.random.fold_in(key, 2**31 + 1), index)
+    x = image_experiment.as_input(x_BHWC, config)
+    codes = draw_code(state, key, x, config=config)
+    generate = functools.partial(methods.get(config.method).sample, config=config)
+    return Inferred(*codes, *(_to_unit(generate(state, z)) for z in codes))
+
+
+def _to_unit(x: jax.Array) -> jax.Array:
+    """Networks' images in [-1, 1], of any shape -> [B, X] in [0, 1]."""
+    return (jnp.clip(x.reshape(len(x), -1), -1, 1) + 1) / 2
+
+
+def infer(state: TrainState, x_NHWC: np.ndarray, *, config: Config) -> Inferred:
+    """R and G(R) of uint8 images, by one seed's state; the draws depend on it alone."""
+    num = len(x_NHWC)
+    # Padded to whole chunks, so that one compiled program serves every number.
+    pads = ((0, -num % _CHUNK), (0, 0), (0, 0), (0, 0))
+    chunks = np.pad(x_NHWC, pads).reshape(-1, _CHUNK, *x_NHWC.shape[1:])
+    parts = [
+        _infer(state, np.uint32(index), x_BHWC, config=config)
+        for index, x_BHWC in enumerate(chunks)
+    ]
+    return Inferred(*(np.concatenate(p)[:num] for p in zip(*parts, strict=True)))
+
+
+@functools.partial(jax.jit, static_argnames=("config", "num"))
+def recover(
+    state: TrainState, *, config: Config, num: int = 10_000
+) -> tuple[jax.Array, jax.Array]:
+    """z ~ N(0, I), and R(G(z, noise)) without R's noise: [num, Z] each."""
+    key = jax.random.fold_in(state.key, base.EVALUATION)
+    key = jax.random.fold_in(key, 2**31 + 2)
+    method = methods.get(config.method)
+
+    def chunk(index):
+        shape = networks.latent_shape(config, _CHUNK)
+        latent_BZE = rng.normal(jax.random.fold_in(key, index), shape)
+        x = method.sample(state, latent_BZE, config=config)
+        z_BZ = latent_BZE[:, : config.latent_size]
+        return z_BZ, method.reconstruct(state, x, config=config)
+
+    both = jax.lax.map(chunk, np.arange(-(-num // _CHUNK)))
+    z_NZ, code_NZ = (z.reshape(-1, config.latent_size)[:num] for z in both)
+    return z_NZ, code_NZ
+
+
+def score(
+    inferred: Inferred, state: TrainState, of: Materials, config: Config
+) -> dict[str, float]:
+    """The figures of one seed: the names of `inference_metrics.METRICS`."""
+    test_NX = as_vectors(of.test)
+    z_NZ, code_NZ = recover(state, config=config)
+    classify = functools.partial(_classify, of.classifier)
+    code = inference_metrics.code_metrics(inferred.code_NZ)
+    point = (
+        code
+        if not is_random(config)
+        else inference_metrics.code_metrics(inferred.point_NZ)
+    )
+    return {
+        "reconstruction": inference_metrics.squared_error(inferred.x_NX, test_NX),
+        "drawn_reconstruction": inference_metrics.squared_error(
+            inferred.drawn_x_NX, test_NX
+        ),
+        "latent": inference_metrics.squared_error(
+            np.asarray(z_NZ), np.asarray(code_NZ)
+        ),
+        "agreement": inference_metrics.agreement(
+            classify(test_NX), classify(inferred.x_NX)
+        ),
+        **{f"code_{name}": value for name, value in code.items()},
+        **{f"point_{name}": value for name, value in point.items()},
+    }
+
+
+def as_vectors(split: images.Images) -> np.ndarray:
+    """Images as float32 [N, X] in [0, 1]."""
+    return split.image.reshape(len(split.image), -1).astype(np.float32) / 255
+
+
+def _classify(classifier: classifiers.Classifier, x_NX: np.ndarray) -> np.ndarray:
+    """Labels [N] of images [N, X] in [0, 1], rounded as files of them would be."""
+    shape = images.SHAPES[classifier.dataset]
+    x_NX = np.asarray(2 * x_NX - 1, np.float32)
+    return classifiers.classify(classifier, x_NX.reshape(-1, *shape))
+
+
+@functools.cache
+def floors(
+    dataset: str, latent_size: int, options: Options
+) -> dict[str, dict[str, Any]]:
+    """The floors of a data set: measured once, they are the same for any run."""
+    of = materials(dataset, options)
+    classify = functools.partial(_classify, of.classifier)
+    train_NX, test_NX = as_vectors(of.train), as_vectors(of.test)
+    return {
+        row: {name: records.number(value) for name, value in metrics.items()}
+        for row, metrics in inference_metrics.floors(
+            train_NX, test_NX, of.test.label, classify, latent_size
+        ).items()
+    }
+
+
+def first_of_each_class(label_N: np.ndarray, each: int = 2) -> np.ndarray:
+    """Indices of the first images of every class, class by class."""
+    classes = np.unique(label_N)
+    return np.concatenate([np.flatnonzero(label_N == c)[:each] for c in classes])
+
+
+def draw_reconstructions(
+    inferred: dict[str, Inferred], of: Materials, config: Config, workdir: pathlib.Path
+) -> None:
+    """Test digits over G(R(x)) of each seed and over PCA's reconstruction."""
+    chosen = first_of_each_class(of.test.label)
+    real_NX = as_vectors(of.test)[chosen]
+    model = inference_metrics.pca(as_vectors(of.train), config.latent_size)
+    rows = {"test x": real_NX}
+    rows |= {f"G(R(x)), {label}": seed.x_NX[chosen] for label, seed in inferred.items()}
+    rows |= {f"PCA, {len(model.std_K)} components": model.reconstruct(real_NX)}
+    shape = of.test.image.shape[1:]
+    rows = {
+        label: np.rint(255 * x_NX.clip(0, 1)).astype(np.uint8).reshape(-1, *shape)
+        for label, x_NX in rows.items()
+    }
+    x, *reconstructed, _ = rows.values()
+    np.savez_compressed(
+        workdir / "reconstructions.npz", x=x, reconstructed=np.stack(reconstructed)
+    )
+    plots.image_grid(
+        rows,
+        workdir / "reconstructions.png",
+        f"{config.method} on {config.dataset}: first test digits and reconstructions",
+        columns=len(chosen),
+    )
+
+
+def draw_codes(
+    inferred: dict[str, Inferred], config: Config, workdir: pathlib.Path
+) -> None:
+    """Quantiles of the codes over those of N(0, 1), a line for each dimension.
+
+    A dimension that is N(0, 1) lies on the dashed line; its offset is the height in
+    the middle, its scale the slope, its shape the bend.
+    """
+    plt = plots.pyplot()
+    rows = {"R(x)": [seed.point_NZ for seed in inferred.values()]}
+    if is_random(config):
+        rows["z ~ p(z | x)"] = [seed.code_NZ for seed in inferred.values()]
+    figure, axes = plt.subplots(
+        *(len(rows), len(inferred)),
+        figsize=(2.5 * len(inferred) + 0.5, 2.5 * len(rows) + 0.5),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+    )
+    share = np.linspace(0.001, 0.999, 400)
+    normal = special.ndtri(share)
+    for line, (label, codes) in zip(axes, rows.items(), strict=True):
+        for axis, seed, z_NZ in zip(line, inferred, codes, strict=True):
+            quantiles = np.quantile(z_NZ, share, axis=0)
+            axis.plot(normal, quantiles, linewidth=0.6, alpha=0.6)
+            axis.plot(normal[[0, -1]], normal[[0, -1]], "k--", linewidth=1)
+            std = z_NZ.std(axis=0).mean()
+            axis.set_title(f"{label}, {seed}, std {std:.2f}", fontsize=8)
+            axis.grid(alpha=0.3)
+        line[0].set_ylabel("quantile of the code", fontsize=8)
+    for axis in axes[-1]:
+        axis.set_xlabel("quantile of N(0, 1)", fontsize=8)
+    about = f"{config.method} on {config.dataset}\ncodes of the test digits"
+    figure.suptitle(about, fontsize=9)
+    figure.tight_layout()
+    figure.savefig(workdir / "codes.png", dpi=110)
+    plt.close(figure)
+
+
+def table(runs: dict[str, dict[str, Any]], names: Sequence[str] = COLUMNS) -> str:
+    """Results as Markdown: what needs no GAN, then ours, mean and spread over seeds.
+
+    Args:
+      runs: label of the row -> record, all of one data set and latent size.
+      names: of the figures to show.
+    """
+    first = next(iter(runs.values()))
+    header = ["", *[n.replace("_", " ") for n in names]]
+    rows = [
+        [row, *[records.cell(metrics.get(n)) for n in names]]
+        for row, metrics in first["floors"].items()
+    ]
+    for label, run in runs.items():
+        cells = [records.cell(run["mean"][n], run["std"][n]) for n in names]
+        rows.append([f"**{label}**", *cells])
+    right = first["classifier"]["test_accuracy"]
+    codes = ". ".join(f"{label}: z = {run['code']}" for label, run in runs.items())
+    return (
+        f"{records.table(header, rows)}\n\n"
+        f"The classifier gets {right:.2f} % of the test images right. Codes: {codes}."
+    )

@@ -1,0 +1,465 @@
+"""IvOM of a run of this repository: targets, floors, and a resumable measurement.
+
+Errors are mean squared ones, of pixels in [0, 1]; of mixtures, in their own unit.
+
+Dimension key: S seeds, N images, X values of an image (any shape), Z latent.
+"""
+
+import dataclasses
+import functools
+import itertools
+import json
+import logging
+import math
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from jax.tree_util import Partial
+
+from veegan_jax import methods
+from veegan_jax.common import errors, records
+from veegan_jax.config import Config
+from veegan_jax.experiments import base, ivom_targets
+from veegan_jax.experiments import images as image_experiment
+from veegan_jax.experiments.base import option
+from veegan_jax.methods.base import TrainState
+from veegan_jax.metrics import baselines, ivom, published
+from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.runtime import distributed, loop, parallel, workdirs
+
+REPORT_AT = (5, 25, 200)  # iterations: the last is set by the options
+QUANTILES = tuple(range(0, 101, 5))  # of the errors over images, %
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to measure."""
+
+    images: int = option(1280, "test images, every n-th of their fixed order")
+    starts: int = option(3, "z ~ N(0, I) to start from, per image")
+    iterations: int = option(200, "of L-BFGS, at most")
+    seeds: int = option(0, "of the run's seeds, the first so many; 0: all")
+    block: int = option(128, "images between two saves")
+    memory_mib: int = option(1024, "memory for one device's evaluations")
+    parallel: str = option(
+        "pmap", "pmap or jit: images spread over devices; none: on one of each process"
+    )
+    data_dir: str = option("", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR")
+
+    def __post_init__(self) -> None:
+        if self.parallel not in parallel.MODES:
+            raise errors.InputError(
+                f"--parallel={self.parallel!r} must be one of "
+                f"{', '.join(parallel.MODES)}"
+            )
+        for name in ("images", "starts", "iterations", "block", "memory_mib"):
+            if getattr(self, name) < 1:
+                raise errors.InputError(
+                    f"--{name}={getattr(self, name)} must be at least 1"
+                )
+        if self.seeds < 0:
+            raise errors.InputError(f"--seeds={self.seeds} must be at least 0")
+
+    def report_at(self) -> tuple[int, ...]:
+        """The iterations whose errors are kept; 0: the starts, not optimized."""
+        return 0, *(n for n in REPORT_AT if n < self.iterations), self.iterations
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _generate_pixels(
+    state: TrainState, z_BZ: jax.Array, *, config: Config
+) -> jax.Array:
+    return (methods.get(config.method).sample(state, z_BZ, config=config) + 1) / 2
+
+
+def _generate_values(
+    state: TrainState, z_BZ: jax.Array, *, config: Config
+) -> jax.Array:
+    return methods.get(config.method).sample(state, z_BZ, config=config)
+
+
+@functools.cache
+def _generator(config: Config) -> Callable[..., jax.Array]:
+    """One function for all seeds of a run: programs are kept by function."""
+    is_mixture = config.dataset in mixture_presets.DATASETS
+    generate = _generate_values if is_mixture else _generate_pixels
+    return functools.partial(generate, config=config)
+
+
+def sampler(state: TrainState, config: Config) -> Partial:
+    """z [B, Z] -> x [B, ...]: pixels in [0, 1], or a mixture's own values."""
+    return Partial(_generator(config), state)
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _reconstruct(state: TrainState, x_BX: jax.Array, *, config: Config) -> jax.Array:
+    is_mixture = config.dataset in mixture_presets.DATASETS
+    x_BX = x_BX if is_mixture else 2 * x_BX - 1
+    return methods.get(config.method).reconstruct(state, x_BX, config=config)
+
+
+def has_reconstructor(config: Config) -> bool:
+    """Whether the method maps x to z."""
+    return hasattr(methods.get(config.method), "reconstruct")
+
+
+def measure(
+    workdir: pathlib.Path,
+    options: Options,
+    output: pathlib.Path,
+    source: image_experiment.Source | None = None,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Measures every seed of a run's newest checkpoint, block by block.
+
+    What is done is kept in `output`, so the same command goes on where it stopped.
+    With several processes each measures a block, over its own devices, and the first
+    keeps them all.
+
+    Args:
+      workdir: of a training script of this repository.
+      options: how to measure.
+      output: gets config.json, blocks/ and results.json.
+      source: see `targets.load`.
+
+    Returns:
+      The record; and, for metrics, in the first process alone: the targets "test"
+      [N, X] and what was found for each seed and image: "error" [S, N], "nearest" [S,
+      N, X], and the floors' errors "mean_image", "pca" [N] and "random" [S, N].
+
+    Raises:
+      InputError: if the folder holds no run, the data cannot be had, or `output` holds
+        another measurement.
+      loop.Interrupted: after SIGTERM or SIGINT, once the block is saved.
+    """
+    config, seeds, done, state = base.restore(workdir)
+    if options.seeds > len(seeds):
+        raise errors.InputError(
+            f"--seeds={options.seeds}: {workdir} has {len(seeds)}; ask for fewer"
+        )
+    seeds = seeds[: options.seeds or len(seeds)]
+    targets = ivom_targets.load(
+        config, options.images, data_dir=options.data_dir or None, source=source
+    )
+    identity = dataclasses.asdict(options) | {"step": done, "data": targets.name}
+    for name in ("data_dir", "memory_mib", "parallel", "seeds"):
+        del identity[name]
+    workdirs.claim(output, identity, flag="output")
+    states = dict(
+        zip(seeds, image_experiment.each_seed(state)[: len(seeds)], strict=True)
+    )
+
+    def measure_one(block: Block) -> dict[str, np.ndarray]:
+        start = time.perf_counter()
+        arrays = _measure_block(block, states[block.seed], config, targets, options)
+        arrays["seconds"] = np.float64(time.perf_counter() - start)
+        return arrays
+
+    plan = list(_blocks(seeds, config, options))
+    title = f"IvOM of {config.method} on {config.dataset}"
+    _measure_blocks(plan, measure_one, output / "blocks", options.block, title)
+    arrays: dict[str, np.ndarray] = {}
+
+    def summarize() -> dict[str, Any]:
+        found = _join(plan, output / "blocks")
+        record, metrics = _summarize(
+            workdir, config, options, targets, states, found, output, done
+        )
+        arrays.update(metrics)
+        return record
+
+    return distributed.on_main_process(summarize), arrays
+
+
+class Block(NamedTuple):
+    """Images of one seed that are measured together."""
+
+    seed: int
+    kind: str  # where z starts: "prior" or "r"
+    ids: range
+
+    def path(self, folder: pathlib.Path) -> pathlib.Path:
+        """Where it is kept."""
+        return folder / f"seed-{self.seed}-{self.kind}-{self.ids[0]:06d}.npz"
+
+
+def _blocks(seeds: range, config: Config, options: Options) -> Iterator[Block]:
+    """All blocks, in order."""
+    for seed in seeds:
+        for kind in ("prior", *(["r"] if has_reconstructor(config) else [])):
+            for first in range(0, options.images, options.block):
+                last = min(first + options.block, options.images)
+                yield Block(seed, kind, range(first, last))
+
+
+def _measure_blocks(
+    plan: list[Block],
+    measure_one: Callable[[Block], dict[str, np.ndarray]],
+    folder: pathlib.Path,
+    most: int,
+    title: str,
+) -> None:
+    """Measures the blocks that are not in the folder yet, one in each process.
+
+    Args:
+      plan: all blocks.
+      measure_one: gives arrays of as many rows as the block has images.
+      folder: where the first process keeps them.
+      most: images of the largest block.
+      title: of the progress bar.
+
+    Raises:
+      loop.Interrupted: after SIGTERM or SIGINT, once what was measured is saved.
+    """
+
+    def missing() -> list[int]:
+        folder.mkdir(exist_ok=True)
+        return [i for i, b in enumerate(plan) if _read(b.path(folder)) is None]
+
+    # Those of one kind together: `gather` wants arrays of one shape.
+    todo = sorted(
+        (plan[i] for i in distributed.on_main_process(missing)), key=lambda b: b.kind
+    )
+    processes = distributed.num_processes()
+    rounds = [
+        blocks[i : i + processes]
+        for _, group in itertools.groupby(todo, key=lambda b: b.kind)
+        for blocks in [list(group)]
+        for i in range(0, len(blocks), processes)
+    ]
+    total = sum(len(block.ids) for block in plan)
+    left = sum(len(block.ids) for block in todo)
+    with (
+        loop.StopFlag() as stop,
+        tqdm.tqdm(
+            total=total,
+            initial=total - left,
+            desc=title,
+            unit=" images",
+            disable=not distributed.is_main_process(),
+        ) as bar,
+    ):
+        for some in rounds:
+            mine = some[min(jax.process_index(), len(some) - 1)]
+            padded = {
+                name: np.resize(a, (most, *a.shape[1:])) if a.ndim else a
+                for name, a in measure_one(mine).items()
+            }
+            found = distributed.gather(padded)
+            for block, arrays in zip(some, found, strict=False):
+                num = len(block.ids)
+                arrays = {n: a[:num] if a.ndim else a for n, a in arrays.items()}
+                if distributed.is_main_process():
+                    _write(block.path(folder), arrays)
+                bar.update(num)
+                left -= num
+            signal_name = next(filter(None, distributed.share(stop.requested)), "")
+            if signal_name and left:
+                raise loop.Interrupted(
+                    f"stopped by {signal_name}, {total - left} of {total} saved; give "
+                    "the same command to go on"
+                )
+
+
+def _join(
+    plan: list[Block], folder: pathlib.Path
+) -> dict[tuple[int, str], dict[str, np.ndarray]]:
+    """(seed, where z starts) -> the arrays of all its blocks."""
+    found: dict[tuple[int, str], list[dict[str, np.ndarray]]] = {}
+    for block in plan:
+        arrays = _read(block.path(folder))
+        if arrays is None:
+            raise errors.InputError(
+                f"{block.path(folder)} is gone: give the same command to measure it"
+            )
+        found.setdefault((block.seed, block.kind), []).append(arrays)
+    return {
+        which: {
+            name: np.concatenate([np.atleast_1d(b[name]) for b in blocks])
+            for name in blocks[0]
+        }
+        for which, blocks in found.items()
+    }
+
+
+def _measure_block(
+    block: Block,
+    state: TrainState,
+    config: Config,
+    targets: ivom_targets.Targets,
+    options: Options,
+) -> dict[str, np.ndarray]:
+    ids = block.ids
+    x_NX, start_z = targets.test_NX[ids.start : ids.stop], None
+    if block.kind == "r":
+        start_z = _reconstruct(state, jnp.asarray(x_NX), config=config)[:, None]
+    result = ivom.ivom(
+        sampler(state, config),
+        x_NX,
+        jax.random.key(ivom_targets.KEY),
+        latent_size=config.latent_size,
+        starts=options.starts,
+        iterations=options.iterations,
+        report_at=options.report_at(),
+        ids_N=np.asarray(ids),
+        start_z_NKZ=start_z,
+        memory_mib=options.memory_mib,
+        parallel=options.parallel,
+        value_range=targets.value_range,
+    )
+    return {
+        "error": result.error_N,
+        "z": result.z_NZ,
+        "curve": result.curve_NR,
+        "converged": result.converged_N,
+        "error_of_starts": result.error_NK,
+    }
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray] | None:
+    """A block that was measured before; None if there is none that can be read."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        # NumPy and zipfile raise many kinds for a damaged file.
+        logging.warning("%s cannot be read (%s): measured again", path, error)
+        path.replace(path.with_name(path.name + ".damaged"))
+        return None
+
+
+def _write(path: pathlib.Path, block: dict[str, np.ndarray]) -> None:
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as file:
+        np.savez(file, **block)
+    temporary.replace(path)
+
+
+def _summarize(
+    workdir: pathlib.Path,
+    config: Config,
+    options: Options,
+    targets: ivom_targets.Targets,
+    states: dict[int, TrainState],
+    found: dict[tuple[int, str], dict[str, np.ndarray]],
+    output: pathlib.Path,
+    done: int,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The record, and the arrays of `measure`."""
+    samplers = {seed: sampler(state, config) for seed, state in states.items()}
+    size = config.latent_size
+    num, *values = targets.train_NX.shape
+    most = min(size, num - 1, math.prod(values))  # as many components as there can be
+    floors = {
+        "mean_image": baselines.mean_image(targets.train_NX, targets.test_NX),
+        "pca": baselines.pca(targets.train_NX, targets.test_NX, most),
+    }
+    per_seed = []
+    for seed in states:
+        prior = found[seed, "prior"]
+        metrics = {"ivom": prior["error"].mean()}
+        curve = prior["curve"].mean(axis=0)
+        for at, value in zip(options.report_at()[1:-1], curve[1:-1], strict=True):
+            metrics[f"ivom_{at}"] = value
+        metrics["converged"] = 100 * prior["converged"].mean()
+        metrics["radius"] = np.sqrt(np.mean(prior["z"] ** 2))
+        metrics["random"] = curve[0]
+        if has_reconstructor(config):
+            metrics["r"] = found[seed, "r"]["curve"][:, 0].mean()
+            metrics["ivom_from_r"] = found[seed, "r"]["error"].mean()
+        quantiles = np.percentile(prior["error"], QUANTILES)
+        per_seed.append(
+            {
+                "seed": seed,
+                **{name: records.number(value) for name, value in metrics.items()},
+                "quantiles": [records.number(q) for q in quantiles],
+            }
+        )
+    names = [n for n in per_seed[0] if n not in ("seed", "quantiles")]
+    values = {n: np.array([s[n] for s in per_seed], float) for n in names}
+    trained = workdir / "results.json"
+    record = {
+        **records.provenance(),
+        "ivom_of": {"step": done, "latent_size": size},
+        "trained": json.loads(trained.read_text()) if trained.exists() else None,
+        "config": dataclasses.asdict(config),
+        "options": dataclasses.asdict(options) | {"data_dir": ""},
+        "data": targets.name,
+        "wall_seconds": float(sum(f["seconds"].sum() for f in found.values())),
+        "per_seed": per_seed,
+        "mean": {n: records.number(v.mean()) for n, v in values.items()},
+        "std": {
+            n: records.number(v.std(ddof=1)) if len(v) > 1 else None
+            for n, v in values.items()
+        },
+        "floors": {n: records.number(e.mean()) for n, e in floors.items()},
+        "floor_quantiles": {
+            n: [records.number(q) for q in np.percentile(e, QUANTILES)]
+            for n, e in floors.items()
+        },
+        "published": published.IVOM.get(config.method.split("_")[0])
+        if config.dataset == "cifar10"
+        else None,
+    }
+    records.write(output / "results.json", record)
+    nearest = [
+        np.asarray(samplers[s](jnp.asarray(found[s, "prior"]["z"]))) for s in states
+    ]
+    return record, {
+        "test": targets.test_NX,
+        "error": np.stack([found[s, "prior"]["error"] for s in states]),
+        "nearest": np.stack(nearest),
+        "random": np.stack([found[s, "prior"]["curve"][:, 0] for s in states]),
+        **floors,
+    }
+
+
+# What each figure is, in the order the tables print them.
+METRICS = {
+    "ivom": "the lowest error over the starts, mean over images",
+    "ivom_5": "the same after 5 iterations",
+    "ivom_25": "the same after 25 iterations",
+    "ivom_from_r": "from the one start R(x)",
+    "r": "the error of G(R(x)), without optimization",
+    "random": "the best of as many random z as there are starts, not optimized",
+    "converged": "% of the images whose best start stopped by itself",
+    "radius": "root mean square of the coordinates of the z found; of the prior's: 1",
+}
+
+
+def table(
+    runs: dict[str, dict[str, Any]], names: Sequence[str] = tuple(METRICS)
+) -> str:
+    """Results as Markdown: the floors, ours, and the published below ours.
+
+    Args:
+      runs: label of the row -> record.
+      names: which of `METRICS`.
+    """
+    first = next(iter(runs.values()))
+    names = [n for n in names if any(n in r["mean"] for r in runs.values())]
+    header = ["", "latent size", *[n.replace("_", " ") for n in names]]
+    blank = [""] * (len(names) - 1)
+    size = str(first["ivom_of"]["latent_size"])
+    rows = [["mean image", "", records.cell(first["floors"]["mean_image"]), *blank]]
+    for run in {r["ivom_of"]["latent_size"]: r for r in runs.values()}.values():
+        size = str(run["ivom_of"]["latent_size"])
+        rows.append(["PCA", size, records.cell(run["floors"]["pca"]), *blank])
+    compared = set()  # a published row stands once, below the first of its family
+    for label, run in runs.items():
+        cells = [records.cell(run["mean"].get(n), run["std"].get(n)) for n in names]
+        size = str(run["ivom_of"]["latent_size"])
+        rows.append([f"**{label}**", size, *cells])
+        if run["published"] and run["published"][0] not in compared:
+            whose, mean, spread = run["published"]
+            compared.add(whose)
+            value = f"{mean:.4g} ± {spread:.2g}"
+            rows.append([f"{whose}, published", "", value, *blank])
+    return records.table(header, rows)

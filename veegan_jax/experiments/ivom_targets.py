@@ -1,0 +1,106 @@
+"""What a run's generator is asked to come near to, and what it was trained on.
+
+Dimension key: N images, H height, W width, C channels, X values of an image (any
+shape).
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from veegan_jax.common import errors
+from veegan_jax.config import Config
+from veegan_jax.data import images, mixtures, stacked_mnist
+from veegan_jax.experiments import images as image_experiment
+from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
+from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
+from veegan_jax.presets import mixtures as mixture_presets
+
+KEY = 2017  # of all that is drawn for the measurement: the same for every run
+_PIXELS = (0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Targets:
+    """What a generator should be able to make, and what it was trained on."""
+
+    name: str  # where it comes from, one line for the records
+    test_NX: np.ndarray  # float32, never trained on
+    train_NX: np.ndarray  # float32, for the floors
+    value_range: tuple[float, float] | None  # None: any
+
+
+def every_nth(total: int, num: int) -> np.ndarray:
+    """Which of `total` test images are measured: 0, n, 2 n, ... with n = total // num.
+
+    A rule, not a list of numbers: tensorflow-datasets' order is fixed, and mixes the
+    classes.
+
+    Raises:
+      InputError: if there are fewer images than asked for.
+    """
+    if num > total:
+        raise errors.InputError(
+            f"--images={num}: there are {total} test images; ask for at most so many"
+        )
+    return np.arange(num) * (total // num)
+
+
+def image_shape(config: Config) -> tuple[int, int, int] | None:
+    """Height, width and channels of a run's images; None of vectors."""
+    if config.dataset in mixture_presets.DATASETS:
+        return None
+    if config.dataset in stacked_mnist_experiment.DIGITS:
+        return config.image_size, config.image_size, config.channels
+    return image_experiment.shape(config)
+
+
+def load(
+    config: Config,
+    num: int,
+    *,
+    data_dir: str | None = None,
+    source: image_experiment.Source | None = None,
+) -> Targets:
+    """Test data of what a run was trained on, in the shape of its networks' data.
+
+    Args:
+      config: the run's.
+      num: how many images, or draws.
+      data_dir: tensorflow-datasets' folder; see `images.load`.
+      source: the images, for a dataset that no name leads to (faces).
+
+    Raises:
+      InputError: if the data cannot be had, or there are fewer images than asked for.
+    """
+    if config.dataset in mixture_presets.DATASETS:
+        mixture = mixtures.get(config.dataset)
+        keys = jax.random.split(jax.random.key(KEY))
+        test, train = (
+            np.asarray(mixtures.sample(mixture, key, size))
+            for key, size in zip(keys, (num, 10_000), strict=True)
+        )
+        return Targets(f"draws from {config.dataset}", test, train, None)
+    if config.dataset in stacked_mnist_experiment.DIGITS:
+        digits = stacked_mnist_experiment.DIGITS[config.dataset]
+        train = images.load(digits, "train", data_dir=data_dir)
+        test = images.load(digits, "test", data_dir=data_dir)
+        index = stacked_mnist.indices(len(train.label), jax.random.key(KEY), 10_000)
+        stacks = np.moveaxis(train.image[np.asarray(index), :, :, 0], 1, 3)
+        name = f"stacks of {train.source}"
+        source = image_experiment.Source(
+            name, stacks, stacked_mnist_metrics.oracle_images(test, num)
+        )
+    elif source is None:
+        source = image_experiment.load(config.dataset, data_dir)
+    chosen = every_nth(len(source.test), num)
+
+    def to_unit(x_NHWC):
+        x_NX = image_experiment.as_input(jnp.asarray(x_NHWC), config)
+        return np.asarray((x_NX + 1) / 2).clip(*_PIXELS)
+
+    return Targets(
+        source.name, to_unit(source.test[chosen]), to_unit(source.train), _PIXELS
+    )

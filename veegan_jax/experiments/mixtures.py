@@ -1,0 +1,255 @@
+"""The mixture experiment: train any method on any mixture, score it, record it.
+
+Dimension key: S seeds, N samples, X data dimensions.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from veegan_jax import methods
+from veegan_jax.common import errors, plots, records
+from veegan_jax.config import Config
+from veegan_jax.data import mixtures
+from veegan_jax.experiments import base
+from veegan_jax.methods.base import TrainState
+from veegan_jax.metrics import mixtures as mixture_metrics
+from veegan_jax.metrics import published
+from veegan_jax.runtime import distributed
+
+
+def step_on_fresh_data(
+    state: TrainState, axis_name: str | None, *, config: Config, num_devices: int = 1
+) -> tuple[TrainState, Any]:
+    """Draws this step's batch from the mixture and takes one training step."""
+    key = jax.random.fold_in(jax.random.fold_in(state.key, base.DATA), state.step)
+    x_BX = mixtures.sample(
+        mixtures.get(config.dataset),
+        key,
+        config.batch_size // num_devices,
+        axis_name=axis_name,
+    )
+    train_step = methods.get(config.method).train_step
+    return train_step(state, x_BX, config=config, axis_name=axis_name)
+
+
+@functools.partial(jax.jit, static_argnames=("config", "num_samples"))
+def draw(state: TrainState, *, config: Config, num_samples: int) -> jax.Array:
+    """Samples of all seeds, [S, N, X]; the draw depends on the seed alone."""
+    sample = functools.partial(
+        methods.get(config.method).sample, config=config, num_samples=num_samples
+    )
+    fold_in = functools.partial(jax.random.fold_in, data=base.EVALUATION)
+    return jax.vmap(lambda s: sample(s, fold_in(s.key)))(state)
+
+
+@functools.partial(jax.jit, static_argnames="dataset")
+def score(x_SNX: jax.Array, dataset: str) -> dict[str, jax.Array]:
+    """`mixture_metrics.evaluate` for every seed: figures [S]."""
+    mixture = mixtures.get(dataset)
+    return jax.lax.map(lambda x_NX: mixture_metrics.evaluate(x_NX, mixture), x_SNX)
+
+
+def oracle(dataset: str, num_samples: int, repeats: int = 5) -> dict[str, np.ndarray]:
+    """What true samples score: the floor of every table. Figures [repeats]."""
+    mixture = mixtures.get(dataset)
+    keys_S = jax.random.split(jax.random.key(base.EVALUATION), repeats)
+    x_SNX = jax.vmap(lambda key: mixtures.sample(mixture, key, num_samples))(keys_S)
+    return jax.tree.map(np.asarray, score(x_SNX, dataset))
+
+
+def check(runs: Sequence[tuple[pathlib.Path, Config]], options: base.Options) -> None:
+    """Refuses, before any work, runs that could not be carried out.
+
+    Raises:
+      InputError: for a size that is not the dataset's; see `base.check`.
+    """
+    for workdir, config in runs:
+        check_config(config)
+        base.check(workdir, config, options)
+
+
+def check_config(config: Config) -> None:
+    """Refuses sizes that are not the dataset's.
+
+    Raises:
+      InputError: naming the flag.
+    """
+    if config.image_size:
+        raise errors.InputError(
+            f"--image_size={config.image_size}: {config.dataset} has vectors, not "
+            "images; leave the flag out"
+        )
+    size = mixtures.get(config.dataset).size
+    if config.data_size != size:
+        raise errors.InputError(
+            f"--data_size={config.data_size}: {config.dataset} has {size} "
+            "dimensions; leave the flag out"
+        )
+
+
+def run(
+    config: Config,
+    options: base.Options,
+    workdir: pathlib.Path,
+    *,
+    gif: bool = False,
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Trains all seeds, resuming what the work directory holds, and records it.
+
+    Args:
+      config: what to train.
+      options: how to run it.
+      workdir: gets config.json, checkpoints, metrics.jsonl, TensorBoard events,
+        samples.npz (as `project` shows them), figures and results.json.
+      gif: also draw the first seed's samples over training, as training.gif.
+
+    Returns:
+      The record (see `make_record`) and the samples [S, N, X].
+
+    Raises:
+      InputError: for a configuration that cannot run, before anything is written.
+      loop.Interrupted, loop.NonFinite: see `loop.train`.
+    """
+    check([(workdir, config)], options)
+    splits = {"none": 1, "jit": 1, "pmap": len(jax.devices())}[options.parallel]
+    step = functools.partial(step_on_fresh_data, config=config, num_devices=splits)
+    frames: list[tuple[str, np.ndarray]] = []
+
+    def report(done: int, state: TrainState) -> tuple[dict[str, np.ndarray], str]:
+        x_SNX = draw(state, config=config, num_samples=options.samples)
+        metrics = jax.tree.map(np.asarray, score(x_SNX, config.dataset))
+        del metrics["histogram"]
+        if gif:
+            frames.append((f"step {done}", np.asarray(x_SNX[0])))
+        return metrics, words(metrics)
+
+    state, failures = base.train(config, options, workdir, step, report)
+    x_SNX = np.asarray(draw(state, config=config, num_samples=options.samples))
+
+    def finish() -> dict[str, Any]:
+        return _write(config, options, workdir, x_SNX, failures, frames)
+
+    return distributed.on_main_process(finish), x_SNX
+
+
+def _write(
+    config: Config,
+    options: base.Options,
+    workdir: pathlib.Path,
+    x_SNX: np.ndarray,
+    failures: dict[int, str],
+    frames: list[tuple[str, np.ndarray]],
+) -> dict[str, Any]:
+    """Writes what a run leaves behind; returns its record."""
+    record = make_record(config, options, x_SNX, failures, workdir)
+    plane_SN2 = np.stack([project(x_NX, config.dataset) for x_NX in x_SNX])
+    np.savez_compressed(workdir / "samples.npz", plane=plane_SN2.astype(np.float32))
+    records.write(workdir / "results.json", record)
+    draw_figures(config, workdir, x_SNX)
+    if frames:
+        truth = mixtures.sample(mixtures.get(config.dataset), jax.random.key(0), 2500)
+        frames = [(title, project(x, config.dataset)) for title, x in frames]
+        truth = project(np.asarray(truth), config.dataset)
+        plots.animation(frames, truth, workdir / "training.gif")
+    return record
+
+
+def words(metrics: dict[str, np.ndarray]) -> str:
+    """Means over the seeds for the progress bar, by the measure true samples pass."""
+    if "calibrated" in metrics:
+        modes, share, name = "calibrated_modes", "calibrated", "calibrated"
+    else:
+        modes, share, name = "modes", "high_quality", "high quality"
+    return f"{metrics[modes].mean():.1f} modes, {metrics[share].mean():.1f} % {name}"
+
+
+def project(x_NX: np.ndarray, dataset: str) -> np.ndarray:
+    """Two coordinates to look at: x itself in 2-D; in 1200-D the mean coordinate and
+    the distance from the nearest mean over a true sample's typical one. [N, 2]."""
+    mixture = mixtures.get(dataset)
+    if mixture.size == 2:
+        return x_NX
+    square_NK = np.stack([((x_NX - m) ** 2).sum(axis=1) for m in mixture.means_KX])
+    distance_N = np.sqrt(square_NK.min(axis=0)) / mixture.sigma
+    return np.stack([x_NX.mean(axis=1), distance_N / mixture.live_size**0.5], axis=1)
+
+
+AXES = {"high_dim": ("mean coordinate", "distance / true distance")}
+
+
+def draw_figures(config: Config, workdir: pathlib.Path, x_SNX: np.ndarray) -> None:
+    """Writes samples.png (samples over the true modes, and density) and curves.png."""
+    key = jax.random.key(0)
+    truth = mixtures.sample(mixtures.get(config.dataset), key, x_SNX.shape[1])
+    truth = project(np.asarray(truth), config.dataset)
+    panels = {"true": truth}
+    for seed, x_NX in enumerate(x_SNX):
+        panels[f"seed {seed}"] = project(x_NX, config.dataset)
+    plots.samples_and_density(
+        panels,
+        truth,
+        workdir / "samples.png",
+        axes=AXES.get(config.dataset, ("x1", "x2")),
+        title=f"{config.method} on {config.dataset}: samples, and density below",
+    )
+    log = records.read_metrics(workdir)
+    names = [*mixture_metrics.METRICS, "loss_d", "loss_g", "loss_gr", "reconstruction"]
+    title = f"{config.method} on {config.dataset}, one line per seed"
+    plots.curves(log, names, workdir / "curves.png", title=title)
+
+
+def make_record(
+    config: Config,
+    options: base.Options,
+    x_SNX: np.ndarray,
+    failures: dict[int, str],
+    workdir: pathlib.Path,
+) -> dict[str, Any]:
+    """One run's results and all that is needed to repeat them, as JSON values."""
+    metrics = jax.tree.map(np.asarray, score(x_SNX, config.dataset))
+    true = oracle(config.dataset, options.samples)
+    names = [n for n in mixture_metrics.METRICS if n in metrics]
+    seeds = base.by_seed(metrics, names, options, failures)
+    for s, seed in enumerate(seeds["per_seed"]):
+        seed["histogram"] = [records.number(p) for p in metrics["histogram"][s]]
+    return {
+        **records.provenance(),
+        "config": dataclasses.asdict(config),
+        "options": dataclasses.asdict(options),
+        "wall_seconds": sum(r["seconds"] for r in records.read_metrics(workdir)),
+        **seeds,
+        "oracle": {n: records.number(true[n].mean()) for n in names},
+        "published": published.MIXTURES.get(config.dataset, {}).get(
+            config.method.split("_")[0]
+        ),
+    }
+
+
+def table(dataset: str, runs: dict[str, dict[str, Any]]) -> str:
+    """The results on one mixture as Markdown: oracle, then ours over published.
+
+    Args:
+      dataset: which mixture.
+      runs: label of the row -> record.
+    """
+    first = next(iter(runs.values()))
+    names = list(first["mean"])
+    published_too = any(run["published"] for run in runs.values())
+    header = ["", *[n.replace("_", " ") for n in names]]
+    rows = [["oracle", *[f"{first['oracle'][n]:.4g}" for n in names]]]
+    if published_too:
+        header.append("published modes / quality")
+        rows[0].append("")
+    for label, run in runs.items():
+        cells = [records.cell(run["mean"][n], run["std"][n]) for n in names]
+        if published_too:
+            theirs = run["published"]
+            cells.append(f"{theirs[0]:g} / {theirs[1]:g}" if theirs else "")
+        rows.append([label, *cells])
+    return records.table(header, rows)

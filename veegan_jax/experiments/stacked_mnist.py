@@ -1,0 +1,281 @@
+"""The Stacked MNIST experiment: train any method, count the modes it keeps, record it.
+
+Dimension key: S seeds, N samples, H height, W width.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from veegan_jax import methods
+from veegan_jax.classifier import files as classifier_files
+from veegan_jax.classifier import network as classifiers
+from veegan_jax.common import errors, plots, records
+from veegan_jax.config import Config
+from veegan_jax.data import images, stacked_mnist
+from veegan_jax.experiments import base
+from veegan_jax.experiments import images as image_experiment
+from veegan_jax.experiments.base import option
+from veegan_jax.methods.base import TrainState
+from veegan_jax.metrics import published
+from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
+from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax.runtime import distributed
+
+DIGITS = {"stacked_mnist": "mnist", "stacked_digits": "digits"}  # what is stacked
+_GLANCE = 2000  # samples scored while training
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(base.Options):
+    """Where and how to run and score."""
+
+    preset: str = option(
+        "quick", f"start from: {', '.join(stacked_mnist_presets.PRESETS)}", "main"
+    )
+    seeds: int = option(4, "independent runs, all in one program")
+    samples: int = option(26_000, "generated samples to score, per seed")
+    interval: int = option(0, "steps between evaluations; 0: a tenth of the run")
+    classifier: str = option("", "file of the classifier; empty: the default one")
+    data_dir: str = option("", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR")
+
+
+def step_on_stacks(
+    digits_NHW: jax.Array,
+    state: TrainState,
+    axis_name: str | None,
+    *,
+    config: Config,
+    num_devices: int = 1,
+) -> tuple[TrainState, Any]:
+    """Draws this step's batch of stacks and takes one training step."""
+    key = jax.random.fold_in(jax.random.fold_in(state.key, base.DATA), state.step)
+    x_BHWC = stacked_mnist.sample(
+        digits_NHW,
+        key,
+        config.batch_size // num_devices,
+        num_stacks=config.num_stacks,
+        axis_name=axis_name,
+    )
+    train_step = methods.get(config.method).train_step
+    return train_step(state, x_BHWC, config=config, axis_name=axis_name)
+
+
+def load_samples(workdir: pathlib.Path, num_samples: int) -> np.ndarray:
+    """Draws from the first seed of a run's newest checkpoint: uint8 [N, H, W, 3].
+
+    Raises:
+      InputError: if the folder holds no such run.
+    """
+    config, _, _, state = base.restore(workdir)
+    if config.dataset not in DIGITS:
+        raise errors.InputError(f"{workdir} holds a run on {config.dataset}")
+    first = jax.tree.map(lambda leaf: leaf[:1], state)
+    return image_experiment.draw(first, config=config, num_samples=num_samples)[0]
+
+
+def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None:
+    """Refuses, before any work, runs that could not be carried out.
+
+    Raises:
+      InputError: for sizes that are not the images', for data or a classifier that
+        cannot be used; see `base.check`.
+    """
+    for workdir, config in runs:
+        size = stacked_mnist_presets.SIZES[config.dataset]
+        right = {"image_size": size, "channels": 3, "data_size": 3 * size**2}
+        for name, value in right.items():
+            if getattr(config, name) != value:
+                raise errors.InputError(
+                    f"--{name}={getattr(config, name)}: {config.dataset} has {value}; "
+                    "leave the flag out"
+                )
+        _materials(DIGITS[config.dataset], options)
+        base.check(workdir, config, options)
+
+
+@functools.cache
+def _materials(
+    dataset: str, options: Options
+) -> tuple[images.Images, images.Images, classifiers.Classifier]:
+    """Training images, test images and the classifier that judges."""
+    data_dir = options.data_dir or None
+    path = pathlib.Path(options.classifier) if options.classifier else None
+    classifier = classifier_files.ready(dataset, path, data_dir)
+    splits = (images.load(dataset, s, data_dir=data_dir) for s in images.SPLITS)
+    return *splits, classifier
+
+
+def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, Any]:
+    """Trains all seeds, resuming what the work directory holds, and records it.
+
+    Args:
+      config: what to train.
+      options: how to run it.
+      workdir: gets config.json, checkpoints, metrics.jsonl, TensorBoard events, grids
+        of samples while training, metrics, samples.npz (64 a seed) and results.json.
+
+    Returns:
+      The record.
+
+    Raises:
+      InputError: for a configuration, data or a classifier that cannot be used,
+        before any work.
+      loop.Interrupted, loop.NonFinite: see `loop.train`.
+    """
+    check([(workdir, config)], options)
+    dataset, data_dir = DIGITS[config.dataset], options.data_dir or None
+    train, test, classifier = _materials(dataset, options)
+    if distributed.is_main_process() and not options.dry_run:  # the one that scores
+        truth = stacked_mnist_metrics.truth(classifier, options.samples, data_dir)
+    splits = {"none": 1, "jit": 1, "pmap": len(jax.devices())}[options.parallel]
+    step = functools.partial(step_on_stacks, config=config, num_devices=splits)
+    grids = workdir / "grids"
+
+    def report(done: int, state: TrainState) -> tuple[dict[str, np.ndarray], str]:
+        grids.mkdir(exist_ok=True)
+        x_SNHW3 = image_experiment.draw(state, config=config, num_samples=_GLANCE)
+        rows = _rows(x_SNHW3, options)
+        title = f"{config.method} on {config.dataset}, step {done}"
+        plots.image_grid(rows, grids / f"step-{done:07d}.png", title)
+        scores = [
+            stacked_mnist_metrics.score(x, classifier, truth.reference) for x in x_SNHW3
+        ]
+        names = ("modes", "kl_uniform", "confident")
+        metrics = {n: np.array([float(s[n]) for s in scores]) for n in names}
+        modes, kl, sure = (metrics[n].mean() for n in names)
+        words = f"{modes:.0f} modes, KL {kl:.2f} of {_GLANCE}, {sure:.0f} % confident"
+        return metrics, words
+
+    state, failures = base.train(
+        config,
+        options,
+        workdir,
+        step,
+        report,
+        data=train.image[..., 0],
+        reports=10,
+    )
+
+    def finish() -> dict[str, Any]:
+        x_SNHW3 = image_experiment.draw(
+            state, config=config, num_samples=options.samples
+        )
+        scored = [stacked_mnist_metrics.make_record(x, truth) for x in x_SNHW3]
+        record = make_record(config, options, scored, failures, workdir, train.source)
+        records.write(workdir / "results.json", record)
+        real = stacked_mnist_metrics.oracle_images(test, 32)
+        _draw_figures(config, options, workdir, x_SNHW3, real)
+        return record
+
+    return distributed.on_main_process(finish)
+
+
+def _draw_figures(
+    config: Config,
+    options: Options,
+    workdir: pathlib.Path,
+    x_SNHW3: np.ndarray,
+    real: np.ndarray,
+) -> None:
+    """Writes samples.npz, samples.png and curves.png."""
+    np.savez_compressed(workdir / "samples.npz", image=x_SNHW3[:, :64], real=real)
+    title = f"{config.method} on {config.dataset}: the first samples of each seed"
+    plots.image_grid(
+        {"real": real} | _rows(x_SNHW3, options, 32), workdir / "samples.png", title
+    )
+    log = records.read_metrics(workdir)
+    names = [n for n in log[0] if n not in ("step", "seconds")]
+    title = f"{config.method} on {config.dataset}, one line per seed"
+    plots.curves(log, names, workdir / "curves.png", title=title)
+
+
+def _rows(x_SNHW3: np.ndarray, options: Options, num: int = 16) -> dict[str, Any]:
+    seeds = options.seed_numbers()
+    return {f"seed {s}": x[:num] for s, x in zip(seeds, x_SNHW3, strict=True)}
+
+
+def make_record(
+    config: Config,
+    options: Options,
+    scored: list[dict[str, Any]],
+    failures: dict[int, str],
+    workdir: pathlib.Path,
+    source: str,
+) -> dict[str, Any]:
+    """One run's results and all that is needed to repeat them, as JSON values."""
+    names = list(stacked_mnist_metrics.METRICS)
+    metrics = {n: np.array([s["figures"][n] for s in scored], float) for n in names}
+    seeds = base.by_seed(metrics, names, options, failures)
+    for seed, one in zip(seeds["per_seed"], scored, strict=True):
+        seed["standard_error"] = one["standard_error"]
+    first = scored[0]
+    return {
+        **records.provenance(),
+        "config": dataclasses.asdict(config),
+        "options": dataclasses.asdict(options) | {"data_dir": ""},
+        "data": source,
+        "classifier": first["classifier"],
+        "wall_seconds": sum(r["seconds"] for r in records.read_metrics(workdir)),
+        **seeds,
+        "oracle": first["oracle"],
+        "expected": first["expected"],
+        "published": compare(config.dataset, options.preset, config.method),
+    }
+
+
+def compare(dataset: str, preset: str, method: str) -> tuple[str, float, float] | None:
+    """The published row to set beside ours: whose, modes, KL; None if there is none."""
+    if dataset != "stacked_mnist":
+        return None
+    family = method.split("_")[0]
+    small = {"quarter": "1/4", "half": "1/2"}.get(preset)
+    if small:
+        labels = {
+            "gan": "DCGAN, PacGAN's",
+            "unrolled": "Unrolled GAN, 5 steps",
+            "pacgan": "PacDCGAN4",
+        }
+        rows = published.STACKED_MNIST_SMALL[small]
+    else:
+        labels = {
+            "gan": "DCGAN",
+            "ali": "ALI",
+            "unrolled": "Unrolled GAN",
+            "veegan": "VEEGAN",
+            "pacgan": "PacDCGAN4",
+        }
+        rows = published.STACKED_MNIST
+    label = labels.get(family)
+    return (label, *rows[label][:2]) if label else None
+
+
+def table(runs: dict[str, dict[str, Any]]) -> str:
+    """Results as Markdown: the oracle, the sampling floor, ours over the published.
+
+    Args:
+      runs: label of the row -> record.
+    """
+    first = next(iter(runs.values()))
+    names = list(stacked_mnist_metrics.METRICS)
+    header = ["", *[n.replace("_", " ") for n in names]]
+    rows = [
+        ["real digits", *[f"{first['oracle'][n]:.4g}" for n in names]],
+        ["sampling floor", *[records.cell(first["expected"].get(n)) for n in names]],
+    ]
+    compared = set()  # a published row stands once, below the first of its family
+    for label, run in runs.items():
+        cells = [records.cell(run["mean"][n], run["std"][n]) for n in names]
+        rows.append([f"**{label}**", *cells])
+        theirs = run["published"]
+        if theirs and theirs[0] not in compared:
+            compared.add(theirs[0])
+            metrics = {"modes": theirs[1], "kl_uniform": theirs[2]}
+            cells = [records.cell(metrics.get(n)) for n in names]
+            rows.append([f"{theirs[0]}, published", *cells])
+    return records.table(header, rows)

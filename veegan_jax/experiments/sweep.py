@@ -1,0 +1,265 @@
+"""Many hyper-parameters at once: variants and seeds as members of one program.
+
+Fields that enter the arithmetic alone become arrays, an entry for each member; what
+shapes the program (sizes, steps, methods) is the same for all. Members spread over
+devices as seeds do: `vmap` inside a device, devices outside.
+
+Dimension key: V variants, S seeds, M members (V * S, variant by variant), N samples,
+X data dimensions.
+"""
+
+import copy
+import dataclasses
+import functools
+import itertools
+import pathlib
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from veegan_jax import methods
+from veegan_jax.common import errors, records
+from veegan_jax.config import Config
+from veegan_jax.experiments import base
+from veegan_jax.experiments import mixtures as mixture_experiment
+from veegan_jax.methods.base import TrainState
+from veegan_jax.metrics import mixtures as mixture_metrics
+from veegan_jax.runtime import distributed
+
+FIELDS = (
+    "learning_rate",
+    "learning_rate_d",
+    "beta1",
+    "beta2",
+    "reconstruction_weight",
+    "reconstructor_std",
+    "gamma",
+    "gamma_end",
+    "penalty_scale",
+)
+Variant = dict[str, float]  # field -> value
+
+
+@flax.struct.dataclass
+class Member:
+    """One seed of one variant."""
+
+    state: TrainState
+    values: dict[str, jax.Array]  # of the fields that vary; never changed
+
+    @property
+    def step(self) -> jax.Array:
+        """Steps taken."""
+        return self.state.step
+
+
+def variants(config: Config, grid: dict[str, tuple[float, ...]]) -> list[Variant]:
+    """Every combination of the values, the last field's changing fastest.
+
+    Args:
+      config: the other fields.
+      grid: field -> its values, each once.
+
+    Raises:
+      InputError: for a field that cannot vary, no or repeated values, or a combination
+        that `Config` refuses.
+    """
+    for name, values in grid.items():
+        if name not in FIELDS:
+            raise errors.InputError(
+                f"--vary={name}: must be one of {', '.join(FIELDS)}; what shapes the "
+                "program needs a run of its own"
+            )
+        if not values or len(set(values)) < len(values):
+            raise errors.InputError(f"--vary={name}: give different values")
+    for name in ("gamma", "gamma_end"):
+        if name in grid and not (config.gamma and min(grid[name]) > 0):
+            raise errors.InputError(
+                f"--vary={name}: values must be above 0, and of a method with a penalty"
+            )
+    found = [
+        dict(zip(grid, values, strict=True))
+        for values in itertools.product(*grid.values())
+    ]
+    for variant in found:
+        dataclasses.replace(config, **variant)  # raises for what does not fit
+    return found
+
+
+def with_values(config: Config, values: dict[str, jax.Array]) -> Config:
+    """A configuration some of whose fields are arrays: for a step, not to be hashed."""
+    traced = copy.copy(config)
+    for name, value in values.items():
+        object.__setattr__(traced, name, value)  # frozen, and checked as floats before
+    return traced
+
+
+def init_members(config: Config, found: list[Variant], options: base.Options) -> Member:
+    """The members before the first step, leaves [M, ...]; seeds start alike."""
+    seeds = options.seed_numbers()
+    states = base.init_seeds(seeds, config)
+    index_M = np.tile(np.arange(len(seeds)), len(found))
+    values = {
+        name: jnp.asarray(np.repeat([v[name] for v in found], len(seeds)), jnp.float32)
+        for name in found[0]
+    }
+    return Member(jax.tree.map(lambda leaf: leaf[index_M], states), values)
+
+
+def member_step(
+    member: Member, axis_name: str | None, *, config: Config, num_devices: int = 1
+) -> tuple[Member, Any]:
+    """A mixture's training step with the member's own hyper-parameters."""
+    state, losses = mixture_experiment.step_on_fresh_data(
+        member.state,
+        axis_name,
+        config=with_values(config, member.values),
+        num_devices=num_devices,
+    )
+    return member.replace(state=state), losses
+
+
+def ignored(config: Config, variant: Variant) -> list[str]:
+    """Fields that a step of this configuration does not read."""
+    init = functools.partial(methods.get(config.method).init, config=config)
+    state = jax.eval_shape(init, jax.random.key(0))
+    values = {name: jnp.float32(value) for name, value in variant.items()}
+    step = functools.partial(member_step, axis_name=None, config=config)
+    jaxpr = jax.make_jaxpr(lambda *of: step(Member(*of[::-1])))(values, state).jaxpr
+    used = {id(var) for eqn in jaxpr.eqns for var in eqn.invars}
+    inputs = zip(sorted(values), jaxpr.invars, strict=False)  # a dict's leaves, first
+    return [name for name, var in inputs if id(var) not in used]
+
+
+def check(
+    config: Config,
+    grid: dict[str, tuple[float, ...]],
+    options: base.Options,
+    workdir: pathlib.Path,
+) -> None:
+    """Refuses, before any work, a sweep that could not be carried out.
+
+    Raises:
+      InputError: see `variants` and `mixture_experiment.check`.
+    """
+    found = variants(config, grid)
+    mixture_experiment.check_config(config)
+    if idle := ignored(config, found[0]):
+        raise errors.InputError(
+            f"--vary={idle[0]}: {config.method} does not read it, as it is configured"
+        )
+    base.check(workdir, config, options, {"vary": grid})
+
+
+def run(
+    config: Config,
+    grid: dict[str, tuple[float, ...]],
+    options: base.Options,
+    workdir: pathlib.Path,
+) -> dict[str, Any]:
+    """Trains all members, resuming what the work directory holds, and records them.
+
+    Args:
+      config: what does not vary.
+      grid: see `variants`.
+      options: how to run it.
+      workdir: gets config.json, checkpoints, metrics.jsonl, TensorBoard events and
+        results.json.
+
+    Returns:
+      The record: "variants" is a list of the values, each seed's metrics, their mean
+      and spread.
+
+    Raises:
+      InputError: before anything is written.
+      loop.Interrupted, loop.NonFinite: see `loop.train`.
+    """
+    check(config, grid, options, workdir)
+    found = variants(config, grid)
+    splits = {"none": 1, "jit": 1, "pmap": jax.device_count()}[options.parallel]
+    labels = [
+        f"{describe(variant)}, seed {seed}"
+        for variant in found
+        for seed in options.seed_numbers()
+    ]
+
+    def score(member: Member) -> dict[str, np.ndarray]:
+        x_MNX = mixture_experiment.draw(
+            member.state, config=config, num_samples=options.samples
+        )
+        return jax.tree.map(np.asarray, mixture_experiment.score(x_MNX, config.dataset))
+
+    def report(done: int, member: Member) -> tuple[dict[str, np.ndarray], str]:
+        metrics = score(member)
+        del metrics["histogram"]
+        return metrics, f"{len(found)} variants, {mixture_experiment.words(metrics)}"
+
+    members, failures = base.train(
+        config,
+        options,
+        workdir,
+        functools.partial(member_step, config=config, num_devices=splits),
+        report,
+        initial=init_members(config, found, options),
+        labels=labels,
+    )
+
+    def finish() -> dict[str, Any]:
+        metrics = score(members)
+        record = make_record(config, found, options, metrics, failures, workdir)
+        records.write(workdir / "results.json", record)
+        return record
+
+    return distributed.on_main_process(finish)
+
+
+def describe(variant: Variant) -> str:
+    """The values in words."""
+    return ", ".join(f"{name}={value:g}" for name, value in variant.items())
+
+
+def make_record(
+    config: Config,
+    found: list[Variant],
+    options: base.Options,
+    metrics: dict[str, np.ndarray],
+    failures: dict[int, str],
+    workdir: pathlib.Path,
+) -> dict[str, Any]:
+    """A sweep's results and what is needed to repeat them; figures are [M]."""
+    names = [n for n in mixture_metrics.METRICS if n in metrics]
+    rows = []
+    for v, variant in enumerate(found):
+        own = slice(v * options.seeds, (v + 1) * options.seeds)
+        failed = {i - own.start: w for i, w in failures.items() if i in _places(own)}
+        of_variant = {n: metrics[n][own] for n in names}
+        seeds = base.by_seed(of_variant, names, options, failed)
+        rows.append({"values": variant, **seeds})
+    true = mixture_experiment.oracle(config.dataset, options.samples)
+    return {
+        **records.provenance(),
+        "config": dataclasses.asdict(config),
+        "options": dataclasses.asdict(options),
+        "wall_seconds": sum(r["seconds"] for r in records.read_metrics(workdir)),
+        "variants": rows,
+        "oracle": {n: records.number(true[n].mean()) for n in names},
+    }
+
+
+def _places(own: slice) -> range:
+    return range(own.start, own.stop)
+
+
+def table(record: dict[str, Any]) -> str:
+    """A sweep's results as Markdown, the oracle first."""
+    names = list(record["oracle"])
+    fields = list(record["variants"][0]["values"])
+    rows = [["oracle", *[""] * (len(fields) - 1)]]
+    rows[0] += [records.cell(record["oracle"][n]) for n in names]
+    for row in record["variants"]:
+        cells = [records.cell(row["mean"][n], row["std"][n]) for n in names]
+        rows.append([*[f"{v:g}" for v in row["values"].values()], *cells])
+    return records.table([*fields, *[n.replace("_", " ") for n in names]], rows)

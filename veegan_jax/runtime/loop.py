@@ -1,0 +1,179 @@
+"""The training loop: one short function around compiled intervals of many steps."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+
+from veegan_jax.runtime import checkpoint, distributed
+
+Report = Callable[[int, Any, dict[str, np.ndarray]], str]
+
+
+class Interrupted(Exception):
+    """A signal asked to stop; the run is saved and the same command goes on."""
+
+
+class NonFinite(Exception):
+    """Every seed has diverged; the last good states are saved.
+
+    Args:
+      words: when each did.
+      state: their last good states, if there is more to learn from them.
+    """
+
+    def __init__(self, words: str, state: Any = None) -> None:
+        super().__init__(words)
+        self.state = state
+
+
+def train(
+    state: Any,
+    done: int,
+    compile_steps: Callable[[int], Callable[[Any], tuple[Any, Any]]],
+    *,
+    steps: int,
+    interval: int,
+    save_every: float,
+    checkpoints: checkpoint.Checkpoints | None,
+    report: Report,
+    name: str,
+    labels: Sequence[str] | None = None,
+) -> tuple[Any, dict[int, str]]:
+    """Trains from step `done` to `steps`.
+
+    Args:
+      state: leaves [seeds, ...], with a field `step` [seeds].
+      done: steps taken so far; a seed whose count differs has failed before.
+      compile_steps: number of steps -> a compiled function of the state, as
+        `parallel.run_steps` makes it.
+      steps: the whole run's.
+      interval: steps between reports; checkpoints fall on its multiples only, so an
+        interrupted run and a whole one compute the same programs.
+      save_every: seconds between checkpoints.
+      checkpoints: where they go; None: nothing is kept.
+      report: called with (step, state, metrics [seeds, interval]) after every
+        interval, in the first process alone; returns a few words for the progress bar.
+      name: shown before the progress bar.
+      labels: what the members of the leading axis are called, if they are not seeds.
+
+    Returns:
+      The state, and for each diverged seed's index the words that say when.
+
+    Raises:
+      Interrupted: after SIGTERM or SIGINT, once saved.
+      NonFinite: when the last seed that was finite diverges, once saved.
+    """
+    failures = _failures(np.asarray(state.step), done)
+    labels = labels or [f"seed {s}" for s in range(len(np.asarray(state.step)))]
+    compiled: dict[int, Callable[[Any], tuple[Any, Any]]] = {}
+    stop = StopFlag()
+    saved_time = time.perf_counter()
+    bar = tqdm.tqdm(
+        total=steps,
+        initial=done,
+        desc=name,
+        unit=" steps",
+        dynamic_ncols=True,
+        disable=not distributed.is_main_process(),
+    )
+    # The usual clock may be set back, and the bar would stand still until it is again
+    # as late as it was.
+    bar._time = time.perf_counter
+    bar.start_t = bar.last_print_t = time.perf_counter()
+    with stop, bar:
+        while done < steps:
+            num = min(interval, steps - done)
+            if num not in compiled:
+                compiled[num] = compile_steps(num)
+            state, metrics = compiled[num](state)
+            metrics = jax.tree.map(np.asarray, metrics)
+            done += num
+            for seed, words in _new_failures(state, metrics, failures, done, num):
+                failures[seed] = words
+                if distributed.is_main_process():
+                    logging.warning("%s %s; the others go on", labels[seed], words)
+            if len(failures) == len(labels):
+                if checkpoints:
+                    checkpoints.save(done, state)
+                raise NonFinite(
+                    "; ".join(f"{labels[s]} {failures[s]}" for s in failures), state
+                )
+            if distributed.is_main_process():
+                bar.set_postfix_str(report(done, state, metrics), refresh=False)
+            bar.update(num)
+            late = time.perf_counter() - saved_time > save_every
+            # A signal may reach one process, or all at different steps.
+            signals = filter(None, distributed.share(stop.requested))
+            signal_name = next(signals, "")
+            if checkpoints and (late or done == steps or signal_name):
+                checkpoints.save(done, state)
+                saved_time = time.perf_counter()
+            if signal_name and done < steps:
+                kept = (
+                    "saved; give the same command to go on"
+                    if checkpoints
+                    else "and nothing was kept"
+                )
+                raise Interrupted(
+                    f"stopped by {signal_name} at step {done} of {steps}, {kept}"
+                )
+    return state, failures
+
+
+def _failures(step_S: np.ndarray, done: int) -> dict[int, str]:
+    return {
+        seed: f"became non-finite after step {step}"
+        for seed, step in enumerate(step_S.tolist())
+        if step != done
+    }
+
+
+def _new_failures(state, metrics, failures, done, num):
+    """Seeds that were rolled back in this interval, and the step they failed at."""
+    for seed in _failures(np.asarray(state.step), done):
+        if seed in failures:
+            continue
+        finite_T = np.ones(num, bool)
+        for values_ST in metrics.values():
+            finite_T &= np.isfinite(values_ST[seed])
+        at = f", first at step {done - num + np.argmin(finite_T) + 1}"
+        where = "" if finite_T.all() else at
+        yield (
+            seed,
+            f"became non-finite in steps {done - num + 1} to {done}{where}; its state "
+            f"stays that of step {done - num}",
+        )
+
+
+class StopFlag:
+    """While entered, SIGTERM, and the first SIGINT, only raise a flag.
+
+    Clusters send SIGTERM again and again, and it must not end a save: once it was
+    seen, none does anything any more. A second SIGINT acts as usual.
+    """
+
+    def __init__(self) -> None:
+        self.requested = ""
+        self._old: dict[int, Any] = {}
+
+    def _handle(self, number: int, frame: Any) -> None:
+        del frame
+        self.requested = self.requested or signal.Signals(number).name
+        if number == signal.SIGINT:
+            signal.signal(number, self._old[number])
+
+    def __enter__(self) -> "StopFlag":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._old[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._old[signal.SIGINT])
+        if self.requested != signal.SIGTERM.name:
+            signal.signal(signal.SIGTERM, self._old[signal.SIGTERM])

@@ -1,0 +1,162 @@
+"""Work directories: each holds one run, and one process uses it at a time."""
+
+import contextlib
+import datetime
+import json
+import logging
+import os
+import pathlib
+import socket
+from typing import Any
+
+import filelock
+
+from veegan_jax.common import errors, files
+from veegan_jax.runtime import distributed
+
+_locks: dict[pathlib.Path, filelock.BaseFileLock] = {}  # held until the end
+
+
+def claim(
+    workdir: pathlib.Path, identity: dict[str, Any], *, flag: str = "workdir"
+) -> None:
+    """Makes a work directory this run's until the process ends, and no other's.
+
+    Args:
+      workdir: created if need be.
+      identity: what must be equal for the runs to be the same; JSON values.
+      flag: that names the directory.
+
+    Raises:
+      InputError: if it cannot be written, is in use by another process, or holds a
+        run with another identity; the message shows each difference.
+    """
+    distributed.on_main_process(lambda: _claim(workdir, identity, flag))
+
+
+def _claim(workdir: pathlib.Path, identity: dict[str, Any], flag: str) -> None:
+    _check_name(workdir, flag)
+    path = workdir / "config.json"
+    identity = json.loads(json.dumps(identity))  # tuples become lists, as on disk
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _compare(path, _identity(path, flag), identity, flag)
+        elif (workdir / "checkpoints").exists():
+            raise errors.InputError(
+                f"--{flag}={workdir} holds checkpoints, but {path.name}, which says of "
+                f"what run, is missing: put it back, or give another --{flag}"
+            )
+        _lock(workdir, flag)
+        if not path.exists():
+            files.write_atomically(path, json.dumps(identity, indent=1) + "\n")
+    except OSError as error:
+        why = "it is a file" if os.path.isfile(workdir) else error.strerror or error
+        raise errors.InputError(
+            f"--{flag}={workdir} cannot be used ({why}); give a directory that can be "
+            "written"
+        ) from error
+
+
+def _identity(path: pathlib.Path, flag: str) -> dict[str, Any]:
+    try:
+        identity = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(identity, dict):
+            raise ValueError(f"it holds a {type(identity).__name__}")
+    except ValueError as error:  # of JSON, or of UTF-8
+        raise errors.InputError(
+            f"{path} is not a run's configuration ({error}): put it back as it was, or "
+            f"give another --{flag}"
+        ) from error
+    return identity
+
+
+def claimed(workdir: pathlib.Path) -> dict[str, Any]:
+    """The identity of the run that a work directory holds.
+
+    Raises:
+      InputError: if it holds none.
+    """
+    return distributed.on_main_process(lambda: _claimed(workdir))
+
+
+def _claimed(workdir: pathlib.Path) -> dict[str, Any]:
+    _check_name(workdir, "workdir")
+    path = workdir / "config.json"
+    try:
+        return _identity(path, "workdir")
+    except OSError as error:
+        raise errors.InputError(
+            f"{workdir} is not a run's work directory: {path.name} cannot be read "
+            f"({error.strerror or error}); give one that a training script filled"
+        ) from error
+
+
+def _check_name(workdir: pathlib.Path, flag: str) -> None:
+    """Refuses what TensorStore, which writes the arrays, has no name for."""
+    try:
+        str(workdir.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise errors.InputError(
+            f"--{flag}={workdir}: this name is not UTF-8 for a program with this "
+            "locale; set PYTHONUTF8=1, or give a name of plain letters"
+        ) from error
+
+
+def is_claimed(path: pathlib.Path) -> bool:
+    """Whether a path lies in a directory that this process has claimed."""
+    return any(claimed in path.resolve().parents for claimed in _locks)
+
+
+def places() -> list[pathlib.Path]:
+    """The directories that this process has claimed."""
+    return list(_locks)
+
+
+def _lock(workdir: pathlib.Path, flag: str) -> None:
+    """Keeps other processes out of a directory until this one ends, however it does.
+
+    Raises:
+      InputError: if another one is in it.
+      OSError: if it cannot be written.
+    """
+    place = workdir.resolve()
+    if place in _locks:
+        return
+    holder = workdir / ".in_use.json"
+    lock = filelock.FileLock(workdir / ".in_use.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        who = "another process"
+        # Written a moment after the lock is taken.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads(holder.read_text(encoding="utf-8"))
+            who = "process {process} on {host}, since {since}".format(**told)
+        raise errors.InputError(
+            f"--{flag}={workdir} is in use by {who}: wait until it ends, or give "
+            f"another --{flag}"
+        ) from None
+    except NotImplementedError:
+        logging.warning(
+            "the file system of %s knows no locks: see to it that no other run uses it",
+            workdir,
+        )
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    told = {"process": os.getpid(), "host": socket.gethostname(), "since": now}
+    files.write_atomically(holder, json.dumps(told) + "\n")
+    _locks[place] = lock
+
+
+def _compare(
+    path: pathlib.Path, theirs: dict[str, Any], ours: dict[str, Any], flag: str
+) -> None:
+    names = sorted(set(theirs) | set(ours))
+    differing = [n for n in names if theirs.get(n) != ours.get(n)]
+    if differing:
+        lines = [f"  {n}: {theirs.get(n)} there, {ours.get(n)} now" for n in differing]
+        raise errors.InputError(
+            f"--{flag}={path.parent} holds a different run:\n"
+            + "\n".join(lines)
+            + f"\nGive another --{flag}, or the flags of the run it holds."
+        )
