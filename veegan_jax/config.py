@@ -1,207 +1,279 @@
-"""What a run computes, as one frozen dataclass.
+"""What a run computes: a frozen dataclass of small groups.
 
-A `Config` is hashable (it is a static argument of jit) and holds everything that
-changes the numbers; where and how to run is no part of it.
+    config.steps, config.batch_size, ...   the run
+    config.data                            Vectors, Images, Stacks or Photos
+    config.networks                        MLP, CodeMLP, DCGAN or ALI
+    config.objective                       the method's own: veegan.Objective, ...
+    config.optimizer                       Adam, its schedule, the average of G
+
+The class of a group says what a run has: a configuration whose networks are `DCGAN`
+builds convolutions. A `Config` is hashable (it is a static argument of jit) and holds
+everything that changes the numbers. Where and how to run is not in it.
+
+Dimension key: B batch, Z latent, E noise inputs of G, X data dimensions.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
-from veegan_jax.common import errors
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from veegan_jax.common import errors, fields
+from veegan_jax.networks import configs
 
 
-def _field(default: Any, group: str, text: str) -> Any:
-    return dataclasses.field(default=default, metadata={"group": group, "help": text})
+@dataclasses.dataclass(frozen=True)
+class Vectors:
+    """Examples are vectors, [X]."""
+
+    size: int  # X
+    scale: float = 1.0  # G's unit of x; veegan_plus also reads x / scale
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return (self.size,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Examples are square images, [H, W, C], in [-1, 1]."""
+
+    image_size: int  # H and W
+    channels: int
+    scale: ClassVar[float] = 1.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return self.image_size, self.image_size, self.channels
+
+
+@dataclasses.dataclass(frozen=True)
+class Stacks(Images):
+    """Images whose channels are digits, drawn anew or from a fixed list."""
+
+    num_stacks: int = fields.field(
+        0, "stacks in a fixed list to train on; 0: fresh ones every step", "data", within="[0, inf)"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Photos(Images):
+    """Images of a folder or of CelebA."""
+
+    streamed: bool = fields.field(
+        False,
+        "all seeds see one stream of batches, epoch by epoch, instead of batches of "
+        "their own from memory",
+        "data",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What a method's losses need: nothing here; see `Objective` in each method's file.
+
+    The names below are read for every method, so that they have a value for all.
+    """
+
+    pack: ClassVar[int] = 1  # samples that D judges at once
+    reconstructor_noise: ClassVar[int] = 0  # noise inputs of R beside x
+    reconstructor_std: ClassVar[float] = 0.0  # of z around R(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """Adam for every network, its step sizes over the run, and the average of G."""
+
+    learning_rate: float = fields.field(
+        1e-3, "Adam step size of G and R", "optimizer", within="(0, inf)"
+    )
+    learning_rate_d: float = fields.field(
+        1e-3, "Adam step size of D", "optimizer", within="(0, inf)"
+    )
+    beta1: float = fields.field(0.5, "Adam beta1", "optimizer", within="[0, 1)")
+    beta2: float = fields.field(0.999, "Adam beta2", "optimizer", within="[0, 1)")
+    discriminator_every: int = fields.field(
+        1, "steps of G and R to one of D", "optimizer", within="[1, inf)"
+    )
+    schedule: str = fields.field(
+        "constant",
+        "constant, or cosine down to 0",
+        "optimizer",
+        choices=("constant", "cosine"),
+    )
+    schedule_hold: float = fields.field(
+        0.0, "share of the run before the cosine begins", "optimizer", within="[0, 1)"
+    )
+    ema: float = fields.field(
+        0.0, "decay of G's average; 0: none", "optimizer", within="[0, 1)"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Hyper-parameters. Each field is also a flag of the training scripts."""
+    """Hyper-parameters; `presets.resolve` makes them, `check` judges them."""
 
-    method: str = _field(
-        "veegan",
-        "main",
-        "a method of the README, or all: its table (default: veegan_plus)",
+    method: str = fields.field("veegan_plus", "a method of the README", "main")
+    dataset: str = fields.field("ring", "what to train on", "main")
+    steps: int = fields.field(10_000, "training steps", "main", within="[1, inf)")
+    batch_size: int = fields.field(
+        64, "examples per step, over all devices", "main", within="[1, inf)"
     )
-    dataset: str = _field(
-        "ring", "main", "ring, grid, high_dim, or all (default: ring)"
+    latent_size: int = fields.field(
+        2, "dimensions of z ~ N(0, I)", "main", within="[1, inf)"
     )
-    steps: int = _field(10_000, "main", "training steps")
-    batch_size: int = _field(500, "main", "examples per step, over all devices")
-    latent_size: int = _field(2, "main", "dimensions of z ~ N(0, I)")
+    data: Any = Vectors(2)
+    networks: Any = configs.MLP()
+    objective: Any = Objective()
+    optimizer: Optimizer = Optimizer()
 
-    data_size: int = _field(2, "networks", "dimensions of x; set by the dataset")
-    data_scale: float = _field(
-        1.0, "networks", "G's unit of x; veegan_plus reads x / this, too"
-    )
-    generator_widths: tuple[int, ...] = _field(
-        (128, 128), "networks", "hidden layers of G"
-    )
-    generator_noise: int = _field(
-        0, "networks", "noise inputs of G beside z, never reconstructed"
-    )
-    generator_code: int = _field(
-        0, "networks", "G = linear map of (z, noise) + table of this many units; 0: MLP"
-    )
-    reconstructor_widths: tuple[int, ...] = _field(
-        (128, 128), "networks", "hidden layers of R"
-    )
-    reconstructor_gain: float = _field(1.0, "networks", "R reads x times this")
-    reconstructor_noise: int = _field(
-        0, "networks", "noise inputs of R beside x (ALI's stochastic encoder)"
-    )
-    reconstructor_std: float = _field(
-        0.0, "networks", "standard deviation of z around R(x), as D sees it"
-    )
-    discriminator_widths: tuple[int, ...] = _field(
-        (128, 128), "networks", "hidden layers of D"
-    )
-    activation: str = _field("relu", "networks", "relu, leaky_relu or tanh")
-    init: str = _field(
-        "xavier", "networks", "kernels: xavier, he, orthogonal or normal"
-    )
-    maxout: int = _field(0, "networks", "maxout pieces in D; 0: the activation")
-    batch_norm: bool = _field(False, "networks", "BatchNorm in G")
-    bounded: bool = _field(
-        False, "networks", "G of vectors ends in a tanh, as that of images does"
-    )
-    dropout: float = _field(
-        0.0,
-        "networks",
-        "share of D's units dropped; ali and the veegans of Algorithm 1",
-    )
-    bias_std: float = _field(
-        0.0, "networks", "standard deviation of D's first hidden biases"
-    )
-    moments: bool = _field(
-        False, "networks", "D reads the mean, the centred x and its square"
-    )
-    latent_gain: float = _field(1.0, "networks", "D reads z times this")
-    fourier_size: int = _field(
-        0, "networks", "random Fourier features of x in D and R; 0: none"
-    )
-    fourier_scale: float = _field(
-        1.0, "networks", "standard deviation of their frequencies"
-    )
+    def generator(self, axis_name: str | None = None) -> nn.Module:
+        """G: (z, noise) -> x."""
+        return self.networks.generator(self, axis_name)
 
-    image_size: int = _field(
-        0, "images", "height and width of x; 0: vectors; set by the dataset"
-    )
-    channels: int = _field(3, "images", "of x; set by the dataset")
-    architecture: str = _field(
-        "dcgan",
-        "images",
-        "dcgan, whose sizes the fields set, or ali: ALI's of CIFAR-10",
-    )
-    num_stacks: int = _field(
-        0, "images", "stacks in a fixed list to train on; 0: fresh ones every step"
-    )
-    streamed: bool = _field(
-        False,
-        "images",
-        "train_celeba: all seeds see one stream of batches, epoch by epoch, instead of "
-        "batches of their own from memory",
-    )
-    kernel_size: int = _field(3, "images", "of every convolution")
-    output_conv: bool = _field(
-        True, "images", "G ends in a convolution, not in a transposed one"
-    )
-    discriminator_norm: bool = _field(False, "images", "BatchNorm in D")
-    joint_widths: tuple[int, ...] = _field(
-        (), "images", "hidden layers of D where features of x meet z"
-    )
-    dtype: str = _field("float32", "images", "of activations: float32 or bfloat16")
+    def reconstructor(self, axis_name: str | None = None) -> nn.Module:
+        """R: x, or (noise, x), -> the mean of z given x, or a z."""
+        return self.networks.reconstructor(self, axis_name)
 
-    pack: int = _field(1, "objective", "pacgan, veegan_plus: samples D sees at once")
-    fourier_start: float = _field(
-        0.0, "networks", "share of the run before D sees sines and cosines of x"
-    )
+    def discriminator(self, axis_name: str | None = None) -> nn.Module:
+        """D: x, or the pair (z, x), -> one logit."""
+        return self.networks.discriminator(self, axis_name)
 
-    reconstruction_weight: float = _field(
-        1.0, "objective", "weight of 1/2 sum (z - R(G(z)))^2"
-    )
-    adversarial_reconstructor: bool = _field(
-        False, "objective", "R is also trained to fool D, through (R(x), x)"
-    )
-    relativistic: bool = _field(
-        True, "objective", "veegan_plus: D's logits are compared pairwise"
-    )
-    gamma: float = _field(0.0, "objective", "gradient penalty at the first step")
-    gamma_end: float = _field(0.0, "objective", "gradient penalty at the last step")
-    gamma_decay_start: float = _field(
-        0.0, "objective", "share of the run before the penalty begins to fall"
-    )
-    gamma_decay_end: float = _field(
-        0.7, "objective", "share of the run at which it reaches gamma_end"
-    )
-    penalty_scale: float = _field(
-        1.0, "objective", "unit of x / data_scale in which slopes are penalised"
-    )
-    unrolled_steps: int = _field(5, "objective", "updates of D unrolled for G's loss")
+    def example_shape(self) -> tuple[int, ...]:
+        """Shape of one example as the networks see it: [X] or [H, W, C]."""
+        return self.networks.example_shape(self.data)
 
-    learning_rate: float = _field(1e-3, "optimizer", "Adam step size of G and R")
-    learning_rate_d: float = _field(1e-3, "optimizer", "Adam step size of D")
-    beta1: float = _field(0.5, "optimizer", "Adam beta1")
-    beta2: float = _field(0.999, "optimizer", "Adam beta2")
-    discriminator_every: int = _field(1, "optimizer", "steps of G and R to one of D")
-    schedule: str = _field("constant", "optimizer", "constant, or cosine down to 0")
-    schedule_hold: float = _field(
-        0.0, "optimizer", "share of the run before the cosine begins"
-    )
-    ema: float = _field(0.0, "optimizer", "decay of G's average; 0: none")
+    def examples(self, batch: int = 1) -> jax.Array:
+        """Zeros in the shape of a batch of data, to initialize networks with."""
+        return jnp.zeros((batch, *self.example_shape()))
 
-    def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch_size",
-            "latent_size",
-            "data_size",
-            "pack",
-            "discriminator_every",
-        ):
-            if getattr(self, name) <= 0:
-                raise errors.InputError(
-                    f"--{name}={getattr(self, name)} must be at least 1"
-                )
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise errors.InputError(
-                    f"--{name}={getattr(self, name)!r} must be one of "
-                    f"{', '.join(choices)}"
-                )
-        if self.batch_size % self.pack:
-            raise errors.InputError(
-                f"--batch_size={self.batch_size} must be a multiple of "
-                f"--pack={self.pack}"
-            )
-        if self.gamma and not 0 < self.gamma_end <= self.gamma:
-            raise errors.InputError(
-                f"--gamma_end={self.gamma_end} must be above 0 and at most "
-                f"--gamma={self.gamma}"
-            )
-        if not 0 <= self.gamma_decay_start < self.gamma_decay_end <= 1:
-            raise errors.InputError(
-                f"--gamma_decay_start={self.gamma_decay_start} must be at least 0 and "
-                f"below --gamma_decay_end={self.gamma_decay_end}, that at most 1"
-            )
-        if not 0 <= self.dropout < 1:
-            raise errors.InputError(f"--dropout={self.dropout} must be in [0, 1)")
-        if self.dropout and self.method in _NO_DROPOUT:
-            raise errors.InputError(
-                f"--dropout={self.dropout}: {self.method} drops no units; give "
-                "--dropout=0"
-            )
-        if not 0 <= self.schedule_hold < 1:
-            raise errors.InputError(
-                f"--schedule_hold={self.schedule_hold} must be in [0, 1)"
-            )
+    def latent_shape(self, batch: int) -> tuple[int, int]:
+        """Shape of G's whole input for a batch: z's columns, then the noise's."""
+        return batch, self.latent_size + self.networks.generator_noise
+
+    def replace(self, **changes: Any) -> "Config":
+        """Change fields by their own names, in whichever group they are.
+
+        `networks="dcgan"` changes the class of the networks; what both have is kept.
+
+        Raises:
+          InputError: for a field that this configuration does not have.
+        """
+        new = self
+        if "networks" in changes:
+            new = _with_networks(new, changes.pop("networks"))
+        for name, value in changes.items():
+            group = _group_of(new, name)
+            if group is None:
+                new = dataclasses.replace(new, **{name: value})
+            else:
+                changed = dataclasses.replace(getattr(new, group), **{name: value})
+                new = dataclasses.replace(new, **{group: changed})
+        return new
 
 
-_NO_DROPOUT = ("gan", "pacgan", "unrolled", "veegan_plus")
-_CHOICES = {
-    "architecture": ("dcgan", "ali"),
-    "activation": ("relu", "leaky_relu", "tanh"),
-    "init": ("xavier", "he", "orthogonal", "normal"),
-    "schedule": ("constant", "cosine"),
-    "dtype": ("float32", "bfloat16"),
-}
+GROUPS = ("data", "networks", "objective", "optimizer")
+DATA = {"vectors": Vectors, "images": Images, "stacks": Stacks, "photos": Photos}
+
+
+def get(config: Config, name: str) -> Any:
+    """Return the value of a field by its own name, in whichever group it is.
+
+    Raises:
+      InputError: for a field that this configuration does not have.
+    """
+    group = _group_of(config, name)
+    return getattr(config if group is None else getattr(config, group), name)
+
+
+def names(config: Config) -> list[str]:
+    """All fields that a configuration has, by their own names."""
+    own = [f.name for f in dataclasses.fields(config) if f.name not in GROUPS]
+    parts = (dataclasses.fields(getattr(config, group)) for group in GROUPS)
+    return own + [f.name for part in parts for f in part]
+
+
+def check(config: Config) -> None:
+    """Refuse values out of range, and values that do not fit each other.
+
+    Raises:
+      InputError: naming the flag, its value and what is allowed.
+    """
+    fields.check(config)
+    for group in GROUPS:
+        part = getattr(config, group)
+        fields.check(part)
+        if hasattr(part, "check"):
+            part.check(config)
+    pack = config.objective.pack
+    if config.batch_size % pack:
+        raise errors.InputError(
+            f"--batch_size={config.batch_size} must be a multiple of --pack={pack}"
+        )
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """A configuration as JSON values; `from_json` reads it."""
+    values = dataclasses.asdict(config)
+    for group, kinds in (("data", DATA), ("networks", configs.NETWORKS)):
+        kind = type(getattr(config, group))
+        values[group] = {"kind": _kind(kinds, kind), **values[group]}
+    return values
+
+
+def from_json(values: dict[str, Any], objective: type) -> Config:
+    """Make the configuration that `to_json` wrote.
+
+    Args:
+      values: what it wrote.
+      objective: the class of the method's objective.
+
+    Raises:
+      ValueError, KeyError, TypeError: if another version wrote the values.
+    """
+    values = dict(values)
+    for group, kinds in (("data", DATA), ("networks", configs.NETWORKS)):
+        part = dict(values[group])
+        values[group] = kinds[part.pop("kind")](**_tuples(part))
+    values["objective"] = objective(**_tuples(values["objective"]))
+    values["optimizer"] = Optimizer(**values["optimizer"])
+    return Config(**values)
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def _kind(kinds: dict[str, type], kind: type) -> str:
+    return next(name for name, cls in kinds.items() if cls is kind)
+
+
+def _with_networks(config: Config, kind: str) -> Config:
+    if kind not in configs.NETWORKS:
+        raise errors.InputError(
+            f"--networks={kind!r} must be one of {', '.join(configs.NETWORKS)}"
+        )
+    cls = configs.NETWORKS[kind]
+    shared = {f.name for f in dataclasses.fields(cls)}
+    old = dataclasses.fields(config.networks)
+    kept = {
+        f.name: getattr(config.networks, f.name) for f in old if f.name in shared
+    }
+    return dataclasses.replace(config, networks=cls(**kept))
+
+
+def _group_of(config: Config, name: str) -> str | None:
+    """The group that has a field; None if the configuration itself has it."""
+    if name in (f.name for f in dataclasses.fields(config)):
+        return None
+    for group in GROUPS:
+        if name in (f.name for f in dataclasses.fields(getattr(config, group))):
+            return group
+    raise errors.InputError(
+        f"--{name}: {config.method} on {config.dataset} has no such setting; it has "
+        f"{', '.join(names(config))}"
+    )

@@ -1,13 +1,15 @@
-"""The registry: a method is one module with `init`, `train_step` and `sample`.
+"""The registry: a method is one module with the functions of `base.Method`.
 
-ALI and the VEEGANs also have `reconstruct`. A new method is a new file and one line
-here, or one call of `register`.
+ALI and the VEEGANs also have `reconstruct`; a module may have an `Objective`, the group
+of settings that its losses read. A new method is a new file and one line here, or one
+call of `register`.
 """
 
 import importlib.util
 import pathlib
 from types import ModuleType
 
+from veegan_jax import config
 from veegan_jax.common import errors
 from veegan_jax.methods import ali, gan, pacgan, unrolled, veegan, veegan_plus
 
@@ -24,7 +26,7 @@ METHODS: dict[str, ModuleType] = {
 
 
 def get(name: str) -> ModuleType:
-    """Returns the method's module.
+    """Return the method's module.
 
     Raises:
       InputError: if there is none; the message lists those that exist.
@@ -34,8 +36,18 @@ def get(name: str) -> ModuleType:
     return METHODS[name]
 
 
+def objective_class(name: str) -> type:
+    """Return the class of a method's settings: its `Objective`, or an empty one."""
+    return getattr(get(name), "Objective", config.Objective)
+
+
+def has_reconstructor(name: str) -> bool:
+    """Whether a method maps x to z."""
+    return hasattr(get(name), "reconstruct")
+
+
 def register(name: str, method: ModuleType) -> None:
-    """Adds a method from outside the package.
+    """Add a method from outside the package.
 
     Args:
       name: what `--method` calls it.
@@ -52,7 +64,7 @@ def register(name: str, method: ModuleType) -> None:
 
 
 def register_file(path: str) -> str:
-    """Registers the method in a Python file, as `--method_file` names it.
+    """Register the method in a Python file, as `--method_file` names it.
 
     Returns:
       The method's name: the file's, without its suffix.

@@ -1,134 +1,252 @@
-"""The training state: arrays only, so a checkpoint of it is the whole run."""
+"""What all methods share: the state, gradients, the update, and how G makes samples.
+
+A method is a module, or any object, with the functions of `Method`. Its step is pure:
+noise comes from the state's key and step count, so the same function serves jit, scan,
+vmap over seeds and pmap.
+
+Dimension key: B batch, N samples, Z latent, E noise inputs of G, X data dimensions.
+"""
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
+import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 
-from veegan_jax import networks
 from veegan_jax.common import errors, optimizers
 from veegan_jax.config import Config
-from veegan_jax.runtime import rng
+from veegan_jax.runtime import parallel, rng
 
-Metrics = dict[str, jax.Array]
+Params = dict[str, Any]  # a network's parameters, by the network's name
+Metrics = dict[str, jax.Array]  # scalars, by name
 
 
 @flax.struct.dataclass
 class TrainState:
-    """All that a training step reads and writes.
+    """All that a training step reads and writes: arrays only.
 
-    `key` never changes: a step derives its noise from `fold_in(key, step)`, so the
-    state alone continues a run bit for bit.
+    A checkpoint of it is the whole run. `key` never changes: a step derives its noise
+    from `fold_in(key, step)`, so the state alone continues a run bit for bit.
     """
 
     step: jax.Array  # int32 [], steps taken
     key: jax.Array  # typed PRNG key []
-    params: dict[str, Any]  # by network: generator, discriminator, reconstructor
+    params: Params  # generator, discriminator, reconstructor
     batch_stats: dict[str, Any]  # running BatchNorm moments, by network; {} without
     opt_state: dict[str, Any]  # Adam's, by network
     ema: Any  # averaged generator parameters; None without averaging
 
 
+class Method(Protocol):
+    """What a method offers. One with a reconstructor also has `reconstruct`."""
+
+    def init(self, key: jax.Array, config: Config) -> TrainState:
+        """Initialize all networks from a typed key."""
+
+    def train_step(
+        self,
+        state: TrainState,
+        x_BX: jax.Array,
+        *,
+        config: Config,
+        axis_name: str | None = None,
+    ) -> tuple[TrainState, Metrics]:
+        """Update every network on a batch of real examples, this device's share."""
+
+    def sample(
+        self, state: TrainState, key: jax.Array, num_samples: int, *, config: Config
+    ) -> jax.Array:
+        """Draw samples [N, X]."""
+
+    def generate(
+        self, state: TrainState, z_BZ: jax.Array, *, config: Config
+    ) -> jax.Array:
+        """Map latents [B, Z] to samples [B, X], differentiably."""
+
+
+class Reconstructs(Protocol):
+    """What a method with a reconstructor offers besides."""
+
+    def reconstruct(
+        self, state: TrainState, x_BX: jax.Array, *, config: Config
+    ) -> jax.Array:
+        """Map examples [B, X] to latents [B, Z]."""
+
+
 def optimizer(
     config: Config, network: str, *, eps_root: float = 0.0
 ) -> optax.GradientTransformation:
-    """Adam for one network; D has its own step size. G and R apart equal one Adam."""
+    """Adam for one network; D has its own step size.
+
+    Args:
+      config: the run's.
+      network: "discriminator", or any other.
+      eps_root: see `optimizers.adam`.
+    """
+    adam = config.optimizer
     is_d = network == "discriminator"
     return optimizers.adam(
-        config.learning_rate_d if is_d else config.learning_rate,
+        adam.learning_rate_d if is_d else adam.learning_rate,
         steps=config.steps,
-        schedule=config.schedule,
-        beta1=config.beta1,
-        beta2=config.beta2,
-        hold=config.schedule_hold,
+        schedule=adam.schedule,
+        beta1=adam.beta1,
+        beta2=adam.beta2,
+        hold=adam.schedule_hold,
         eps_root=eps_root,
     )
 
 
-def create(
-    key: jax.Array, config: Config, variables: dict[str, dict[str, Any]]
-) -> TrainState:
-    """Builds the state of step 0.
+def create(key: jax.Array, config: Config, variables: Params) -> TrainState:
+    """Build the state of step 0.
 
     Args:
       key: the run's noise key.
       config: sets the optimizers and the averaging.
       variables: what each network's `init` returned, by network; "generator" is
         required.
-
-    Returns:
-      A TrainState whose arrays alias `variables`' only where they are not updated.
     """
     params = {name: v["params"] for name, v in variables.items()}
+    average = jax.tree.map(jnp.copy, params["generator"])
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         key=key,
         params=params,
         batch_stats={n: v.get("batch_stats", {}) for n, v in variables.items()},
         opt_state={n: optimizer(config, n).init(p) for n, p in params.items()},
-        ema=jax.tree.map(jnp.copy, params["generator"]) if config.ema else None,
+        ema=average if config.optimizer.ema else None,
     )
 
 
-def advance(
+def apply_training(
+    network: nn.Module, params: Any, batch_stats: Any, *inputs: jax.Array
+) -> tuple[jax.Array, Any]:
+    """Apply a network in training mode: (output, running BatchNorm moments)."""
+    output, updates = network.apply(
+        {"params": params, "batch_stats": batch_stats},
+        *inputs,
+        train=True,
+        mutable=["batch_stats"],
+    )
+    return output, updates.get("batch_stats", {})
+
+
+def simultaneous_gradients(
+    losses: Callable[[Params], tuple[tuple[jax.Array, jax.Array], Any]],
+    params: Params,
+) -> tuple[Params, tuple[jax.Array, jax.Array], Any]:
+    """Differentiate D's loss and that of all other networks, from one forward pass.
+
+    Args:
+      losses: parameters of all networks -> ((loss of the discriminator, loss of the
+        others), anything else).
+      params: of all networks.
+
+    Returns:
+      The gradients by network, the two losses, and anything else.
+    """
+    (loss_d, loss_g), pullback, aux = jax.vjp(losses, params, has_aux=True)
+    # Each network keeps the gradient of its own loss; XLA drops the other half.
+    (grads_of_d,) = pullback((1.0, 0.0))
+    (grads,) = pullback((0.0, 1.0))
+    grads = grads | {"discriminator": grads_of_d["discriminator"]}
+    return grads, (loss_d, loss_g), aux
+
+
+def update(
     state: TrainState,
-    grads: dict[str, Any],
+    grads: Params,
     batch_stats: dict[str, Any],
+    metrics: Metrics,
+    *,
     config: Config,
-) -> TrainState:
-    """Updates every network by its Adam, and the generator's average.
+    axis_name: str | None,
+) -> tuple[TrainState, Metrics]:
+    """Average over devices, then update every network and G's average: the step's end.
 
     Args:
       state: before the step.
-      grads: one gradient tree per network, already averaged over devices.
-      batch_stats: the BatchNorm moments after the step of the networks that have any.
+      grads: one gradient tree per network, this device's.
+      batch_stats: BatchNorm moments after the step, of the networks that have any.
+      metrics: of this device's examples.
       config: the run's.
+      axis_name: the mapped batch axis, or None.
 
     Returns:
-      The state after the step.
+      The state after the step, and the metrics of the whole batch.
     """
+    grads, batch_stats, metrics = parallel.mean(
+        (grads, batch_stats, metrics), axis_name
+    )
+    return advance(state, grads, batch_stats, config), metrics
+
+
+def advance(
+    state: TrainState, grads: Params, batch_stats: dict[str, Any], config: Config
+) -> TrainState:
+    """Update every network by its Adam, and G's average, by averaged gradients."""
     params, opt_state = {}, {}
+    every = config.optimizer.discriminator_every
     for name, grad in grads.items():
         old = state.params[name], state.opt_state[name]
         updates, opt_state[name] = optimizer(config, name).update(grad, old[1])
         params[name] = optax.apply_updates(old[0], updates)
-        if name == "discriminator" and config.discriminator_every > 1:
-            turn = state.step % config.discriminator_every == 0
+        if name == "discriminator" and every > 1:
+            turn = state.step % every == 0
             params[name], opt_state[name] = jax.tree.map(
                 functools.partial(jnp.where, turn), (params[name], opt_state[name]), old
             )
+    average = optimizers.average(
+        state.ema, params["generator"], config.optimizer.ema, state.step
+    )
     return state.replace(
         step=state.step + 1,
         params=params,
         batch_stats=state.batch_stats | batch_stats,
         opt_state=opt_state,
-        ema=optimizers.average(state.ema, params["generator"], config.ema, state.step),
+        ema=average,
     )
 
 
-def reconstruct(state: TrainState, *inputs: jax.Array, config: Config) -> jax.Array:
-    """R's z_BZ for its inputs, BatchNorm in inference mode."""
-    variables = {
-        "params": state.params["reconstructor"],
-        "batch_stats": state.batch_stats["reconstructor"],
-    }
-    return networks.reconstructor(config).apply(variables, *inputs)
+def pack(x_B: jax.Array, degree: int) -> jax.Array:
+    """Join `degree` consecutive examples on the last axis: [B / degree, ..., degree C].
+
+    This is what D sees under packing (Lin et al. 2018): samples of one kind, side by
+    side.
+    """
+    batch, *middle, channels = x_B.shape
+    x_B = x_B.reshape(batch // degree, degree, *middle, channels)
+    return jnp.moveaxis(x_B, 1, -2).reshape(batch // degree, *middle, degree * channels)
 
 
-def generate(
-    state: TrainState, key_or_z: jax.Array, *, config: Config, num_samples: int = 0
+def sample(
+    state: TrainState, key: jax.Array, num_samples: int, *, config: Config
 ) -> jax.Array:
-    """Generates x, by G's average where there is one, BatchNorm in inference mode.
+    """Draw samples by G's average where there is one, BatchNorm in inference mode.
 
     Args:
       state: a trained state.
-      key_or_z: a typed key, with num_samples; or z_BZ, whose missing noise columns
-        count as 0 (their mean). x is differentiable in z.
+      key: one typed key.
+      num_samples: N.
       config: the state's own.
-      num_samples: how many to draw from a key.
+
+    Returns:
+      float [N, X], or [N, H, W, C] in [-1, 1] for images.
+    """
+    return _generate(state, rng.normal(key, config.latent_shape(num_samples)), config)
+
+
+def generate(state: TrainState, z_BZ: jax.Array, *, config: Config) -> jax.Array:
+    """Map latents to samples, as `sample` does; differentiable in z.
+
+    Args:
+      state: a trained state.
+      z_BZ: latents [B, Z]; or [B, Z + E], with G's noise inputs, which otherwise count
+        as 0 (their mean).
+      config: the state's own.
 
     Returns:
       float [B, X], or [B, H, W, C] in [-1, 1] for images.
@@ -136,18 +254,28 @@ def generate(
     Raises:
       InputError: for z of another size than the configuration's.
     """
-    if jnp.issubdtype(key_or_z.dtype, jax.dtypes.prng_key):
-        z_BZ = rng.normal(key_or_z, networks.latent_shape(config, num_samples))
-    else:
-        whole = networks.latent_shape(config, 0)[1]
-        if key_or_z.shape[1] not in (config.latent_size, whole):
-            raise errors.InputError(
-                f"z has {key_or_z.shape[1]} columns; the latent size is "
-                f"{config.latent_size}"
-                + (f", with G's noise {whole}" if whole > config.latent_size else "")
-            )
-        missing = whole - key_or_z.shape[1]
-        z_BZ = jnp.pad(key_or_z, ((0, 0), (0, missing)))
+    whole = config.latent_shape(0)[1]
+    if z_BZ.shape[1] not in (config.latent_size, whole):
+        raise errors.InputError(
+            f"z has {z_BZ.shape[1]} columns; the latent size is {config.latent_size}"
+            + (f", with G's noise {whole}" if whole > config.latent_size else "")
+        )
+    missing = whole - z_BZ.shape[1]
+    return _generate(state, jnp.pad(z_BZ, ((0, 0), (0, missing))), config)
+
+
+def _generate(state: TrainState, latent_BZE: jax.Array, config: Config) -> jax.Array:
     params = state.params["generator"] if state.ema is None else state.ema
     variables = {"params": params, "batch_stats": state.batch_stats["generator"]}
-    return config.data_scale * networks.generator(config).apply(variables, z_BZ)
+    return config.data.scale * config.generator().apply(variables, latent_BZE)
+
+
+def reconstruct(
+    state: TrainState, *inputs: jax.Array, config: Config
+) -> jax.Array:
+    """Return R's z_BZ for its inputs, BatchNorm in inference mode."""
+    variables = {
+        "params": state.params["reconstructor"],
+        "batch_stats": state.batch_stats["reconstructor"],
+    }
+    return config.reconstructor().apply(variables, *inputs)

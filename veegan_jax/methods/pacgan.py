@@ -10,27 +10,39 @@ batch of B examples makes B / m packs.
 Dimension key: B batch, Z latent (with G's noise inputs), X data dimensions.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
-from veegan_jax import networks
+from veegan_jax import config as configs
+from veegan_jax.common import fields
 from veegan_jax.config import Config
 from veegan_jax.methods import base
 from veegan_jax.methods.base import Metrics, TrainState
-from veegan_jax.runtime import parallel, rng
+from veegan_jax.runtime import rng
 
 softplus = jax.nn.softplus
 
 
+@dataclasses.dataclass(frozen=True)
+class Objective(configs.Objective):
+    """The size of a pack."""
+
+    pack: int = fields.field(
+        2, "samples that D judges at once", "objective", within="[1, inf)"
+    )
+
+
 def init(key: jax.Array, config: Config) -> TrainState:
-    """Initializes G and D from a typed key."""
+    """Initialize G and D from a typed key."""
     key_g, key_d, key_train = jax.random.split(key, 3)
-    z_BZ = jnp.zeros(networks.latent_shape(config, 1))
-    x_BX = networks.example(config, config.pack)
-    one_pack = networks.pack(x_BX, config.pack)
+    z_BZ = jnp.zeros(config.latent_shape(1))
+    degree = config.objective.pack
+    one_pack = base.pack(config.examples(degree), degree)
     variables = {
-        "generator": networks.generator(config).init(key_g, z_BZ),
-        "discriminator": networks.discriminator(config).init(key_d, one_pack),
+        "generator": config.generator().init(key_g, z_BZ),
+        "discriminator": config.discriminator().init(key_d, one_pack),
     }
     return base.create(key_train, config, variables)
 
@@ -38,37 +50,31 @@ def init(key: jax.Array, config: Config) -> TrainState:
 def train_step(
     state: TrainState, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
-    """One simultaneous update of D and G on a batch of real examples."""
-    generator = networks.generator(config, axis_name)
-    discriminator = networks.discriminator(config, axis_name)
+    """Update D and G simultaneously on a batch of real examples."""
+    generator = config.generator(axis_name)
+    discriminator = config.discriminator(axis_name)
     key_z = jax.random.fold_in(state.key, state.step)
-    shape = networks.latent_shape(config, x_BX.shape[0])
-    z_BZ = rng.normal(key_z, shape, axis_name=axis_name)
+    z_BZ = rng.normal(key_z, config.latent_shape(len(x_BX)), axis_name=axis_name)
 
-    def losses(params_d, params_g):
-        fake_BX, stats_g = networks.train(
-            generator, params_g, state.batch_stats["generator"], z_BZ
+    def losses(params):
+        fake_BX, stats_g = base.apply_training(
+            generator, params["generator"], state.batch_stats["generator"], z_BZ
         )
-        real, fake = (networks.pack(x, config.pack) for x in (x_BX, fake_BX))
-        real_logit = discriminator.apply({"params": params_d}, real)
-        fake_logit = discriminator.apply({"params": params_d}, fake)
+        real, fake = (base.pack(x, config.objective.pack) for x in (x_BX, fake_BX))
+        params_d = {"params": params["discriminator"]}
+        real_logit = discriminator.apply(params_d, real)
+        fake_logit = discriminator.apply(params_d, fake)
         loss_d = jnp.mean(softplus(-real_logit)) + jnp.mean(softplus(fake_logit))
         loss_g = jnp.mean(softplus(-fake_logit))
         return (loss_d, loss_g), {"generator": stats_g}
 
-    (loss_d, loss_g), pullback, batch_stats = jax.vjp(
-        losses, state.params["discriminator"], state.params["generator"], has_aux=True
+    grads, (loss_d, loss_g), batch_stats = base.simultaneous_gradients(
+        losses, state.params
     )
-    # Each loss is pulled back to its own network; XLA drops the other half.
-    grads = {
-        "discriminator": pullback((1.0, 0.0))[0],
-        "generator": pullback((0.0, 1.0))[1],
-    }
     metrics = {"loss_d": loss_d, "loss_g": loss_g}
-    grads, batch_stats, metrics = parallel.mean(
-        (grads, batch_stats, metrics), axis_name
+    return base.update(
+        state, grads, batch_stats, metrics, config=config, axis_name=axis_name
     )
-    return base.advance(state, grads, batch_stats, config), metrics
 
 
-sample = base.generate
+sample, generate = base.sample, base.generate

@@ -13,11 +13,14 @@ D's real update: both networks move simultaneously, as in the authors' code.
 Dimension key: B batch, Z latent (with G's noise inputs), X data dimensions.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import optax
 
-from veegan_jax import networks
+from veegan_jax import config as configs
+from veegan_jax.common import fields
 from veegan_jax.config import Config
 from veegan_jax.methods import base
 from veegan_jax.methods.base import Metrics, TrainState
@@ -26,14 +29,22 @@ from veegan_jax.runtime import parallel, rng
 softplus = jax.nn.softplus
 
 
+@dataclasses.dataclass(frozen=True)
+class Objective(configs.Objective):
+    """How far D is unrolled."""
+
+    unrolled_steps: int = fields.field(
+        5, "updates of D unrolled for G's loss", "objective", within="[1, inf)"
+    )
+
+
 def init(key: jax.Array, config: Config) -> TrainState:
-    """Initializes G and D from a typed key."""
+    """Initialize G and D from a typed key."""
     key_g, key_d, key_train = jax.random.split(key, 3)
-    z_BZ = jnp.zeros(networks.latent_shape(config, 1))
-    x_BX = networks.example(config)
+    z_BZ = jnp.zeros(config.latent_shape(1))
     variables = {
-        "generator": networks.generator(config).init(key_g, z_BZ),
-        "discriminator": networks.discriminator(config).init(key_d, x_BX),
+        "generator": config.generator().init(key_g, z_BZ),
+        "discriminator": config.discriminator().init(key_d, config.examples()),
     }
     return base.create(key_train, config, variables)
 
@@ -41,15 +52,15 @@ def init(key: jax.Array, config: Config) -> TrainState:
 def train_step(
     state: TrainState, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
-    """One simultaneous update of D and G on a batch of real examples."""
-    generator = networks.generator(config, axis_name)
-    discriminator = networks.discriminator(config, axis_name)
+    """Update D and G simultaneously on a batch of real examples."""
+    generator = config.generator(axis_name)
+    discriminator = config.discriminator(axis_name)
     # Without eps_root the gradient through an update is infinite wherever D's own
     # gradient is 0, as behind a dead ReLU.
     optimizer = base.optimizer(config, "discriminator", eps_root=1e-16)
     key_z = jax.random.fold_in(state.key, state.step)
-    shape = networks.latent_shape(config, x_BX.shape[0])
-    z_BZ = rng.normal(key_z, shape, axis_name=axis_name)
+    z_BZ = rng.normal(key_z, config.latent_shape(len(x_BX)), axis_name=axis_name)
+    further_steps = config.objective.unrolled_steps - 1
 
     def loss_of_d(params_d, fake_BX):
         real_logit = discriminator.apply({"params": params_d}, x_BX)
@@ -57,7 +68,7 @@ def train_step(
         return jnp.mean(softplus(-real_logit)) + jnp.mean(softplus(fake_logit))
 
     def loss_of_g(params_g):
-        fake_BX, stats_g = networks.train(
+        fake_BX, stats_g = base.apply_training(
             generator, params_g, state.batch_stats["generator"], z_BZ
         )
 
@@ -71,10 +82,8 @@ def train_step(
 
         carry = state.params["discriminator"], state.opt_state["discriminator"]
         carry, (grad_d, loss_d) = update_d(carry, None)
-        if config.unrolled_steps > 1:
-            carry, _ = jax.lax.scan(
-                update_d, carry, length=config.unrolled_steps - 1, unroll=True
-            )
+        if further_steps:
+            carry, _ = jax.lax.scan(update_d, carry, length=further_steps, unroll=True)
         loss_g = -loss_of_d(carry[0], fake_BX)
         return loss_g, (grad_d, loss_d, {"generator": stats_g})
 
@@ -89,4 +98,4 @@ def train_step(
     return base.advance(state, grads, batch_stats, config), metrics
 
 
-sample = base.generate
+sample, generate = base.sample, base.generate

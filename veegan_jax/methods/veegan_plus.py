@@ -11,49 +11,118 @@ is penalised at both pairs on every step (R3GAN, Huang et al. 2024, there for x 
 R is deterministic and, as on the mixtures, may fool D as well (on images it learns from
 the reconstruction alone), gamma falls geometrically over the run, D may judge packs of
 pairs (PacGAN, Lin et al. 2018), and D and R may read features of x (networks/mlp.py).
-All networks work on x / data_scale, and slopes in x are taken per penalty_scale of
+All networks work on x / data.scale, and slopes in x are taken per penalty_scale of
 that, so that gamma and the frequencies mean the same for every dataset.
 
 Dimension key: B batch, Z latent, E noise inputs of G, X data dimensions.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
-from veegan_jax import networks
+from veegan_jax import config as configs
+from veegan_jax.common import errors, fields
 from veegan_jax.config import Config
 from veegan_jax.methods import base
 from veegan_jax.methods.base import Metrics, TrainState
 from veegan_jax.runtime import parallel, rng
 
 
+@dataclasses.dataclass(frozen=True)
+class Objective(configs.Objective):
+    """VEEGAN+'s ingredients; each can be taken out."""
+
+    reconstruction_weight: float = fields.field(
+        1.0, "weight of 1/2 sum (z - R(G(z)))^2", "objective", within="[0, inf)"
+    )
+    adversarial_reconstructor: bool = fields.field(
+        False, "R is also trained to fool D, through (R(x), x)", "objective"
+    )
+    relativistic: bool = fields.field(
+        True, "D's logits are compared pairwise", "objective"
+    )
+    penalty: bool = fields.field(True, "D's slope is penalized", "objective")
+    gamma: float = fields.field(
+        0.1, "weight of the penalty at the first step", "objective", within="(0, inf)"
+    )
+    gamma_end: float = fields.field(
+        1e-2, "weight of the penalty at the last step", "objective", within="(0, inf)"
+    )
+    gamma_decay_start: float = fields.field(
+        0.0,
+        "share of the run before the penalty begins to fall",
+        "objective",
+        within="[0, 1)",
+    )
+    gamma_decay_end: float = fields.field(
+        0.7,
+        "share of the run at which it reaches gamma_end",
+        "objective",
+        within="(0, 1]",
+    )
+    penalty_scale: float = fields.field(
+        1.0,
+        "unit of x / scale in which slopes are penalized",
+        "objective",
+        within="(0, inf)",
+    )
+    pack: int = fields.field(
+        1, "samples that D judges at once", "objective", within="[1, inf)"
+    )
+    fourier_start: float = fields.field(
+        0.0,
+        "share of the run before D sees sines and cosines of x",
+        "objective",
+        within="[0, 1)",
+    )
+
+    def check(self, config: Config) -> None:
+        """Refuse a penalty that rises, or that falls before it begins to."""
+        del config
+        if self.gamma_end > self.gamma:
+            raise errors.InputError(
+                f"--gamma_end={self.gamma_end} must be above 0 and at most "
+                f"--gamma={self.gamma}"
+            )
+        if self.gamma_decay_start >= self.gamma_decay_end:
+            raise errors.InputError(
+                f"--gamma_decay_start={self.gamma_decay_start} must be at least 0 and "
+                f"below --gamma_decay_end={self.gamma_decay_end}, that at most 1"
+            )
+
+
 def init(key: jax.Array, config: Config) -> TrainState:
-    """Initializes G, R and D from a typed key."""
+    """Initialize G, R and D from a typed key."""
     key_g, key_r, key_d, key_train = jax.random.split(key, 4)
-    latent_BZE = jnp.zeros(networks.latent_shape(config, 1))
-    z_BZ = jnp.zeros((config.pack, config.latent_size))
-    x_BX = networks.example(config, config.pack)
-    one_pack = networks.pack(z_BZ, config.pack), networks.pack(x_BX, config.pack)
+    degree = config.objective.pack
+    latent_BZE = jnp.zeros(config.latent_shape(1))
+    z_BZ = jnp.zeros((degree, config.latent_size))
+    x_BX = config.examples(degree)
+    one_pack = base.pack(z_BZ, degree), base.pack(x_BX, degree)
     variables = {
-        "generator": networks.generator(config).init(key_g, latent_BZE),
-        "reconstructor": networks.reconstructor(config).init(key_r, x_BX),
-        "discriminator": networks.discriminator(config).init(key_d, *one_pack),
+        "generator": config.generator().init(key_g, latent_BZE),
+        "reconstructor": config.reconstructor().init(key_r, x_BX),
+        "discriminator": config.discriminator().init(key_d, *one_pack),
     }
     return base.create(key_train, config, variables)
 
 
 def gamma(step: jax.Array, config: Config) -> jax.Array:
     """Weight of the penalty: held, then to gamma_end by a constant factor a step."""
-    hold, end = config.gamma_decay_start, config.gamma_decay_end
-    progress = jnp.clip((step / config.steps - hold) / (end - hold), 0, 1)
-    return config.gamma * (config.gamma_end / config.gamma) ** progress
+    weight = config.objective
+    start, end = weight.gamma_decay_start, weight.gamma_decay_end
+    progress = jnp.clip((step / config.steps - start) / (end - start), 0, 1)
+    return weight.gamma * (weight.gamma_end / weight.gamma) ** progress
 
 
 def fourier_gain(step: jax.Array, config: Config) -> jax.Array | float:
     """How much of the sines and cosines D sees: all, or rising over a fifth of T."""
-    if config.fourier_start == 0:
+    start = config.objective.fourier_start
+    if start == 0:
         return 1.0
-    return jnp.clip(5 * (step / config.steps - config.fourier_start), 0, 1)
+    return jnp.clip(5 * (step / config.steps - start), 0, 1)
 
 
 def losses(
@@ -61,7 +130,7 @@ def losses(
 ) -> tuple[jax.Array, jax.Array]:
     """The adversarial part of (L_D, L_GR): compared pairwise, or each by itself."""
     softplus = jax.nn.softplus
-    if config.relativistic:
+    if config.objective.relativistic:
         margin_B = real_logit - fake_logit
         return jnp.mean(softplus(-margin_B)), jnp.mean(softplus(margin_B))
     loss_d = jnp.mean(softplus(fake_logit)) + jnp.mean(softplus(-real_logit))
@@ -72,24 +141,23 @@ def losses(
 def train_step(
     state: TrainState, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
-    """One simultaneous update of D, G and R on a batch of real examples."""
-    generator = networks.generator(config, axis_name)
-    reconstructor = networks.reconstructor(config, axis_name)
-    discriminator = networks.discriminator(config, axis_name)
-    batch = x_BX.shape[0]
-    x_BX = x_BX / config.data_scale
+    """Update D, G and R simultaneously on a batch of real examples."""
+    generator = config.generator(axis_name)
+    reconstructor = config.reconstructor(axis_name)
+    discriminator = config.discriminator(axis_name)
+    objective = config.objective
+    batch, degree = len(x_BX), objective.pack
+    x_BX = x_BX / config.data.scale
     key_z = jax.random.fold_in(state.key, state.step)
-    latent_BZE = rng.normal(
-        key_z, networks.latent_shape(config, batch), axis_name=axis_name
-    )
+    latent_BZE = rng.normal(key_z, config.latent_shape(batch), axis_name=axis_name)
     z_BZ = latent_BZE[:, : config.latent_size]
 
     def make_pairs(params_g, params_r):
-        fake_BX, stats_g = networks.train(
+        fake_BX, stats_g = base.apply_training(
             generator, params_g, state.batch_stats["generator"], latent_BZE
         )
         both = parallel.concat_examples(fake_BX, x_BX)
-        codes_BZ, stats_r = networks.train(
+        codes_BZ, stats_r = base.apply_training(
             reconstructor, params_r, state.batch_stats["reconstructor"], both
         )
         fake_code_BZ, code_BZ = parallel.split_examples(codes_BZ)
@@ -111,7 +179,7 @@ def train_step(
 
     def loss_of_d(params_d):
         def sum_of_logits(z, x):
-            packed = networks.pack(z, config.pack), networks.pack(x, config.pack)
+            packed = base.pack(z, degree), base.pack(x, degree)
             logit = discriminator.apply(
                 {"params": params_d}, *packed, fourier_gain=gain
             )
@@ -121,12 +189,10 @@ def train_step(
         slopes, logit = jax.grad(sum_of_logits, argnums=(0, 1), has_aux=True)(*pairs)
         logits = parallel.split_examples(logit)
         slope_z, slope_x = slopes
-        square = jnp.sum(slope_z**2) + config.penalty_scale**2 * jnp.sum(slope_x**2)
+        square = jnp.sum(slope_z**2) + objective.penalty_scale**2 * jnp.sum(slope_x**2)
         penalty = 0.5 * square / len(logits[0])
         loss, _ = losses(*logits, config)
-        # Without a penalty there is no second derivative to take; one that varies over
-        # the members of a sweep is above 0.
-        if isinstance(config.gamma, jax.Array) or config.gamma:
+        if objective.penalty:  # without it there is no second derivative to take
             loss += gamma(state.step, config) * penalty
         return loss, (logits, slopes, penalty)
 
@@ -138,34 +204,33 @@ def train_step(
     loss_gr, (dlogit_fake_B, dlogit_real_B) = jax.value_and_grad(
         lambda fake, real: losses(fake, real, config)[1], argnums=(0, 1)
     )(*logits)
-    if not config.adversarial_reconstructor:
+    if not objective.adversarial_reconstructor:
         dlogit_real_B = jnp.zeros_like(dlogit_real_B)
     dlogit_fake_B, dlogit_real_B = (
-        jnp.repeat(c, config.pack) for c in (dlogit_fake_B, dlogit_real_B)
+        jnp.repeat(c, degree) for c in (dlogit_fake_B, dlogit_real_B)
     )
     one_each = (batch,) + (1,) * (x_BX.ndim - 1)
     cotangents = (
         dlogit_fake_B.reshape(one_each) * parallel.split_examples(slope_x)[0],
         dlogit_real_B[:, None] * parallel.split_examples(slope_z)[1],
-        jnp.asarray(config.reconstruction_weight, reconstruction.dtype),
+        jnp.asarray(objective.reconstruction_weight, reconstruction.dtype),
     )
     grad_g, grad_r = pullback(cotangents)
     grads = {"discriminator": grad_d, "generator": grad_g, "reconstructor": grad_r}
     metrics = {
         "loss_d": loss_d,
-        "loss_gr": loss_gr + config.reconstruction_weight * reconstruction,
+        "loss_gr": loss_gr + objective.reconstruction_weight * reconstruction,
         "reconstruction": reconstruction,
         "penalty": penalty,
     }
-    grads, batch_stats, metrics = parallel.mean(
-        (grads, batch_stats, metrics), axis_name
+    return base.update(
+        state, grads, batch_stats, metrics, config=config, axis_name=axis_name
     )
-    return base.advance(state, grads, batch_stats, config), metrics
 
 
-sample = base.generate
+sample, generate = base.sample, base.generate
 
 
 def reconstruct(state: TrainState, x_BX: jax.Array, *, config: Config) -> jax.Array:
-    """z_BZ given x_BX."""
-    return base.reconstruct(state, x_BX / config.data_scale, config=config)
+    """Return z_BZ given x_BX."""
+    return base.reconstruct(state, x_BX / config.data.scale, config=config)

@@ -53,14 +53,14 @@ class Generator(nn.Module):
     widths: Sequence[int]
     kernel_size: int
     output_conv: bool
-    kernels: str  # a key of mlp.INITIALIZERS
+    kernel_init: str  # a key of mlp.INITIALIZERS
     batch_norm: bool = True
     dtype: str = "float32"  # of activations; parameters are float32
     axis_name: str | None = None  # BatchNorm's moments are averaged over it
 
     @nn.compact
     def __call__(self, z_BF: jax.Array, train: bool = False) -> jax.Array:
-        init = mlp.INITIALIZERS[self.kernels]
+        init = mlp.INITIALIZERS[self.kernel_init]
         k = self.kernel_size
         *size, channels = self.shape
         stages = len(self.widths) - self.output_conv
@@ -115,7 +115,7 @@ class Encoder(nn.Module):
     joint_widths: Sequence[int]  # hidden layers after them
     out_size: int
     kernel_size: int
-    kernels: str  # a key of mlp.INITIALIZERS
+    kernel_init: str  # a key of mlp.INITIALIZERS
     batch_norm: bool  # after every convolution but the first
     running: bool = False  # BatchNorm keeps running averages, for inference
     dtype: str = "float32"
@@ -129,7 +129,7 @@ class Encoder(nn.Module):
         fourier_gain: jax.Array | float = 1.0,
     ) -> jax.Array:
         del fourier_gain  # for the features of an MLP
-        init = mlp.INITIALIZERS[self.kernels]
+        init = mlp.INITIALIZERS[self.kernel_init]
 
         def normalize(h):
             if not self.running:
@@ -153,7 +153,7 @@ class Encoder(nn.Module):
         for width in self.joint_widths:
             h = nn.Dense(width, kernel_init=init, dtype=self.dtype)(h)
             h = nn.leaky_relu(h, LEAK)
-        if self.kernels == "he":  # no ReLU follows
+        if self.kernel_init == "he":  # no ReLU follows
             init = nn.initializers.lecun_normal()
         h = nn.Dense(self.out_size, kernel_init=init, dtype=self.dtype)(h)
         return h.astype(jnp.float32)

@@ -56,18 +56,18 @@ class MLP(nn.Module):
     widths: Sequence[int]  # hidden layer sizes
     out_size: int
     activation: str = "relu"  # a key of ACTIVATIONS; unused with maxout
-    kernels: str = "xavier"  # a key of INITIALIZERS, for every kernel
+    kernel_init: str = "xavier"  # a key of INITIALIZERS, for every kernel
     bias_std: float = 0.0  # of the hidden biases at first; the output's is zero
     maxout: int = 0  # pieces per hidden unit (Goodfellow et al. 2013); 0: activation
     batch_norm: bool = False  # before each activation
     gain: float = 1.0  # multiplies the last input
     latent_gain: float = 1.0  # multiplies the others
-    moments: bool = False  # of the last input, of each of its examples
+    moment_features: bool = False  # of the last input, of each of its examples
     examples: int = 1  # side by side in the last input (a pack of PacGAN)
     fourier_size: int = 0  # random frequencies of the last input; 0: none
     fourier_scale: float = 1.0  # their standard deviation, radians per unit of input
     dropout: float = 0.0  # share of the hidden units dropped
-    bounded: bool = False  # a tanh after the output
+    output_tanh: bool = False  # a tanh after the output
     axis_name: str | None = None  # BatchNorm's moments are averaged over it
 
     @nn.compact
@@ -77,11 +77,11 @@ class MLP(nn.Module):
         train: bool = False,
         fourier_gain: jax.Array | float = 1.0,  # multiplies sines and cosines
     ) -> jax.Array:
-        init = INITIALIZERS[self.kernels]
+        init = INITIALIZERS[self.kernel_init]
         h_BF = self.gain * inputs_BF[-1]
-        if self.moments:
+        if self.moment_features:
             each = jnp.split(h_BF, self.examples, axis=-1)
-            h_BF = jnp.concatenate([moments(x, fourier_gain) for x in each], axis=-1)
+            h_BF = jnp.concatenate([features_of_moments(x, fourier_gain) for x in each], axis=-1)
         elif self.fourier_size:
             features = FourierFeatures(self.fourier_size, self.fourier_scale)
             h_BF = features(h_BF, fourier_gain)
@@ -105,10 +105,10 @@ class MLP(nn.Module):
             else:
                 h_BF = ACTIVATIONS[self.activation](h_BF)
             h_BF = Dropout(self.dropout, self.axis_name)(h_BF)
-        if self.kernels == "he":  # no ReLU follows
+        if self.kernel_init == "he":  # no ReLU follows
             init = nn.initializers.lecun_normal()
         h_BF = nn.Dense(self.out_size, kernel_init=init)(h_BF)
-        return jnp.tanh(h_BF) if self.bounded else h_BF
+        return jnp.tanh(h_BF) if self.output_tanh else h_BF
 
 
 class CodeGenerator(nn.Module):
@@ -124,13 +124,13 @@ class CodeGenerator(nn.Module):
     code_size: int  # rows of M
     out_size: int
     activation: str
-    kernels: str
+    kernel_init: str
 
     @nn.compact
     def __call__(self, h_BF: jax.Array, train: bool = False) -> jax.Array:
         del train  # no BatchNorm
         code_BF = MLP(
-            self.widths, self.code_size, self.activation, self.kernels, bias_std=1.0
+            self.widths, self.code_size, self.activation, self.kernel_init, bias_std=1.0
         )(2 * h_BF[:, : self.latent_size])
         linear = functools.partial(nn.Dense, self.out_size, use_bias=False)
         spread = nn.initializers.normal(h_BF.shape[-1] ** -0.5)
@@ -140,7 +140,7 @@ class CodeGenerator(nn.Module):
         )
 
 
-def moments(x_BF: jax.Array, fourier_gain: jax.Array | float) -> jax.Array:
+def features_of_moments(x_BF: jax.Array, fourier_gain: jax.Array | float) -> jax.Array:
     """What tells Gaussians of many dimensions apart: [mean, centred x, its square].
 
     The mean over an example's own coordinates is one input among thousands, so it is

@@ -9,9 +9,10 @@ one hidden layer, R trained by D as well in what is here `veegan_adversarial`.
 
 from typing import Any
 
-from veegan_jax.common import errors
-from veegan_jax.config import Config
-from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax import methods
+from veegan_jax.config import Config, Images, Optimizer, Photos
+from veegan_jax.networks.configs import ALI, MLP
+from veegan_jax.presets import stacked_mnist
 
 PRESETS = ("quick", "paper", "best", "dense")
 SHAPES = {  # height, width, channels
@@ -20,130 +21,130 @@ SHAPES = {  # height, width, channels
     "mnist": (28, 28, 1),
     "digits": (8, 8, 1),
 }
+DATASETS = tuple(SHAPES)
 
 
-def preset(name: str, method: str, dataset: str, **changes: Any) -> Config:
-    """The named configuration of a method on a dataset of single images.
-
-    Args:
-      name: one of PRESETS.
-      method: a registered method; yours gets the plain GAN's networks.
-      dataset: one of SHAPES.
-      **changes: fields that differ from the preset.
-
-    Raises:
-      InputError: for a name that does not exist; the message lists the valid ones.
-    """
-    if name not in PRESETS:
-        raise errors.InputError(f"unknown preset {name!r}: one of {', '.join(PRESETS)}")
-    if dataset not in SHAPES:
-        raise errors.InputError(
-            f"unknown dataset {dataset!r}: one of {', '.join(SHAPES)}"
-        )
+def preset(
+    name: str, method: str, dataset: str, latent_size: int | None = None
+) -> Config:
+    """Return the preset `name` of a method on a dataset of single images."""
     make = {"quick": quick, "paper": paper, "best": best, "dense": dense}[name]
-    height, width, channels = SHAPES[dataset]
-    values = {"method": method, "dataset": dataset, "channels": channels}
-    values |= {"data_size": height * width * channels, "image_size": height}
-    values |= make(method, dataset)
-    if "latent_size" in changes:
-        values |= stacked_mnist_presets.of_latent_size(method, changes["latent_size"])
-    return Config(**(values | changes))
+    return make(method, dataset, latent_size)
 
 
-def quick(method: str, dataset: str) -> dict[str, Any]:
+def quick(method: str, dataset: str, latent_size: int | None = None) -> Config:
     """A small pair of networks, one size and one budget for every method."""
+    latent_size = latent_size or 64
     stages = 4 if dataset == "faces" else 3
-    values = dict(
+    return Config(
+        method,
+        dataset,
         steps=3000,
         batch_size=64,
-        latent_size=64,
-        generator_widths=(64, 32, 32, 16, 16)[: stages + 1],
-        reconstructor_widths=(16, 32, 64, 64)[:stages],
-        discriminator_widths=(16, 32, 64, 64)[:stages],
-        joint_widths=(64,),
-        init="normal",
-        batch_norm=True,
-        discriminator_norm=True,
-        learning_rate=1e-3,
-        learning_rate_d=1e-3,
-        beta1=0.5,
-        beta2=0.99,
-        schedule="cosine",
-        ema=0.99,
-    )
-    return (
-        values | stacked_mnist_presets.variant(method, values) | {"joint_widths": (64,)}
+        latent_size=latent_size,
+        data=_data(dataset),
+        networks=stacked_mnist.networks(
+            method,
+            generator_widths=(64, 32, 32, 16, 16)[: stages + 1],
+            reconstructor_widths=(16, 32, 64, 64)[:stages],
+            discriminator_widths=(16, 32, 64, 64)[:stages],
+            joint_widths=(64,),
+        ),
+        objective=stacked_mnist.objective(method, latent_size),
+        optimizer=stacked_mnist.optimizer(
+            method, learning_rate=1e-3, schedule="cosine", ema=0.99
+        ),
     )
 
 
-def paper(method: str, dataset: str) -> dict[str, Any]:
+def paper(method: str, dataset: str, latent_size: int | None = None) -> Config:
     """DCGAN's networks; ALI's own, of CIFAR-10, for ALI there."""
-    values = dict(
+    if method == "ali" and dataset == "cifar10":
+        latent_size = latent_size or 64
+        return Config(
+            method,
+            dataset,
+            steps=100_000,
+            batch_size=100,
+            latent_size=latent_size,
+            data=_data(dataset),
+            networks=ALI(dropout=0.5),
+            objective=stacked_mnist.objective(method, latent_size),
+            optimizer=Optimizer(
+                learning_rate=1e-4, learning_rate_d=1e-4, beta1=0.5, ema=0.999
+            ),
+        )
+    latent_size = latent_size or 100
+    return Config(
+        method,
+        dataset,
         steps=100_000,
         batch_size=64,
-        latent_size=100,
-        kernel_size=5,
-        output_conv=False,
-        generator_widths=(512, 256, 128, 64),
-        reconstructor_widths=(64, 128, 256, 512),
-        discriminator_widths=(64, 128, 256, 512),
-        joint_widths=(1024,),
-        init="normal",
-        batch_norm=True,
-        discriminator_norm=True,
-        learning_rate=2e-4,
-        learning_rate_d=2e-4,
-        beta1=0.5,
-        ema=0.999,
+        latent_size=latent_size,
+        data=_data(dataset),
+        networks=stacked_mnist.networks(
+            method,
+            kernel_size=5,
+            output_conv=False,
+            generator_widths=(512, 256, 128, 64),
+            reconstructor_widths=(64, 128, 256, 512),
+            discriminator_widths=(64, 128, 256, 512),
+            joint_widths=(1024,) if stacked_mnist.sees_latents(method) else (),
+        ),
+        objective=stacked_mnist.objective(method, latent_size),
+        optimizer=stacked_mnist.optimizer(
+            method, learning_rate=2e-4, beta2=0.999, ema=0.999
+        ),
     )
-    values |= stacked_mnist_presets.variant(method, values)
-    if method == "ali" and dataset == "cifar10":
-        values |= dict(
-            architecture="ali",
-            batch_size=100,
-            latent_size=64,
-            dropout=0.5,
-            learning_rate=1e-4,
-            learning_rate_d=1e-4,
-        )
-        values |= stacked_mnist_presets.of_latent_size(method, 64)
-    return values
 
 
-def best(method: str, dataset: str) -> dict[str, Any]:
+def best(method: str, dataset: str, latent_size: int | None = None) -> Config:
     """The quick pair with four times the channels and twice the latent size."""
-    values = quick(method, dataset)
+    config = quick(method, dataset, latent_size or 128)
+    widths = ("generator_widths", "reconstructor_widths", "discriminator_widths")
     wider = {
-        name: tuple(4 * width for width in values[name])
-        for name in ("generator_widths", "reconstructor_widths", "discriminator_widths")
+        name: tuple(4 * width for width in getattr(config.networks, name))
+        for name in widths
     }
-    values |= wider | dict(
-        steps=100_000, batch_size=128, latent_size=128, learning_rate=5e-4, ema=0.999
-    )
-    values |= dict(learning_rate_d=5e-4)
-    return (
-        values
-        | stacked_mnist_presets.variant(method, values)
-        | {"joint_widths": (256,)}
+    return config.replace(
+        steps=100_000,
+        batch_size=128,
+        joint_widths=(256,),
+        learning_rate=5e-4,
+        learning_rate_d=5e-4,
+        ema=0.999,
+        **wider,
     )
 
 
-def dense(method: str, dataset: str) -> dict[str, Any]:
+def dense(method: str, dataset: str, latent_size: int | None = None) -> Config:
     """Images as vectors: every network one hidden layer of 256, 50 epochs of MNIST."""
-    del dataset
-    values = dict(
-        image_size=0,
+    latent_size = latent_size or 32
+    drops = getattr(methods.get(method), "DROPS_UNITS", False)
+    algorithm_1 = method.startswith("veegan") and method != "veegan_plus"
+    return Config(
+        method,
+        dataset,
         steps=15_000,
         batch_size=200,
-        latent_size=32,
-        generator_widths=(256,),
-        reconstructor_widths=(256,),
-        discriminator_widths=(256,),
-        bounded=True,
-        learning_rate=1e-3,
-        learning_rate_d=1e-3,
-        beta1=0.7,
+        latent_size=latent_size,
+        data=_data(dataset),
+        networks=MLP(
+            generator_widths=(256,),
+            generator_noise=1 if algorithm_1 else 0,
+            reconstructor_widths=(256,),
+            discriminator_widths=(256,),
+            kernel_init="he" if method == "veegan_plus" else "xavier",
+            output_tanh=True,
+            dropout=0.5 if drops else 0.0,
+        ),
+        objective=stacked_mnist.objective(method, latent_size),
+        optimizer=stacked_mnist.optimizer(
+            method, learning_rate=1e-3, beta1=0.7, beta2=0.999
+        ),
     )
-    values |= stacked_mnist_presets.variant(method, values)
-    drops = method in ("ali", "veegan", "veegan_adversarial", "veegan_mean")
-    return values | dict(dropout=0.5 if drops else 0.0)
+
+
+def _data(dataset: str) -> Any:
+    height, _, channels = SHAPES[dataset]
+    return (Photos if dataset == "faces" else Images)(height, channels)

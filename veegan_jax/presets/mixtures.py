@@ -8,153 +8,166 @@ from typing import Any
 
 import numpy as np
 
-from veegan_jax.common import errors
-from veegan_jax.config import Config
+from veegan_jax import config as configs
+from veegan_jax import methods
+from veegan_jax.config import Config, Optimizer, Vectors
 from veegan_jax.data import mixtures
+from veegan_jax.methods import pacgan, veegan, veegan_plus
+from veegan_jax.networks.configs import MLP, CodeMLP
 
 PRESETS = ("quick", "paper", "best")
 DATASETS = ("ring", "grid", "high_dim")
 
 
-def preset(name: str, method: str, dataset: str, **changes: Any) -> Config:
-    """The named configuration of a method on a dataset.
-
-    Args:
-      name: one of PRESETS.
-      method: a registered method; the ones without a protocol of their own (yours)
-        get the plain GAN's networks.
-      dataset: one of DATASETS.
-      **changes: fields that differ from the preset.
-
-    Raises:
-      InputError: for a name that does not exist; the message lists the valid ones.
-
-    Example:
-      >>> preset("paper", "veegan", "ring").latent_size
-      254
-    """
-    if name not in PRESETS:
-        raise errors.InputError(f"unknown preset {name!r}: one of {', '.join(PRESETS)}")
-    if dataset not in DATASETS:
-        raise errors.InputError(
-            f"unknown dataset {dataset!r}: one of {', '.join(DATASETS)}"
-        )
-    values = {"quick": quick, "paper": paper, "best": best}[name](method, dataset)
-    values |= {
-        "method": method,
-        "dataset": dataset,
-        "data_size": mixtures.get(dataset).size,
-    }
-    return Config(**(values | changes))
+def preset(
+    name: str, method: str, dataset: str, latent_size: int | None = None
+) -> Config:
+    """Return the preset `name` of a method on a mixture."""
+    make = {"quick": quick, "paper": paper, "best": best}[name]
+    return make(method, dataset, latent_size)
 
 
-def paper(method: str, dataset: str) -> dict[str, Any]:
-    """The published protocol of each method, on every mixture.
-
-    VEEGAN: its authors' 2-D code. Unrolled GAN: Metz et al.'s 2-D code, and the GAN
-    is the same without unrolling. ALI: PacGAN's 2-D networks for it, 400k steps.
-    """
-    del dataset  # the published protocols do not depend on it
-    if method == "ali":
-        return dict(
-            steps=400_000,
-            batch_size=100,
-            latent_size=2,
-            generator_widths=(400, 400, 400, 400),
-            reconstructor_widths=(400, 400),
-            reconstructor_noise=2,
-            discriminator_widths=(200, 200, 200),
-            maxout=5,
-            batch_norm=True,
-            init="normal",
-            learning_rate=1e-4,
-            learning_rate_d=1e-4,
-            beta1=0.8,
-        )
-    if method.startswith("veegan"):
-        values = dict(
-            steps=100_000,
-            batch_size=500,
-            latent_size=254,
-            discriminator_widths=(128,),
-        )
-        return values | _variant(method, values["latent_size"])
-    return dict(
-        steps=25_000,
-        batch_size=512,
-        latent_size=256,
-        activation="tanh",
-        init="orthogonal",
-        learning_rate=1e-3,
-        learning_rate_d=1e-4,
+def quick(method: str, dataset: str, latent_size: int | None = None) -> Config:
+    """What a newcomer runs: one small set of networks and budget for every method."""
+    high_dim = dataset == "high_dim"
+    return Config(
+        method,
+        dataset,
+        steps=2000 if high_dim else 10_000,
+        batch_size=64,
+        latent_size=latent_size or 2,
+        data=_data(method, dataset),
+        networks=_code_networks() if high_dim else _networks(method),
+        objective=_objective(method, dataset, latent_size or 2),
+        optimizer=_optimizer(method, dataset),
     )
 
 
-def quick(method: str, dataset: str) -> dict[str, Any]:
-    """What a newcomer runs: one small set of networks and budget for every method."""
-    if dataset == "high_dim":
-        values = _networks_1200d() | dict(steps=2000)
-    else:
-        values = _networks_2d() | dict(steps=10_000)
-    return values | _objective(method, dataset)
-
-
-def best(method: str, dataset: str) -> dict[str, Any]:
+def best(method: str, dataset: str, latent_size: int | None = None) -> Config:
     """The strongest VEEGAN known here; other methods get its networks and budget."""
+    config = quick(method, dataset, latent_size)
     if dataset == "high_dim":
-        values = _networks_1200d() | dict(
+        return config.replace(
             steps=7000,
             batch_size=128,
             generator_widths=(128, 128, 128),
             discriminator_widths=(128, 128, 128),
         )
-    else:
-        values = _networks_2d() | dict(
-            steps={"ring": 20_000, "grid": 32_000}[dataset],
-            batch_size=128,
-            generator_widths=(128, 128, 128, 128),
-        )
-    return values | _objective(method, dataset)
-
-
-def _networks_2d() -> dict[str, Any]:
-    """Two layers of 128 everywhere, averaging, annealing."""
-    return dict(
-        batch_size=64,
-        latent_size=2,
-        init="he",
-        schedule="cosine",
-        ema=0.999,
+    return config.replace(
+        steps={"ring": 20_000, "grid": 32_000}[dataset],
+        batch_size=128,
+        generator_widths=(128, 128, 128, 128),
     )
 
 
-def _networks_1200d() -> dict[str, Any]:
+def paper(method: str, dataset: str, latent_size: int | None = None) -> Config:
+    """The published protocol of each method, on every mixture.
+
+    VEEGAN: its authors' 2-D code. Unrolled GAN: Metz et al.'s 2-D code, and the GAN
+    is the same without unrolling. ALI: PacGAN's 2-D networks for it, 400k steps.
+    """
+    data = Vectors(mixtures.get(dataset).size)
+    if method == "ali":
+        return Config(
+            method,
+            dataset,
+            steps=400_000,
+            batch_size=100,
+            latent_size=latent_size or 2,
+            data=data,
+            networks=MLP(
+                generator_widths=(400, 400, 400, 400),
+                reconstructor_widths=(400, 400),
+                discriminator_widths=(200, 200, 200),
+                maxout=5,
+                batch_norm=True,
+                kernel_init="normal",
+            ),
+            objective=methods.ali.Objective(reconstructor_noise=2),
+            optimizer=Optimizer(learning_rate=1e-4, learning_rate_d=1e-4, beta1=0.8),
+        )
+    if method.startswith("veegan"):
+        latent_size = latent_size or 254
+        objective = variant(method, latent_size)
+        if method == "veegan_plus":
+            objective = veegan_plus.Objective(
+                adversarial_reconstructor=True, penalty=False
+            )
+        return Config(
+            method,
+            dataset,
+            steps=100_000,
+            batch_size=500,
+            latent_size=latent_size,
+            data=data,
+            networks=MLP(
+                generator_noise=0 if method == "veegan_plus" else 1,
+                discriminator_widths=(128,),
+            ),
+            objective=objective,
+        )
+    return Config(
+        method,
+        dataset,
+        steps=25_000,
+        batch_size=512,
+        latent_size=latent_size or 256,
+        data=data,
+        networks=MLP(activation="tanh", kernel_init="orthogonal"),
+        objective=methods.objective_class(method)(),
+        optimizer=Optimizer(learning_rate=1e-3, learning_rate_d=1e-4),
+    )
+
+
+def variant(method: str, latent_size: int) -> Any:
+    """What Algorithm 1 fixes, what VEEGAN's named variants change, and other methods'.
+
+    Algorithm 1 sums the reconstruction over the latent; `veegan_mean` averages it.
+    """
+    if method == "veegan_adversarial":
+        return veegan.Objective(adversarial_reconstructor=True)
+    if method == "veegan_mean":
+        return veegan.Objective(reconstruction_weight=1 / latent_size)
+    if method == "pacgan":
+        return pacgan.Objective(pack=2)
+    return methods.objective_class(method)()
+
+
+def _data(method: str, dataset: str) -> Vectors:
+    """VEEGAN+ reads x in units of its root mean square, but for 1200-D."""
+    scaled = method == "veegan_plus" and dataset != "high_dim"
+    return Vectors(mixtures.get(dataset).size, _rms(dataset) if scaled else 1.0)
+
+
+def _networks(method: str) -> MLP:
+    """Two layers of 128 everywhere; Algorithm 1 has a stochastic G."""
+    if method == "veegan_plus":
+        return MLP(kernel_init="he", fourier_size=16, fourier_scale=2.0)
+    algorithm_1 = method.startswith("veegan")
+    return MLP(kernel_init="he", generator_noise=1 if algorithm_1 else 0)
+
+
+def _code_networks() -> CodeMLP:
     """As in 2-D, but noise by a linear map, modes by a code, and moments for D."""
-    return dict(
-        batch_size=64,
-        latent_size=2,
-        init="he",
+    return CodeMLP(
+        kernel_init="he",
         activation="leaky_relu",
         generator_code=64,
         generator_noise=704,
         bias_std=1.0,
-        moments=True,
+        moment_features=True,
         latent_gain=10.0,
         reconstructor_gain=1 / _rms("high_dim"),
-        schedule="cosine",
-        schedule_hold=0.4,
-        ema=0.999,
     )
 
 
-def _objective(method: str, dataset: str) -> dict[str, Any]:
-    """VEEGAN+'s objective, each entry justified in results/README.md; others' own."""
+def _objective(method: str, dataset: str, latent_size: int) -> Any:
+    """VEEGAN+'s objective, each entry justified in results/ablations.md; others' own."""
     if method != "veegan_plus":
-        noise = 704 if dataset == "high_dim" else 1
-        return dict(beta1=0.5, beta2=0.999) | _variant(method, 2, generator_noise=noise)
-    values = dict(adversarial_reconstructor=True, beta1=0.0, beta2=0.99)
+        return variant(method, latent_size)
     if dataset == "high_dim":
-        return values | dict(
+        return veegan_plus.Objective(
+            adversarial_reconstructor=True,
             reconstruction_weight=0.1,
             fourier_start=0.5,
             gamma=0.5,
@@ -164,13 +177,23 @@ def _objective(method: str, dataset: str) -> dict[str, Any]:
             # Slopes per unit in which the data's norm is 4, as on the grid.
             penalty_scale=0.25 * _rms(dataset) * 1200**0.5,
         )
-    return values | dict(
-        data_scale=_rms(dataset),
-        fourier_size=16,
-        fourier_scale=2.0,
+    return veegan_plus.Objective(
+        adversarial_reconstructor=True,
         reconstruction_weight=0.6,
         gamma=0.1,
         gamma_end=1e-4,
+    )
+
+
+def _optimizer(method: str, dataset: str) -> Optimizer:
+    """Adam, annealed, G averaged; VEEGAN+ without momentum."""
+    plus = method == "veegan_plus"
+    return Optimizer(
+        beta1=0.0 if plus else 0.5,
+        beta2=0.99 if plus else 0.999,
+        schedule="cosine",
+        schedule_hold=0.4 if dataset == "high_dim" else 0.0,
+        ema=0.999,
     )
 
 
@@ -181,53 +204,41 @@ def _rms(dataset: str) -> float:
     return float(np.sqrt((mixture.means_KX**2).mean() + noise))
 
 
-def _variant(
-    method: str, latent_size: int, *, generator_noise: int = 1
-) -> dict[str, Any]:
-    """What Algorithm 1 fixes, and what VEEGAN's named variants change in it."""
-    algorithm_1 = dict(generator_noise=generator_noise, reconstructor_std=1.0)
-    return {
-        "veegan": algorithm_1,
-        "veegan_adversarial": algorithm_1 | {"adversarial_reconstructor": True},
-        "veegan_mean": algorithm_1 | {"reconstruction_weight": 1 / latent_size},
-        "veegan_plus": {"adversarial_reconstructor": True},
-        "ali": {"reconstructor_noise": 2},
-        "pacgan": {"pack": 2},
-    }.get(method, {})
-
-
 def ablations(config: Config) -> dict[str, dict[str, Any]]:
     """VEEGAN+'s ingredients: name -> the fields that take it out of `config`.
 
     What `config` has more of than the quick preset (steps, examples, layers) counts
     as an ingredient too.
     """
-    out = {
+    out: dict[str, dict[str, Any]] = {
         "everything": {},
         "reconstruction": {"reconstruction_weight": 0.0},
         "adversarial R": {"adversarial_reconstructor": False},
         "relativistic loss": {"relativistic": False},
-        "penalty": {"gamma": 0.0},
-        "high gamma at first": {"gamma": config.gamma_end, "gamma_decay_start": 0.0},
-        "fall of gamma": {"gamma_end": config.gamma},
+        "penalty": {"penalty": False},
+        "high gamma at first": {
+            "gamma": config.objective.gamma_end,
+            "gamma_decay_start": 0.0,
+        },
+        "fall of gamma": {"gamma_end": config.objective.gamma},
         "annealed step size": {"schedule": "constant"},
         "averaging": {"ema": 0.0},
         "Adam without momentum": {"beta1": 0.5},
     }
-    if config.fourier_size:
+    if config.networks.fourier_size:
         out["Fourier features"] = {"fourier_size": 0}
-    if config.moments:
+    if config.networks.moment_features:
         out["late sines and cosines"] = {"fourier_start": 0.0}
-        out["moments in D"] = {"moments": False}
-        out["code in G"] = {"generator_code": 0}
+        out["moments in D"] = {"moment_features": False}
+        out["code in G"] = {"networks": "mlp"}
         out["hold of gamma"] = {"gamma_decay_start": 0.0}
-    small = preset("quick", config.method, config.dataset)
+    small = quick(config.method, config.dataset)
     for name, fields in (
         ("longer run", ("steps",)),
         ("larger batch", ("batch_size",)),
         ("deeper networks", ("generator_widths", "discriminator_widths")),
     ):
-        changes = {f: getattr(small, f) for f in fields}
-        if any(getattr(config, f) != value for f, value in changes.items()):
+        changes = {f: configs.get(small, f) for f in fields}
+        if any(configs.get(config, f) != value for f, value in changes.items()):
             out[name] = changes
     return out

@@ -1,0 +1,1 @@
+"""The named configurations: one page an experiment, and `resolve` to find them."""
