@@ -71,19 +71,19 @@ EFFICIENCY = flags.DEFINE_float("efficiency", 0.3, "of the peak, in products; as
 OUTPUT = flags.DEFINE_string("output", "runs/bench_scaling.json", "for the record")
 
 
-def step_of(config: Config, splits: int) -> tuple[parallel.Step, Any]:
+def step_of(config: Config) -> tuple[parallel.Step, Any]:
     """A training step with its own batches, and the data that it reads, if any."""
     step, data = mixture_experiment.step_on_fresh_data, None
     if config.image_size:
         shape = 100, config.image_size, config.image_size
         step, data = stacked_mnist_experiment.step_on_stacks, np.zeros(shape, np.uint8)
-    return functools.partial(step, config=config, num_devices=splits), data
+    return functools.partial(step, config=config), data
 
 
 def flops_per_example(config: Config) -> float:
     """Of a step with XLA's own convolutions, as all but the CPU have them."""
     init = functools.partial(methods.get(config.method).init, config=config)
-    step, data = step_of(config, 1)
+    step, data = step_of(config)
     step = step if data is None else functools.partial(step, jnp.asarray(data))
     state = jax.eval_shape(init, jax.random.key(0))
     with mock.patch.object(jax, "default_backend", return_value="any but the CPU"):
@@ -101,7 +101,7 @@ def lower(config: Config, state: Any, mode: str, num_devices: int) -> Any:
       num_devices: how many of the fake devices share a batch.
     """
     parallel.check(mode, config.batch_size, num_devices * config.pack)
-    step, data = step_of(config, num_devices if mode == "pmap" else 1)
+    step, data = step_of(config)
     devices = jax.devices()[:num_devices]
     run = parallel.run_steps(
         step, NUM_STEPS, mode=mode, devices=devices, data=data, lower_only=True

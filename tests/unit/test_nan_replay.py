@@ -68,7 +68,7 @@ def test_the_step_its_line_and_its_arrays_are_kept(tmp_path, caplog, register, m
     assert f"first at step {FALL + 1}" in caplog.text
     assert str(folder) in caplog.text
     report = (folder / "report.txt").read_text()
-    assert "invalid value (nan) encountered in log (test_nonfinite.py:" in report
+    assert "invalid value (nan) encountered in log (test_nan_replay.py:" in report
     assert "jnp.log(sign)" in report
     assert f"step {FALL}: " in report  # the metrics before
     with np.load(folder / "before.npz", allow_pickle=False) as before:

@@ -29,8 +29,7 @@ def train(config, grid, mode, num_devices, steps=4):
     """(members, losses) after some steps; every mode, any number of devices."""
     found = sweep.variants(config, grid)
     members = sweep.init_members(config, found, OPTIONS)
-    split = num_devices if mode == "pmap" else 1
-    step = functools.partial(sweep.member_step, config=config, num_devices=split)
+    step = functools.partial(sweep.member_step, config=config)
     devices = jax.devices()[:num_devices]
     return parallel.run_steps(step, steps, mode=mode, devices=devices)(members)
 

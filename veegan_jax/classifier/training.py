@@ -61,7 +61,6 @@ def train_step(
     axis_name: str | None,
     *,
     recipe: Recipe,
-    num_devices: int = 1,
 ) -> tuple[State, dict[str, jax.Array]]:
     """Draws a batch with replacement and takes one step of Adam on the cross-entropy.
 
@@ -70,10 +69,9 @@ def train_step(
       state: see `State`.
       axis_name: the mapped batch axis, or None.
       recipe: sizes and rates; its batch is that of all devices.
-      num_devices: along that axis.
     """
     image_NHWC, label_N = data
-    batch = recipe.batch_size // num_devices
+    batch = recipe.batch_size // parallel.size(axis_name)
     keys = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
     key_index, key_shift, key_dropout = keys
     index_B = rng.index(key_index, batch, len(label_N), axis_name=axis_name)
@@ -175,12 +173,11 @@ def train(
 def dry_run(data: images.Images, recipe: Recipe, mode: str) -> str:
     """What a step of training costs, in words; nothing is trained."""
     devices = jax.devices()
-    split = len(devices) if mode == "pmap" else 1
     shapes = jax.eval_shape(functools.partial(init, 0, data.dataset, recipe))
     state_1 = jax.tree.map(lambda leaf: leaf[None], cost_report.zeros(shapes))
     num_steps = -(-recipe.steps // 50)
     run = parallel.run_steps(
-        functools.partial(train_step, recipe=recipe, num_devices=split),
+        functools.partial(train_step, recipe=recipe),
         num_steps,
         mode=mode,
         devices=devices,
@@ -201,8 +198,7 @@ def _compile(
 ) -> Callable[[State], tuple[State, Any]]:
     """What `parallel.run_steps` returns, of one seed."""
     devices = jax.devices()
-    split = len(devices) if mode == "pmap" else 1
-    step = functools.partial(train_step, recipe=recipe, num_devices=split)
+    step = functools.partial(train_step, recipe=recipe)
     if mode != "none":
         return parallel.run_steps(
             step, num_steps, mode=mode, devices=devices, data=data

@@ -292,8 +292,6 @@ def _explain(
     batch_of: Callable[[int], Any] | None,
 ) -> None:
     """Replays the interval in which each seed that stayed behind became non-finite."""
-    if getattr(step, "keywords", {}).get("num_devices", 1) > 1:
-        step = functools.partial(step, num_devices=1)  # the whole batch on one
 
     def one_step(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
         bound = step if data is None else functools.partial(step, data)

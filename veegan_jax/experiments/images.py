@@ -26,7 +26,7 @@ from veegan_jax.experiments.base import option
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import diversity
 from veegan_jax.presets import images as image_presets
-from veegan_jax.runtime import distributed, rng
+from veegan_jax.runtime import distributed, parallel, rng
 
 _CHUNK = 500  # samples generated at a time: bounds the memory
 
@@ -118,11 +118,10 @@ def step_on_images(
     axis_name: str | None,
     *,
     config: Config,
-    num_devices: int = 1,
 ) -> tuple[TrainState, Any]:
     """Draws this step's batch, with replacement, and takes one training step."""
     key = jax.random.fold_in(jax.random.fold_in(state.key, base.DATA), state.step)
-    batch = config.batch_size // num_devices
+    batch = config.batch_size // parallel.size(axis_name)
     index_B = rng.index(key, batch, len(image_NHWC), axis_name=axis_name)
     return step_on_batch(state, axis_name, image_NHWC[index_B], config=config)
 
@@ -245,8 +244,7 @@ def train(
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
     check([(workdir, config)], options)
-    splits = {"none": 1, "jit": 1, "pmap": len(jax.devices())}[options.parallel]
-    step = functools.partial(step_on_images, config=config, num_devices=splits)
+    step = functools.partial(step_on_images, config=config)
     if source.batch_of:
         step = functools.partial(step_on_batch, config=config)
     grids = workdir / "grids"

@@ -20,18 +20,18 @@ from veegan_jax.experiments import base
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import mixtures as mixture_metrics
 from veegan_jax.metrics import published
-from veegan_jax.runtime import distributed
+from veegan_jax.runtime import distributed, parallel
 
 
 def step_on_fresh_data(
-    state: TrainState, axis_name: str | None, *, config: Config, num_devices: int = 1
+    state: TrainState, axis_name: str | None, *, config: Config
 ) -> tuple[TrainState, Any]:
     """Draws this step's batch from the mixture and takes one training step."""
     key = jax.random.fold_in(jax.random.fold_in(state.key, base.DATA), state.step)
     x_BX = mixtures.sample(
         mixtures.get(config.dataset),
         key,
-        config.batch_size // num_devices,
+        config.batch_size // parallel.size(axis_name),
         axis_name=axis_name,
     )
     train_step = methods.get(config.method).train_step
@@ -117,8 +117,7 @@ def run(
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
     check([(workdir, config)], options)
-    splits = {"none": 1, "jit": 1, "pmap": len(jax.devices())}[options.parallel]
-    step = functools.partial(step_on_fresh_data, config=config, num_devices=splits)
+    step = functools.partial(step_on_fresh_data, config=config)
     frames: list[tuple[str, np.ndarray]] = []
 
     def report(done: int, state: TrainState) -> tuple[dict[str, np.ndarray], str]:

@@ -25,7 +25,7 @@ from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import published
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
 from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
-from veegan_jax.runtime import distributed
+from veegan_jax.runtime import distributed, parallel
 
 DIGITS = {"stacked_mnist": "mnist", "stacked_digits": "digits"}  # what is stacked
 _GLANCE = 2000  # samples scored while training
@@ -51,14 +51,13 @@ def step_on_stacks(
     axis_name: str | None,
     *,
     config: Config,
-    num_devices: int = 1,
 ) -> tuple[TrainState, Any]:
     """Draws this step's batch of stacks and takes one training step."""
     key = jax.random.fold_in(jax.random.fold_in(state.key, base.DATA), state.step)
     x_BHWC = stacked_mnist.sample(
         digits_NHW,
         key,
-        config.batch_size // num_devices,
+        config.batch_size // parallel.size(axis_name),
         num_stacks=config.num_stacks,
         axis_name=axis_name,
     )
@@ -133,8 +132,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
     train, test, classifier = _materials(dataset, options)
     if distributed.is_main_process() and not options.dry_run:  # the one that scores
         truth = stacked_mnist_metrics.truth(classifier, options.samples, data_dir)
-    splits = {"none": 1, "jit": 1, "pmap": len(jax.devices())}[options.parallel]
-    step = functools.partial(step_on_stacks, config=config, num_devices=splits)
+    step = functools.partial(step_on_stacks, config=config)
     grids = workdir / "grids"
 
     def report(done: int, state: TrainState) -> tuple[dict[str, np.ndarray], str]:

@@ -110,14 +110,13 @@ def init_members(config: Config, found: list[Variant], options: base.Options) ->
 
 
 def member_step(
-    member: Member, axis_name: str | None, *, config: Config, num_devices: int = 1
+    member: Member, axis_name: str | None, *, config: Config
 ) -> tuple[Member, Any]:
     """A mixture's training step with the member's own hyper-parameters."""
     state, losses = mixture_experiment.step_on_fresh_data(
         member.state,
         axis_name,
         config=with_values(config, member.values),
-        num_devices=num_devices,
     )
     return member.replace(state=state), losses
 
@@ -179,7 +178,6 @@ def run(
     """
     check(config, grid, options, workdir)
     found = variants(config, grid)
-    splits = {"none": 1, "jit": 1, "pmap": jax.device_count()}[options.parallel]
     labels = [
         f"{describe(variant)}, seed {seed}"
         for variant in found
@@ -201,7 +199,7 @@ def run(
         config,
         options,
         workdir,
-        functools.partial(member_step, config=config, num_devices=splits),
+        functools.partial(member_step, config=config),
         report,
         initial=init_members(config, found, options),
         labels=labels,
