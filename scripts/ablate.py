@@ -7,7 +7,7 @@
 
 Seeds start at 100, apart from those of the tables. Each variant is a run of
 train_mixtures.py or train_stacked_mnist.py with the flags shown, resumable, in
-runs/ablation/PRESET/DATASET/VARIANT; on two CPU cores the mixtures take about 10, 10
+runs/ablation/DATASET/PRESET/VARIANT; on two CPU cores the mixtures take about 10, 10
 and 5 minutes, Stacked MNIST with two seeds half an hour. `make_tables.py
 --add_ablations=...` keeps them.
 """
@@ -21,6 +21,7 @@ from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.presets import resolve
 from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
 from veegan_jax.runtime import distributed, program
 
@@ -55,13 +56,15 @@ def main() -> None:
     options = (
         stacked_mnist_experiment.Options(**values) if images else base.Options(**values)
     )
-    config = presets.preset(PRESET.value, "veegan_plus", DATASET.value)
+    config = resolve.resolve(resolve.METHOD, DATASET.value, PRESET.value)
     distributed.use_cpu_cores(CPU_DEVICES.value)
-    folder = pathlib.Path(WORKDIR.value) / PRESET.value / DATASET.value
+    folder = pathlib.Path(WORKDIR.value) / DATASET.value / PRESET.value
     variants = select(presets.ablations(config), ONLY.value)
     runs = []
     for name, changes in variants.items():
-        changed = presets.preset(PRESET.value, "veegan_plus", DATASET.value, **changes)
+        changed = resolve.resolve(
+            resolve.METHOD, DATASET.value, PRESET.value, **changes
+        )
         runs.append((folder / name.replace(" ", "_"), changed))
     (stacked_mnist_experiment if images else mixture_experiment).check(runs, options)
     rows = {}

@@ -31,33 +31,42 @@ from veegan_jax.config import Config
 from veegan_jax.data import images
 from veegan_jax.experiments import base, inference
 from veegan_jax.experiments import images as image_experiment
+from veegan_jax.presets import images as image_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, loop, program
-
-ROWS = ("ali", "veegan", "veegan_adversarial", "veegan_plus")  # of --method=all
 
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/infer_DATASET/PRESET/METHOD)"
 )
-common_flags.define(Config, from_preset=True)
+SETTINGS = resolve.settings(image_presets)
+common_flags.define(
+    *SETTINGS,
+    from_preset=True,
+    help_of={
+        "method": f"a method, or all: {', '.join(inference.ROWS)} "
+        f"(default: {resolve.METHOD})",
+        "dataset": "mnist, digits, or auto: mnist where it is prepared",
+    },
+)
 common_flags.define(inference.Options, from_preset=False)
 common_flags.define(distributed.Options, from_preset=False)
-flags.FLAGS["dataset"].help = "mnist, digits, or auto: mnist where it is prepared"
-flags.FLAGS["method"].help = f"one with R, or all: {', '.join(ROWS)} (default: all)"
 
 
 def plan(options: inference.Options) -> list[tuple[pathlib.Path, Config]]:
-    """The runs that the flags ask for, with their work directories."""
-    changes = common_flags.read(Config)
-    method = changes.pop("method", "all")
+    """Make the list of runs that the flags ask for, with their work directories."""
+    changes = common_flags.read(*SETTINGS)
     dataset = images.choose(changes.pop("dataset", "auto"), options.data_dir or None)
     if dataset not in inference.DATASETS:
         raise errors.InputError(
             f"--dataset={dataset} must be {', '.join(inference.DATASETS)} or auto"
         )
-    names = ROWS if method == "all" else (method,)
-    default = f"runs/infer_{dataset}/{options.preset}"
-    return image_experiment.plan(
-        options, names, dataset, changes, WORKDIR.value, default
+    return base.plan(
+        options,
+        changes,
+        [dataset],
+        WORKDIR.value,
+        rows=inference.ROWS,
+        folder=f"inference_{dataset}",
     )
 
 

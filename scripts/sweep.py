@@ -15,21 +15,21 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
-from veegan_jax.config import Config
 from veegan_jax.experiments import base, sweep
 from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, program
 
 VARY = flags.DEFINE_multi_string(
     "vary", [], f"FIELD=VALUE,VALUE,...; again for each of {', '.join(sweep.FIELDS)}"
 )
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "where everything goes (default: runs/sweep/DATASET-METHOD/FIELDS)"
+    "workdir", None, "where everything goes (default: runs/sweep/DATASET/METHOD/FIELDS)"
 )
-common_flags.define(Config, from_preset=True)
+SETTINGS = resolve.settings(mixture_presets)
+common_flags.define(*SETTINGS, from_preset=True)
 common_flags.define(base.Options, from_preset=False)
 common_flags.define(distributed.Options, from_preset=False)
 flags.FLAGS.set_default("first_seed", 100)
@@ -61,12 +61,11 @@ def grid() -> dict[str, tuple[float, ...]]:
 def main() -> None:
     hosts = distributed.Options(**common_flags.read(distributed.Options))
     options = base.Options(**common_flags.read(base.Options))
-    changes, values = common_flags.read(Config), grid()
-    method = changes.pop("method", "veegan_plus")
+    changes, values = common_flags.read(*SETTINGS), grid()
+    method = changes.pop("method", resolve.METHOD)
     dataset = changes.pop("dataset", "ring")
-    methods.get(method)
-    config = mixture_presets.preset(options.preset, method, dataset, **changes)
-    name = f"runs/sweep/{dataset}-{method}/{'-'.join(values)}"
+    config = resolve.resolve(method, dataset, options.preset, **changes)
+    name = f"runs/sweep/{dataset}/{method}/{'-'.join(values)}"
     workdir = pathlib.Path(WORKDIR.value or name)
     distributed.start(hosts)
     try:

@@ -22,52 +22,56 @@ import pathlib
 
 from absl import flags
 
+from veegan_jax import config as configs
 from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.experiments import base, faces
 from veegan_jax.experiments import images as image_experiment
+from veegan_jax.presets import images as image_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, loop, program
-
-ROWS = ("gan", "ali", "unrolled", "veegan", "veegan_plus")  # of --method=all
 
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/faces/PRESET/METHOD)"
 )
-common_flags.define(Config, from_preset=True)
+SETTINGS = (*resolve.settings(image_presets), configs.Photos)
+IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "height and width of x, pixels")
+common_flags.define(
+    *SETTINGS,
+    from_preset=True,
+    help_of={
+        "method": f"a method, or all: {', '.join(resolve.ROWS)} "
+        f"(default: {resolve.METHOD})",
+        "dataset": "faces (default: faces)",
+    },
+)
 common_flags.define(faces.Options, from_preset=False)
 common_flags.define(distributed.Options, from_preset=False)
-flags.FLAGS["method"].help = f"a method, or all: {', '.join(ROWS)} (default: veegan)"
-flags.FLAGS["dataset"].help = "faces (default: faces)"
 
 
 def plan(
     options: faces.Options, changes: dict, *, streamed: bool
 ) -> list[tuple[pathlib.Path, Config]]:
-    """The runs that the flags ask for, with their work directories."""
+    """Make the list of runs that the flags ask for, with their work directories."""
     changes = {"streamed": streamed} | changes
-    method = changes.pop("method", "veegan")
-    names = ROWS if method == "all" else (method,)
-    default = f"runs/faces/{options.preset}"
-    return image_experiment.plan(
-        options, names, "faces", changes, WORKDIR.value, default
-    )
+    return base.plan(options, changes, ["faces"], WORKDIR.value)
 
 
 def main() -> None:
     hosts = distributed.Options(**common_flags.read(distributed.Options))
     options = faces.Options(**common_flags.read(faces.Options))
-    changes = common_flags.read(Config)
+    changes = common_flags.read(*SETTINGS)
     if changes.pop("dataset", "faces") != "faces":
         raise errors.InputError(
             f"--dataset={flags.FLAGS['dataset'].value}: this script trains on faces; "
             "leave the flag out"
         )
-    if "image_size" in changes:
-        changes["data_size"] = 3 * changes["image_size"] ** 2
+    if IMAGE_SIZE.value is not None:
+        changes["image_size"] = IMAGE_SIZE.value
     # What can be refused is refused before any image is read.
     _, first = plan(options, changes, streamed=False)[0]
-    photos = faces.read(options, first.image_size, first.batch_size)
+    photos = faces.read(options, first.data.image_size, first.batch_size)
     if report := photos.report():
         print(report)
     held = photos.image is not None

@@ -32,9 +32,10 @@ from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.experiments import base
 from veegan_jax.experiments import images as image_experiment
+from veegan_jax.presets import images as image_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, loop, program
 
-ROWS = ("gan", "ali", "unrolled", "veegan", "veegan_plus")  # of --method=all
 DATASETS = ("cifar10", "mnist", "digits")
 
 WORKDIR = flags.DEFINE_string(
@@ -43,29 +44,31 @@ WORKDIR = flags.DEFINE_string(
 METHOD_FILE = flags.DEFINE_string(
     "method_file", None, "a Python file with init, train_step and sample to train"
 )
-common_flags.define(Config, from_preset=True)
+SETTINGS = resolve.settings(image_presets)
+common_flags.define(
+    *SETTINGS,
+    from_preset=True,
+    help_of={
+        "method": f"a method, or all: {', '.join(resolve.ROWS)} "
+        f"(default: {resolve.METHOD})",
+        "dataset": f"one of {', '.join(DATASETS)} (default: cifar10)",
+    },
+)
 common_flags.define(image_experiment.Options, from_preset=False)
 common_flags.define(distributed.Options, from_preset=False)
-flags.FLAGS["method"].help = f"a method, or all: {', '.join(ROWS)} (default: veegan)"
-flags.FLAGS["dataset"].help = f"one of {', '.join(DATASETS)} (default: cifar10)"
 
 
 def plan(options: image_experiment.Options) -> list[tuple[pathlib.Path, Config]]:
-    """The runs that the flags ask for, with their work directories."""
-    changes = common_flags.read(Config)
-    method = changes.pop("method", "veegan")
+    """Make the list of runs that the flags ask for, with their work directories."""
+    changes = common_flags.read(*SETTINGS)
     if METHOD_FILE.value:
-        method = methods.register_file(METHOD_FILE.value)
+        changes["method"] = methods.register_file(METHOD_FILE.value)
     dataset = changes.pop("dataset", "cifar10")
     if dataset not in DATASETS:
         raise errors.InputError(
             f"--dataset={dataset} must be one of {', '.join(DATASETS)}"
         )
-    names = ROWS if method == "all" else (method,)
-    default = f"runs/{dataset}/{options.preset}"
-    return image_experiment.plan(
-        options, names, dataset, changes, WORKDIR.value, default
-    )
+    return base.plan(options, changes, [dataset], WORKDIR.value)
 
 
 def main() -> None:

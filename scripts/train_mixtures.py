@@ -21,45 +21,49 @@ import pathlib
 from absl import flags
 
 from veegan_jax import methods
+from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, loop, program
 
-ROWS = ("gan", "pacgan", "ali", "unrolled", "veegan", "veegan_plus")  # --method=all
-
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "where everything goes (default: runs/PRESET/DATASET-METHOD)"
+    "workdir", None, "where everything goes (default: runs/DATASET/PRESET/METHOD)"
 )
 METHOD_FILE = flags.DEFINE_string(
     "method_file", None, "a Python file with init, train_step and sample to train"
 )
 GIF = flags.DEFINE_bool("gif", False, "also draw the samples over training, as a GIF")
-common_flags.define(Config, from_preset=True)
+SETTINGS = resolve.settings(mixture_presets)
+common_flags.define(
+    *SETTINGS,
+    from_preset=True,
+    help_of={
+        "method": f"a method of the README, or all: {', '.join(resolve.ROWS)} "
+        f"(default: {resolve.METHOD})",
+        "dataset": "ring, grid, high_dim, or all (default: ring)",
+    },
+)
 common_flags.define(base.Options, from_preset=False)
 common_flags.define(distributed.Options, from_preset=False)
 
 
 def plan(options: base.Options) -> list[tuple[pathlib.Path, Config]]:
-    """The runs that the flags ask for, with their work directories."""
-    changes = common_flags.read(Config)
-    method, dataset = changes.pop("method", None), changes.pop("dataset", "ring")
+    """Make the list of runs that the flags ask for, with their work directories."""
+    changes = common_flags.read(*SETTINGS)
+    dataset = changes.pop("dataset", "ring")
     if METHOD_FILE.value:
-        method = methods.register_file(METHOD_FILE.value)
-    rows = ROWS if method == "all" else (method or "veegan_plus",)
-    for name in rows:
-        methods.get(name)
+        changes["method"] = methods.register_file(METHOD_FILE.value)
     datasets = mixture_presets.DATASETS if dataset == "all" else (dataset,)
-    one = len(rows) * len(datasets) == 1
-    base = pathlib.Path(WORKDIR.value or f"runs/{options.preset}")
-    runs = []
-    for d in datasets:
-        for m in rows:
-            path = base if one and WORKDIR.value else base / f"{d}-{m}"
-            runs.append((path, mixture_presets.preset(options.preset, m, d, **changes)))
-    return runs
+    if unknown := set(datasets) - set(mixture_presets.DATASETS):
+        raise errors.InputError(
+            f"--dataset={unknown.pop()} must be one of "
+            f"{', '.join(mixture_presets.DATASETS)}, or all"
+        )
+    return base.plan(options, changes, datasets, WORKDIR.value)
 
 
 def main() -> None:

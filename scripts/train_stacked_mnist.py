@@ -24,46 +24,43 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.data import images
 from veegan_jax.experiments import base
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
+from veegan_jax.presets import resolve
 from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
 from veegan_jax.runtime import distributed, loop, program
-
-ROWS = ("gan", "ali", "unrolled", "pacgan", "veegan", "veegan_plus")  # of --method=all
 
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/DATASET/PRESET/METHOD)"
 )
-common_flags.define(Config, from_preset=True)
+SETTINGS = resolve.settings(stacked_mnist_presets)
+common_flags.define(
+    *SETTINGS,
+    from_preset=True,
+    help_of={
+        "method": f"a method, or all: {', '.join(resolve.ROWS)} "
+        f"(default: {resolve.METHOD})",
+        "dataset": "mnist, digits, or auto: mnist where it is prepared",
+    },
+)
 common_flags.define(stacked_mnist_experiment.Options, from_preset=False)
 common_flags.define(distributed.Options, from_preset=False)
-flags.FLAGS["dataset"].help = "mnist, digits, or auto: mnist where it is prepared"
 
 
 def plan(
     options: stacked_mnist_experiment.Options,
 ) -> list[tuple[pathlib.Path, Config]]:
-    """The runs that the flags ask for, with their work directories."""
-    changes = common_flags.read(Config)
-    method = changes.pop("method", "veegan_plus")
+    """Make the list of runs that the flags ask for, with their work directories."""
+    changes = common_flags.read(*SETTINGS)
     digits = images.choose(changes.pop("dataset", "auto"), options.data_dir or None)
     dataset = f"stacked_{digits}"
-    if dataset not in stacked_mnist_presets.SIZES:
+    if dataset not in stacked_mnist_presets.DATASETS:
         raise errors.InputError(f"--dataset={digits} must be mnist, digits or auto")
-    rows = ROWS if method == "all" else (method,)
-    base = pathlib.Path(WORKDIR.value or f"runs/{dataset}/{options.preset}")
-    runs = []
-    for name in rows:
-        methods.get(name)
-        path = base if len(rows) == 1 and WORKDIR.value else base / name
-        config = stacked_mnist_presets.preset(options.preset, name, dataset, **changes)
-        runs.append((path, config))
-    return runs
+    return base.plan(options, changes, [dataset], WORKDIR.value)
 
 
 def main() -> None:

@@ -41,8 +41,8 @@ class Vectors:
 class Images:
     """Examples are square images, [H, W, C], in [-1, 1]."""
 
-    image_size: int  # H and W
-    channels: int
+    image_size: int = 32  # H and W
+    channels: int = 3
     scale: ClassVar[float] = 1.0
 
     @property
@@ -56,7 +56,10 @@ class Stacks(Images):
     """Images whose channels are digits, drawn anew or from a fixed list."""
 
     num_stacks: int = fields.field(
-        0, "stacks in a fixed list to train on; 0: fresh ones every step", "data", within="[0, inf)"
+        0,
+        "stacks in a fixed list to train on; 0: fresh ones every step",
+        "data",
+        within="[0, inf)",
     )
 
 
@@ -113,6 +116,9 @@ class Optimizer:
     )
 
 
+_DEFAULT_NETWORKS = configs.MLP()
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Hyper-parameters; `presets.resolve` makes them, `check` judges them."""
@@ -127,7 +133,7 @@ class Config:
         2, "dimensions of z ~ N(0, I)", "main", within="[1, inf)"
     )
     data: Any = Vectors(2)
-    networks: Any = configs.MLP()
+    networks: Any = _DEFAULT_NETWORKS
     objective: Any = Objective()
     optimizer: Optimizer = Optimizer()
 
@@ -260,9 +266,7 @@ def _with_networks(config: Config, kind: str) -> Config:
     cls = configs.NETWORKS[kind]
     shared = {f.name for f in dataclasses.fields(cls)}
     old = dataclasses.fields(config.networks)
-    kept = {
-        f.name: getattr(config.networks, f.name) for f in old if f.name in shared
-    }
+    kept = {f.name: getattr(config.networks, f.name) for f in old if f.name in shared}
     return dataclasses.replace(config, networks=cls(**kept))
 
 

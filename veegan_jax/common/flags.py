@@ -1,6 +1,7 @@
-"""absl flags made from a dataclass: one field, one flag, one line of help."""
+"""absl flags made from dataclasses: one field, one flag, one line of help."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
@@ -8,20 +9,23 @@ from absl import flags
 from veegan_jax.common import errors
 
 
-def define(cls: type, *, from_preset: bool) -> None:
-    """Defines a flag for every field with a help text, grouped in `--helpfull`.
+def define(
+    *classes: type, from_preset: bool, help_of: Mapping[str, str] | None = None
+) -> None:
+    """Define a flag for every field that is one, grouped in `--helpfull`.
 
     Args:
-      cls: a dataclass whose fields carry metadata "group" and "help".
+      *classes: dataclasses, some of whose fields are made by `fields.field`. A name
+        that several have is one flag.
       from_preset: flags default to None, "as the preset has it", instead of to the
         field's default.
+      help_of: by name, other words than the field's own.
     """
-    for field in dataclasses.fields(cls):
-        text = field.metadata["help"]
+    for name, field in _flags(classes).items():
+        text = (help_of or {}).get(name, field.metadata["help"])
         default = None if from_preset else field.default
         if from_preset and "(default:" not in text:
             text += " (default: the preset's)"
-        options = {"module_name": field.metadata["group"]}
         define_one = {
             bool: flags.DEFINE_bool,
             int: flags.DEFINE_integer,
@@ -29,24 +33,33 @@ def define(cls: type, *, from_preset: bool) -> None:
             str: flags.DEFINE_string,
             tuple[int, ...]: flags.DEFINE_list,
         }[field.type]
-        define_one(field.name, default, text, **options)
+        define_one(name, default, text, module_name=field.metadata["group"])
 
 
-def read(cls: type) -> dict[str, Any]:
-    """The values of the flags of `define` that were given or have a default.
+def read(*classes: type) -> dict[str, Any]:
+    """Return the values of the flags of `define` that were given or have a default.
 
     Raises:
       InputError: for a list of sizes that are not positive integers.
     """
     values = {}
-    for field in dataclasses.fields(cls):
-        value = flags.FLAGS[field.name].value
+    for name, field in _flags(classes).items():
+        value = flags.FLAGS[name].value
         if value is None:
             continue
         if field.type == tuple[int, ...]:
-            value = _sizes(field.name, value)
-        values[field.name] = value
+            value = _sizes(name, value)
+        values[name] = value
     return values
+
+
+def _flags(classes: tuple[type, ...]) -> dict[str, dataclasses.Field]:
+    found: dict[str, dataclasses.Field] = {}
+    for cls in classes:
+        for field in dataclasses.fields(cls):
+            if "help" in field.metadata:
+                found.setdefault(field.name, field)
+    return found
 
 
 def _sizes(name: str, words: list[str]) -> tuple[int, ...]:

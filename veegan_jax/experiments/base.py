@@ -9,17 +9,19 @@ import logging
 import pathlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import errors, records
 from veegan_jax.config import Config
 from veegan_jax.cost import report as cost_report
 from veegan_jax.methods.base import TrainState
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import (
     checkpoint,
     distributed,
@@ -93,6 +95,47 @@ class Options:
         return range(self.first_seed, self.first_seed + self.seeds)
 
 
+def plan(
+    options: Options,
+    changes: Mapping[str, Any],
+    datasets: Sequence[str],
+    workdir: str | None,
+    rows: Sequence[str] = resolve.ROWS,
+    folder: str = "",
+) -> list[tuple[pathlib.Path, Config]]:
+    """Make the list of runs that a script's flags ask for.
+
+    Args:
+      options: its preset.
+      changes: "method", if one was named ("all": every one of `rows`), and the fields
+        that differ from the preset.
+      datasets: to train on, one after the other.
+      workdir: of the run, or of the folder of several; None: runs/DATASET/PRESET.
+      rows: what "all" stands for.
+      folder: takes the dataset's place in the folder's name.
+
+    Returns:
+      Work directory and configuration of each run: runs/DATASET/PRESET/METHOD.
+
+    Raises:
+      InputError: for a method or a configuration that does not exist.
+    """
+    changes = dict(changes)
+    method = changes.pop("method", resolve.METHOD)
+    names = rows if method == "all" else (method,)
+    runs = []
+    for dataset in datasets:
+        for name in names:
+            path = pathlib.Path("runs", folder or dataset, options.preset, name)
+            if workdir:
+                path = pathlib.Path(workdir)
+                path /= dataset if len(datasets) > 1 else ""
+                path /= name if len(names) > 1 else ""
+            config = resolve.resolve(name, dataset, options.preset, **changes)
+            runs.append((path, config))
+    return runs
+
+
 def check(
     workdir: pathlib.Path,
     config: Config,
@@ -113,13 +156,13 @@ def check(
     """
     devices = len(jax.devices())
     parallel.check(options.parallel, config.batch_size, devices)
-    if options.parallel != "none" and config.batch_size % (devices * config.pack):
+    pack = config.objective.pack
+    if options.parallel != "none" and config.batch_size % (devices * pack):
         raise errors.InputError(
-            f"--batch_size={config.batch_size} does not divide into packs of "
-            f"{config.pack} on {devices} devices; give a multiple of "
-            f"{devices * config.pack}"
+            f"--batch_size={config.batch_size} does not divide into packs of {pack} on "
+            f"{devices} devices; give a multiple of {devices * pack}"
         )
-    identity = dataclasses.asdict(config)
+    identity = configs.to_json(config)
     identity |= {"seeds": options.seeds, "first_seed": options.first_seed}
     if not options.dry_run:
         workdirs.claim(workdir, identity | (more or {}))
@@ -128,7 +171,8 @@ def check(
 def init_seeds(seeds: Sequence[int], config: Config) -> TrainState:
     """Initial states of all seeds, leaves [S, ...]; seed s starts from key(s)."""
     # The mixtures' takes seconds, and their records rest on its very rounding.
-    options = parallel.compile_options_of_init() if config.image_size else None
+    convolutional = len(config.example_shape()) > 1
+    options = parallel.compile_options_of_init() if convolutional else None
     return jax.jit(_init(config), compiler_options=options)(_keys(seeds))
 
 
@@ -314,21 +358,22 @@ def _explain(
 
 
 def configuration(workdir: pathlib.Path) -> tuple[Config, range]:
-    """The configuration and the seeds of the run that a work directory holds.
+    """Return the configuration and the seeds of the run that a work directory holds.
 
     Raises:
       InputError: if it holds none, or one of another version.
     """
     identity = workdirs.claimed(workdir)
-    seeds = identity.pop("seeds"), identity.pop("first_seed")
-    names = {field.name for field in dataclasses.fields(Config)}
-    if set(identity) != names:
+    objective = methods.objective_class(identity.get("method", ""))
+    try:
+        seeds = identity.pop("seeds"), identity.pop("first_seed")
+        config = configs.from_json(identity, objective)
+    except (KeyError, TypeError, ValueError) as error:
         raise errors.InputError(
-            f"{workdir / 'config.json'} was written by another version: its fields "
-            f"differ in {', '.join(sorted(set(identity) ^ names))}; train again"
-        )
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in identity.items()}
-    return Config(**values), range(seeds[1], seeds[1] + seeds[0])
+            f"{workdir / 'config.json'} was written by another version ({error!r}): "
+            "train again, in another --workdir"
+        ) from error
+    return config, range(seeds[1], seeds[1] + seeds[0])
 
 
 def restore(workdir: pathlib.Path) -> tuple[Config, range, int, TrainState]:

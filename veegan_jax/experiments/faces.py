@@ -118,7 +118,7 @@ def run(
     check(config, options, workdir, photos)
     train, test = split(photos)
     test_NHWC, _ = test.take(np.arange(min(len(test), _MOST_TEST)))
-    if not config.streamed:
+    if not config.data.streamed:
         source = image_experiment.Source(photos.source, train.image, test_NHWC)
         return image_experiment.run(config, options, workdir, source)
     with streams.Feed(
@@ -169,7 +169,7 @@ def load_for_evaluation(
     options = Options(
         image_dir=image_dir or "", crop=crop, data_dir=data_dir, memory_mib=0
     )
-    photos = read(options, config.image_size, config.batch_size)
+    photos = read(options, config.data.image_size, config.batch_size)
     if photos.sha256() != workdirs.claimed(workdir / "data")["sha256"]:
         raise errors.InputError(
             f"--image_dir={image_dir or ''} --crop={crop}: {workdir} was trained on "

@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from veegan_jax import methods, networks
-from veegan_jax.common import errors, plots, records
+from veegan_jax import config as configs
+from veegan_jax import methods
+from veegan_jax.common import plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images, pixels
 from veegan_jax.experiments import base
@@ -54,37 +55,6 @@ class Source:
     batch_of: Callable[[int], Any] | None = None  # the same
 
 
-def plan(
-    options: Options,
-    names: Sequence[str],
-    dataset: str,
-    changes: dict[str, Any],
-    workdir: str | None,
-    default: str,
-) -> list[tuple[pathlib.Path, Config]]:
-    """The runs that a script's flags ask for, with their work directories.
-
-    Args:
-      options: its preset.
-      names: of the methods.
-      dataset: one of `image_presets.SHAPES`.
-      changes: fields that differ from the preset.
-      workdir: of the run, or of the folder of several; None: `default`/METHOD.
-      default: the folder of all methods' runs.
-
-    Raises:
-      InputError: for a method or a configuration that does not exist.
-    """
-    base = pathlib.Path(workdir or default)
-    runs = []
-    for name in names:
-        methods.get(name)
-        path = base if len(names) == 1 and workdir else base / name
-        config = image_presets.preset(options.preset, name, dataset, **changes)
-        runs.append((path, config))
-    return runs
-
-
 def load(dataset: str, data_dir: str | None = None) -> Source:
     """A data set that fits into memory, one of `images.SHAPES`.
 
@@ -101,15 +71,13 @@ def load(dataset: str, data_dir: str | None = None) -> Source:
 
 def shape(config: Config) -> tuple[int, int, int]:
     """Height, width and channels of the images, also where networks see vectors."""
-    if config.image_size:
-        return networks.data_shape(config)
-    return image_presets.SHAPES[config.dataset]
+    return config.data.shape
 
 
 def as_input(x_BHWC: jax.Array, config: Config) -> jax.Array:
     """uint8 images as the networks of a configuration see them, in [-1, 1]."""
     x_BHWC = pixels.to_float(x_BHWC)
-    return x_BHWC.reshape(len(x_BHWC), *networks.data_shape(config))
+    return x_BHWC.reshape(len(x_BHWC), *config.example_shape())
 
 
 def step_on_images(
@@ -143,7 +111,7 @@ def _draw(state: TrainState, *, config: Config, num_samples: int) -> jax.Array:
 
     def chunk(index):
         key_chunk = jax.random.fold_in(key, index)
-        x = sample(state, key_chunk, config=config, num_samples=_CHUNK)
+        x = sample(state, key_chunk, _CHUNK, config=config)
         return pixels.to_uint8(x)
 
     x = jax.lax.map(chunk, np.arange(-(-num_samples // _CHUNK)))
@@ -177,8 +145,8 @@ def _interpolate(
     )
     z_LPZ = between(*jnp.split(ends_LZ, 2), points)
     z_NZ = z_LPZ.reshape(lines * points, -1)
-    sample = methods.get(config.method).sample
-    return pixels.to_uint8(sample(state, z_NZ, config=config))
+    generate = methods.get(config.method).generate
+    return pixels.to_uint8(generate(state, z_NZ, config=config))
 
 
 def between(from_LZ: jax.Array, to_LZ: jax.Array, points: int) -> jax.Array:
@@ -201,26 +169,9 @@ def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None
     """Refuses, before any work, runs that could not be carried out.
 
     Raises:
-      InputError: for sizes that are not the images'; see `base.check`.
+      InputError: see `base.check`.
     """
     for workdir, config in runs:
-        height, _, channels = image_presets.SHAPES[config.dataset]
-        if config.dataset == "faces":
-            height = config.image_size
-        right = {"channels": channels, "data_size": height**2 * channels}
-        if config.image_size:
-            right["image_size"] = height
-        if config.architecture == "ali" and config.image_size != 32:
-            raise errors.InputError(
-                f"--architecture=ali is of 32 x 32 pixels, {config.dataset} has "
-                f"{config.image_size or 'vectors'}: leave the flag out"
-            )
-        for name, value in right.items():
-            if getattr(config, name) != value:
-                raise errors.InputError(
-                    f"--{name}={getattr(config, name)}: {config.dataset} has {value}; "
-                    "leave the flag out"
-                )
         base.check(workdir, config, options)
 
 
@@ -307,7 +258,7 @@ def finish(
     }
     record = {
         **records.provenance(),
-        "config": dataclasses.asdict(config),
+        "config": configs.to_json(config),
         "options": dataclasses.asdict(options) | {"data_dir": ""},
         "data": source.name,
         "wall_seconds": sum(r["seconds"] for r in records.read_metrics(workdir)),
@@ -347,7 +298,7 @@ def reconstruct(state: TrainState, x_BHWC: jax.Array, *, config: Config) -> jax.
     """G(R(x)) of uint8 images, as uint8 in the shape of the networks' data."""
     method = methods.get(config.method)
     z_BZ = method.reconstruct(state, as_input(x_BHWC, config), config=config)
-    return pixels.to_uint8(method.sample(state, z_BZ, config=config))
+    return pixels.to_uint8(method.generate(state, z_BZ, config=config))
 
 
 def draw_reconstructions(

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from veegan_jax import methods, networks
+from veegan_jax import methods
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import errors, plots, records
@@ -30,6 +30,7 @@ from veegan_jax.experiments.base import option
 from veegan_jax.methods import base as method_base
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import inference as inference_metrics
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, rng
 
 DATASETS = tuple(classifiers.RECIPES)
@@ -48,15 +49,6 @@ COLUMNS = (  # of the table
     "point_energy",
 )
 _CHUNK = 500  # images at a time: bounds the memory
-_IGNORED = {  # fields that make p(z | x) random, and who does not read them
-    "reconstructor_std": ("ali", "veegan_plus"),
-    "reconstructor_noise": (
-        "veegan",
-        "veegan_adversarial",
-        "veegan_mean",
-        "veegan_plus",
-    ),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +77,13 @@ class Inferred(NamedTuple):
     drawn_x_NX: np.ndarray  # G(z) of those codes
 
 
+# What --method=all stands for: the rows of every table, of the methods that infer.
+ROWS = tuple(name for name in resolve.ROWS if methods.has_reconstructor(name))
+
+
 def can_infer() -> list[str]:
-    """The names of the methods with a reconstructor."""
-    return [n for n, m in methods.METHODS.items() if hasattr(m, "reconstruct")]
+    """Return the names of the methods with a reconstructor."""
+    return [name for name in methods.METHODS if methods.has_reconstructor(name)]
 
 
 def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None:
@@ -98,7 +94,7 @@ def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None
         sizes that are not the images'; see `base.check`.
     """
     for _, config in runs:
-        if not hasattr(methods.get(config.method), "reconstruct"):
+        if not methods.has_reconstructor(config.method):
             raise errors.InputError(
                 f"--method={config.method} has no reconstructor, so it infers nothing: "
                 f"give one of {', '.join(can_infer())}"
@@ -107,12 +103,6 @@ def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None
             raise errors.InputError(
                 f"--dataset={config.dataset} must be {', '.join(DATASETS)} or auto"
             )
-        for name, ignorant in _IGNORED.items():
-            if getattr(config, name) and config.method in ignorant:
-                raise errors.InputError(
-                    f"--{name}={getattr(config, name):g}: {config.method} draws no z "
-                    "that way; leave the flag out"
-                )
         materials(config.dataset, options)
     image_experiment.check(runs, options)
 
@@ -189,15 +179,17 @@ def _measure(
 
 def is_random(config: Config) -> bool:
     """Whether p(z | x) is more than a point."""
-    return bool(config.reconstructor_noise or config.reconstructor_std)
+    return bool(
+        config.objective.reconstructor_noise or config.objective.reconstructor_std
+    )
 
 
 def describe(config: Config) -> str:
     """What p(z | x) is, in words."""
-    if config.reconstructor_noise:
-        return f"R(noise, x), {config.reconstructor_noise} noise inputs; point: noise 0"
-    if config.reconstructor_std:
-        return f"R(x) + {config.reconstructor_std:g} N(0, I); point: R(x)"
+    if noise := config.objective.reconstructor_noise:
+        return f"R(noise, x), {noise} noise inputs; point: noise 0"
+    if std := config.objective.reconstructor_std:
+        return f"R(x) + {std:g} N(0, I); point: R(x)"
     return "R(x)"
 
 
@@ -213,11 +205,11 @@ def draw_code(
       config: the state's own.
     """
     point_BZ = methods.get(config.method).reconstruct(state, x, config=config)
-    if config.reconstructor_noise:
-        noise_BE = rng.normal(key, (len(x), config.reconstructor_noise))
+    if config.objective.reconstructor_noise:
+        noise_BE = rng.normal(key, (len(x), config.objective.reconstructor_noise))
         return point_BZ, method_base.reconstruct(state, noise_BE, x, config=config)
     noise_BZ = rng.normal(key, point_BZ.shape)
-    return point_BZ, point_BZ + config.reconstructor_std * noise_BZ
+    return point_BZ, point_BZ + config.objective.reconstructor_std * noise_BZ
 
 
 @functools.partial(jax.jit, static_argnames="config")
@@ -228,7 +220,7 @@ def _infer(
     key = jax.random.fold_in(jax.random.fold_in(key, 2**31 + 1), index)
     x = image_experiment.as_input(x_BHWC, config)
     codes = draw_code(state, key, x, config=config)
-    generate = functools.partial(methods.get(config.method).sample, config=config)
+    generate = functools.partial(methods.get(config.method).generate, config=config)
     return Inferred(*codes, *(_to_unit(generate(state, z)) for z in codes))
 
 
@@ -260,9 +252,9 @@ def recover(
     method = methods.get(config.method)
 
     def chunk(index):
-        shape = networks.latent_shape(config, _CHUNK)
+        shape = config.latent_shape(_CHUNK)
         latent_BZE = rng.normal(jax.random.fold_in(key, index), shape)
-        x = method.sample(state, latent_BZE, config=config)
+        x = method.generate(state, latent_BZE, config=config)
         z_BZ = latent_BZE[:, : config.latent_size]
         return z_BZ, method.reconstruct(state, x, config=config)
 

@@ -22,6 +22,7 @@ import numpy as np
 import tqdm
 from jax.tree_util import Partial
 
+from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import errors, records
 from veegan_jax.config import Config
@@ -75,13 +76,13 @@ class Options:
 def _generate_pixels(
     state: TrainState, z_BZ: jax.Array, *, config: Config
 ) -> jax.Array:
-    return (methods.get(config.method).sample(state, z_BZ, config=config) + 1) / 2
+    return (methods.get(config.method).generate(state, z_BZ, config=config) + 1) / 2
 
 
 def _generate_values(
     state: TrainState, z_BZ: jax.Array, *, config: Config
 ) -> jax.Array:
-    return methods.get(config.method).sample(state, z_BZ, config=config)
+    return methods.get(config.method).generate(state, z_BZ, config=config)
 
 
 @functools.cache
@@ -389,7 +390,7 @@ def _summarize(
         **records.provenance(),
         "ivom_of": {"step": done, "latent_size": size},
         "trained": json.loads(trained.read_text()) if trained.exists() else None,
-        "config": dataclasses.asdict(config),
+        "config": configs.to_json(config),
         "options": dataclasses.asdict(options) | {"data_dir": ""},
         "data": targets.name,
         "wall_seconds": float(sum(f["seconds"].sum() for f in found.values())),

@@ -53,7 +53,7 @@ def image_shape(config: Config) -> tuple[int, int, int] | None:
     if config.dataset in mixture_presets.DATASETS:
         return None
     if config.dataset in stacked_mnist_experiment.DIGITS:
-        return config.image_size, config.image_size, config.channels
+        return config.data.shape
     return image_experiment.shape(config)
 
 

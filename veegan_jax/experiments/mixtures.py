@@ -12,8 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors, plots, records
+from veegan_jax.common import plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import mixtures
 from veegan_jax.experiments import base
@@ -41,11 +42,13 @@ def step_on_fresh_data(
 @functools.partial(jax.jit, static_argnames=("config", "num_samples"))
 def draw(state: TrainState, *, config: Config, num_samples: int) -> jax.Array:
     """Samples of all seeds, [S, N, X]; the draw depends on the seed alone."""
-    sample = functools.partial(
-        methods.get(config.method).sample, config=config, num_samples=num_samples
-    )
-    fold_in = functools.partial(jax.random.fold_in, data=base.EVALUATION)
-    return jax.vmap(lambda s: sample(s, fold_in(s.key)))(state)
+    sample = methods.get(config.method).sample
+
+    def draw_one(state_1: TrainState) -> jax.Array:
+        key = jax.random.fold_in(state_1.key, base.EVALUATION)
+        return sample(state_1, key, num_samples, config=config)
+
+    return jax.vmap(draw_one)(state)
 
 
 @functools.partial(jax.jit, static_argnames="dataset")
@@ -64,33 +67,9 @@ def oracle(dataset: str, num_samples: int, repeats: int = 5) -> dict[str, np.nda
 
 
 def check(runs: Sequence[tuple[pathlib.Path, Config]], options: base.Options) -> None:
-    """Refuses, before any work, runs that could not be carried out.
-
-    Raises:
-      InputError: for a size that is not the dataset's; see `base.check`.
-    """
+    """Refuse, before any work, runs that could not be carried out; see `base.check`."""
     for workdir, config in runs:
-        check_config(config)
         base.check(workdir, config, options)
-
-
-def check_config(config: Config) -> None:
-    """Refuses sizes that are not the dataset's.
-
-    Raises:
-      InputError: naming the flag.
-    """
-    if config.image_size:
-        raise errors.InputError(
-            f"--image_size={config.image_size}: {config.dataset} has vectors, not "
-            "images; leave the flag out"
-        )
-    size = mixtures.get(config.dataset).size
-    if config.data_size != size:
-        raise errors.InputError(
-            f"--data_size={config.data_size}: {config.dataset} has {size} "
-            "dimensions; leave the flag out"
-        )
 
 
 def run(
@@ -219,7 +198,7 @@ def make_record(
         seed["histogram"] = [records.number(p) for p in metrics["histogram"][s]]
     return {
         **records.provenance(),
-        "config": dataclasses.asdict(config),
+        "config": configs.to_json(config),
         "options": dataclasses.asdict(options),
         "wall_seconds": sum(r["seconds"] for r in records.read_metrics(workdir)),
         **seeds,

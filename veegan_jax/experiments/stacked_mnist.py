@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
@@ -58,7 +59,7 @@ def step_on_stacks(
         digits_NHW,
         key,
         config.batch_size // parallel.size(axis_name),
-        num_stacks=config.num_stacks,
+        num_stacks=config.data.num_stacks,
         axis_name=axis_name,
     )
     train_step = methods.get(config.method).train_step
@@ -82,18 +83,9 @@ def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None
     """Refuses, before any work, runs that could not be carried out.
 
     Raises:
-      InputError: for sizes that are not the images', for data or a classifier that
-        cannot be used; see `base.check`.
+      InputError: for data or a classifier that cannot be used; see `base.check`.
     """
     for workdir, config in runs:
-        size = stacked_mnist_presets.SIZES[config.dataset]
-        right = {"image_size": size, "channels": 3, "data_size": 3 * size**2}
-        for name, value in right.items():
-            if getattr(config, name) != value:
-                raise errors.InputError(
-                    f"--{name}={getattr(config, name)}: {config.dataset} has {value}; "
-                    "leave the flag out"
-                )
         _materials(DIGITS[config.dataset], options)
         base.check(workdir, config, options)
 
@@ -215,7 +207,7 @@ def make_record(
     first = scored[0]
     return {
         **records.provenance(),
-        "config": dataclasses.asdict(config),
+        "config": configs.to_json(config),
         "options": dataclasses.asdict(options) | {"data_dir": ""},
         "data": source,
         "classifier": first["classifier"],

@@ -8,7 +8,6 @@ Dimension key: V variants, S seeds, M members (V * S, variant by variant), N sam
 X data dimensions.
 """
 
-import copy
 import dataclasses
 import functools
 import itertools
@@ -20,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import errors, records
 from veegan_jax.config import Config
@@ -75,26 +75,13 @@ def variants(config: Config, grid: dict[str, tuple[float, ...]]) -> list[Variant
             )
         if not values or len(set(values)) < len(values):
             raise errors.InputError(f"--vary={name}: give different values")
-    for name in ("gamma", "gamma_end"):
-        if name in grid and not (config.gamma and min(grid[name]) > 0):
-            raise errors.InputError(
-                f"--vary={name}: values must be above 0, and of a method with a penalty"
-            )
     found = [
         dict(zip(grid, values, strict=True))
         for values in itertools.product(*grid.values())
     ]
     for variant in found:
-        dataclasses.replace(config, **variant)  # raises for what does not fit
+        configs.check(config.replace(**variant))
     return found
-
-
-def with_values(config: Config, values: dict[str, jax.Array]) -> Config:
-    """A configuration some of whose fields are arrays: for a step, not to be hashed."""
-    traced = copy.copy(config)
-    for name, value in values.items():
-        object.__setattr__(traced, name, value)  # frozen, and checked as floats before
-    return traced
 
 
 def init_members(config: Config, found: list[Variant], options: base.Options) -> Member:
@@ -116,7 +103,7 @@ def member_step(
     state, losses = mixture_experiment.step_on_fresh_data(
         member.state,
         axis_name,
-        config=with_values(config, member.values),
+        config=config.replace(**member.values),  # arrays, checked as floats before
     )
     return member.replace(state=state), losses
 
@@ -145,7 +132,6 @@ def check(
       InputError: see `variants` and `mixture_experiment.check`.
     """
     found = variants(config, grid)
-    mixture_experiment.check_config(config)
     if idle := ignored(config, found[0]):
         raise errors.InputError(
             f"--vary={idle[0]}: {config.method} does not read it, as it is configured"
@@ -239,7 +225,7 @@ def make_record(
     true = mixture_experiment.oracle(config.dataset, options.samples)
     return {
         **records.provenance(),
-        "config": dataclasses.asdict(config),
+        "config": configs.to_json(config),
         "options": dataclasses.asdict(options),
         "wall_seconds": sum(r["seconds"] for r in records.read_metrics(workdir)),
         "variants": rows,

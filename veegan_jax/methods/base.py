@@ -270,9 +270,7 @@ def _generate(state: TrainState, latent_BZE: jax.Array, config: Config) -> jax.A
     return config.data.scale * config.generator().apply(variables, latent_BZE)
 
 
-def reconstruct(
-    state: TrainState, *inputs: jax.Array, config: Config
-) -> jax.Array:
+def reconstruct(state: TrainState, *inputs: jax.Array, config: Config) -> jax.Array:
     """Return R's z_BZ for its inputs, BatchNorm in inference mode."""
     variables = {
         "params": state.params["reconstructor"],

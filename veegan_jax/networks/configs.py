@@ -123,7 +123,9 @@ class MLP:
 class CodeMLP(MLP):
     """As `MLP`, but G = linear map of (z, noise) + table of a code of z."""
 
-    generator_code: int = fields.field(64, "units of G's code", "networks", within=_COUNT)
+    generator_code: int = fields.field(
+        64, "units of G's code", "networks", within=_COUNT
+    )
 
     def generator(self, config: Any, axis_name: str | None) -> nn.Module:
         """G: (z, noise) -> x."""
@@ -143,7 +145,10 @@ class DCGAN:
     """DCGAN's networks (Radford et al. 2016), and R and the joint D alike."""
 
     generator_widths: tuple[int, ...] = fields.field(
-        (64, 32, 16, 8), "channels of G, from its first layer on", "networks", within=_COUNT
+        (64, 32, 16, 8),
+        "channels of G, from its first layer on",
+        "networks",
+        within=_COUNT,
     )
     generator_noise: int = fields.field(
         0, "noise inputs of G beside z, never reconstructed", "networks", within=_SIZE
@@ -157,7 +162,9 @@ class DCGAN:
     joint_widths: tuple[int, ...] = fields.field(
         (), "hidden layers of D where features of x meet z", "networks", within=_COUNT
     )
-    kernel_size: int = fields.field(3, "of every convolution", "networks", within=_COUNT)
+    kernel_size: int = fields.field(
+        3, "of every convolution", "networks", within=_COUNT
+    )
     output_conv: bool = fields.field(
         True, "G ends in a convolution, not in a transposed one", "networks"
     )

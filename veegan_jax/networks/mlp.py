@@ -81,7 +81,9 @@ class MLP(nn.Module):
         h_BF = self.gain * inputs_BF[-1]
         if self.moment_features:
             each = jnp.split(h_BF, self.examples, axis=-1)
-            h_BF = jnp.concatenate([features_of_moments(x, fourier_gain) for x in each], axis=-1)
+            h_BF = jnp.concatenate(
+                [moment_inputs(x, fourier_gain) for x in each], axis=-1
+            )
         elif self.fourier_size:
             features = FourierFeatures(self.fourier_size, self.fourier_scale)
             h_BF = features(h_BF, fourier_gain)
@@ -140,7 +142,7 @@ class CodeGenerator(nn.Module):
         )
 
 
-def features_of_moments(x_BF: jax.Array, fourier_gain: jax.Array | float) -> jax.Array:
+def moment_inputs(x_BF: jax.Array, fourier_gain: jax.Array | float) -> jax.Array:
     """What tells Gaussians of many dimensions apart: [mean, centred x, its square].
 
     The mean over an example's own coordinates is one input among thousands, so it is

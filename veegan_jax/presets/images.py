@@ -22,6 +22,8 @@ SHAPES = {  # height, width, channels
     "digits": (8, 8, 1),
 }
 DATASETS = tuple(SHAPES)
+NETWORKS = ("mlp", "dcgan", "ali")
+DATA = (Images,)
 
 
 def preset(

@@ -17,6 +17,8 @@ from veegan_jax.networks.configs import MLP, CodeMLP
 
 PRESETS = ("quick", "paper", "best")
 DATASETS = ("ring", "grid", "high_dim")
+NETWORKS = ("mlp", "code")
+DATA = (Vectors,)
 
 
 def preset(
@@ -162,7 +164,7 @@ def _code_networks() -> CodeMLP:
 
 
 def _objective(method: str, dataset: str, latent_size: int) -> Any:
-    """VEEGAN+'s objective, each entry justified in results/ablations.md; others' own."""
+    """VEEGAN+'s objective, justified in results/ablations.md; others have their own."""
     if method != "veegan_plus":
         return variant(method, latent_size)
     if dataset == "high_dim":

@@ -1,16 +1,19 @@
 """From names to a configuration: method, dataset, preset, and what is changed in it."""
 
+import dataclasses
 from types import ModuleType
 from typing import Any
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors
+from veegan_jax.common import errors, fields
 from veegan_jax.config import Config
+from veegan_jax.networks.configs import NETWORKS
 from veegan_jax.presets import images, mixtures, stacked_mnist
 
 METHOD = "veegan_plus"  # the scripts' default
 ROWS = ("gan", "pacgan", "ali", "unrolled", "veegan", "veegan_plus")  # --method=all
+_FIXED = ("size", "scale", "image_size", "channels")  # they follow from the dataset
 PAGES: tuple[ModuleType, ...] = (mixtures, stacked_mnist, images)
 
 
@@ -27,9 +30,7 @@ def page_of(dataset: str) -> ModuleType:
     raise errors.InputError(f"unknown dataset {dataset!r}: one of {', '.join(known)}")
 
 
-def resolve(
-    method: str, dataset: str, preset: str = "quick", **changes: Any
-) -> Config:
+def resolve(method: str, dataset: str, preset: str = "quick", **changes: Any) -> Config:
     """Make the named configuration of a method on a dataset.
 
     Args:
@@ -55,6 +56,12 @@ def resolve(
         raise errors.InputError(
             f"unknown preset {preset!r}: one of {', '.join(page.PRESETS)}"
         )
+    for name in changes:
+        if name in _FIXED and (name, dataset) != ("image_size", "faces"):
+            raise errors.InputError(
+                f"--{name}={changes[name]}: it follows from --dataset={dataset}; leave "
+                "it out"
+            )
     config = page.preset(preset, method, dataset, changes.get("latent_size"))
     config = config.replace(**changes)
     configs.check(config)
@@ -64,3 +71,20 @@ def resolve(
             "--dropout=0"
         )
     return config
+
+
+@dataclasses.dataclass(frozen=True)
+class _Family:
+    """The class of the networks, by its name."""
+
+    networks: str = fields.field(
+        "", "family of networks", "networks", choices=tuple(NETWORKS)
+    )
+
+
+def settings(page: ModuleType) -> tuple[type, ...]:
+    """Return the dataclasses whose fields are the settings of a page's presets."""
+
+    networks = [cls for name, cls in NETWORKS.items() if name in page.NETWORKS]
+    objectives = [methods.objective_class(name) for name in methods.METHODS]
+    return Config, *page.DATA, _Family, *networks, *objectives, configs.Optimizer

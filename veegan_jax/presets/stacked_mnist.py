@@ -16,6 +16,8 @@ from veegan_jax.networks.configs import DCGAN
 PRESETS = ("quick", "wide", "paper", "quarter", "half", "best")
 SIZES = {"stacked_mnist": 28, "stacked_digits": 8}  # height and width
 DATASETS = tuple(SIZES)
+NETWORKS = ("dcgan",)
+DATA = (Stacks,)
 
 
 def preset(
