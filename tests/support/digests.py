@@ -58,7 +58,7 @@ def cases() -> dict[str, list[str]]:
         "jit": f"{mixtures} --parallel=jit --method=veegan {SHORT}",
         "resume": f"{mixtures} --save_every=0 {SHORT}",
     }
-    stacks = "train_stacked_mnist.py --dataset=stacked_digits"
+    stacks = "train_stacked_mnist.py --dataset=digits"
     single = "train_cifar10.py --dataset=digits"
     lines |= {f"stacked-{m}": f"{stacks} --method={m} {IMAGES}" for m in METHODS}
     lines |= {f"single-{m}": f"{single} --method={m} {IMAGES}" for m in METHODS}
