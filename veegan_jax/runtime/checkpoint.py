@@ -21,13 +21,16 @@ _prefixes = itertools.count()  # orbax keeps managers apart by them
 class Checkpoints:
     """The checkpoints of one run under `directory`, the newest `keep` of them.
 
-    With several processes all call every function and the first does the work, so
+    `flag` is the flag that names the directory or one above it, for messages. With
+    several processes all call every function and the first does the work, so
     they need no file system in common, and their number may differ from what it was
     when a checkpoint was written.
     """
 
-    def __init__(self, directory: pathlib.Path, keep: int = 3) -> None:
-        self._directory = directory.absolute()
+    def __init__(
+        self, directory: pathlib.Path, keep: int = 3, *, flag: str = "workdir"
+    ) -> None:
+        self._directory, self._flag = directory.absolute(), flag
         self._manager = None
         self._tidied = False
         if distributed.is_main_process():
@@ -120,7 +123,7 @@ class Checkpoints:
         if steps:
             raise errors.InputError(
                 f"no checkpoint under {self._directory} can be read; give another "
-                "--workdir, or move this one away to start over"
+                f"--{self._flag}, or move this one away to start over"
             )
         return 0, like
 
