@@ -172,18 +172,18 @@ def configuration(workdir: pathlib.Path) -> tuple[Config, range]:
     """The configuration and the seeds of the run that a work directory holds.
 
     Raises:
-      InputError: if it holds none, or one of another version.
+      InputError: if it holds none, or another kind of run, such as a sweep.
     """
     identity = workdirs.claimed(workdir)
-    seeds = identity.pop("seeds"), identity.pop("first_seed")
-    names = {field.name for field in dataclasses.fields(Config)}
-    if set(identity) != names:
-        raise errors.InputError(
-            f"{workdir / 'config.json'} was written by another version: its fields "
-            f"differ in {', '.join(sorted(set(identity) ^ names))}; train again"
-        )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in identity.items()}
-    return Config(**values), range(seeds[1], seeds[1] + seeds[0])
+    try:
+        seeds, first = values.pop("seeds"), values.pop("first_seed")
+        return Config(**values), range(first, first + seeds)
+    except (KeyError, TypeError) as error:
+        raise errors.InputError(
+            f"{workdir / 'config.json'} does not describe one run of a method "
+            f"({error}); give a work directory of a training script"
+        ) from error
 
 
 def restore(workdir: pathlib.Path) -> tuple[Config, range, int, TrainState]:

@@ -59,7 +59,9 @@ class Checkpoints:
             arrays = _arrays(state)
             args = ocp.args.Composite(
                 state=ocp.args.StandardSave(arrays),
-                digest=ocp.args.JsonSave({"sha256": _digest(arrays), "keys": "data"}),
+                digest=ocp.args.JsonSave(
+                    {"sha256": _digest(arrays), "version": workdirs.VERSION}
+                ),
             )
             with files.writing(self._directory, self._kept):
                 self._tidy()
@@ -90,7 +92,8 @@ class Checkpoints:
           (steps taken, state).
 
         Raises:
-          InputError: if there are checkpoints and none can be read.
+          InputError: if there are checkpoints and none can be read, or if another
+            version of this code wrote them.
         """
         found = like
 
@@ -107,6 +110,8 @@ class Checkpoints:
         for step in steps:
             try:
                 return step, self._read(step, like)
+            except errors.InputError:  # another version's
+                raise
             except Exception as error:
                 # Orbax raises many kinds for a damaged file; whichever it is, the
                 # checkpoint cannot be used, is kept for inspection and is named.
@@ -132,9 +137,9 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.Composite(**args))
 
         digest = read(digest=ocp.args.JsonRestore()).digest
-        # Checkpoints of before had typed keys, which need devices to be read.
-        old = "keys" not in digest
-        abstract = like if old else jax.eval_shape(_data, like)
+        path = self._directory / str(step)
+        workdirs.refuse_other_version(path, digest.get("version"), self._flag)
+        abstract = jax.eval_shape(_data, like)
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), abstract
@@ -143,7 +148,7 @@ class Checkpoints:
         # Orbax notices a file cut short, but not one whose bytes have changed.
         if _digest(_arrays(state)) != digest["sha256"]:
             raise ValueError("its contents do not match its checksum")
-        return state if old else jax.tree.map(_like, state, like)
+        return jax.tree.map(_like, state, like)
 
     def close(self) -> None:
         """Waits for the writes under way.
