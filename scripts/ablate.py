@@ -72,14 +72,14 @@ def main() -> None:
         if images:
             rows[name] = stacked_mnist_experiment.run(changed, options, path)
         else:
-            rows[name], _ = mixture_experiment.run(changed, options, path)
+            rows[name] = mixture_experiment.run(changed, options, path)
         about = {"without": name, "changes": changes}
         records.write(path / "ablation.json", about | rows[name])
     print(f"\n{DATASET.value}, {PRESET.value}, each row without:\n")
     print(
         stacked_mnist_experiment.table(rows)
         if images
-        else mixture_experiment.table(DATASET.value, rows)
+        else mixture_experiment.table(rows)
     )
 
 

@@ -30,10 +30,9 @@ from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.data import images
 from veegan_jax.experiments import base, inference
-from veegan_jax.experiments import images as image_experiment
 from veegan_jax.presets import images as image_presets
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import distributed, loop, program
+from veegan_jax.runtime import distributed, program
 
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/infer_DATASET/PRESET/METHOD)"
@@ -76,20 +75,13 @@ def main() -> None:
     runs = plan(options)
     distributed.start(hosts)
     inference.check(runs, options)
-    rows, failed = {}, []
-    for workdir, config in runs:
-        try:
-            record = rows[config.method] = inference.run(config, options, workdir)
-        except base.DryRun as found:
-            print(found)
-            continue
-        failed += image_experiment.failures(workdir, record)
-        print(f"\n{inference.table({config.method: record})}")
-        print(f"\nfigures and results.json: {workdir}\n", flush=True)
-    if len(rows) > 1:
-        print(f"{inference.table(rows)}\n")
-    if failed:
-        raise loop.NonFinite("\n".join(failed))
+    base.run_all(
+        runs,
+        options,
+        train=inference.run,
+        dry_run=inference.dry_run,
+        table=inference.table,
+    )
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def ablations(results: pathlib.Path) -> str:
             + (
                 stacked_mnist_experiment.table(rows)
                 if dataset in stacked_mnist_experiment.DIGITS
-                else mixture_experiment.table(dataset, rows)
+                else mixture_experiment.table(rows)
             )
         )
     return "\n\n".join(parts) or EMPTY
@@ -249,9 +249,7 @@ def details(runs: dict[str, dict[str, dict]]) -> str:
     parts = []
     for dataset, rows in runs.items():
         labelled = {LABELS[m]: r for m, r in rows.items()}
-        parts.append(
-            f"### {TITLES[dataset]}\n\n{mixture_experiment.table(dataset, labelled)}"
-        )
+        parts.append(f"### {TITLES[dataset]}\n\n{mixture_experiment.table(labelled)}")
         parts.append(repeat(rows))
     return "\n\n".join(parts)
 

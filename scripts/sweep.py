@@ -68,11 +68,10 @@ def main() -> None:
     name = f"runs/sweep/{dataset}/{method}/{'-'.join(values)}"
     workdir = pathlib.Path(WORKDIR.value or name)
     distributed.start(hosts)
-    try:
-        record = sweep.run(config, values, options, workdir)
-    except base.DryRun as found:
-        print(found)
+    if options.dry_run:
+        print(sweep.dry_run(config, values, options))
         return
+    record = sweep.run(config, values, options, workdir)
     print(f"\n{dataset} by {method}\n\n{sweep.table(record)}")
     print(f"\nresults.json: {workdir}\n", flush=True)
 

@@ -18,6 +18,7 @@ the device. Either way stop it at any time and give the same command to go on, a
 exact image.
 """
 
+import functools
 import pathlib
 
 from absl import flags
@@ -30,7 +31,7 @@ from veegan_jax.experiments import base, faces
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.presets import images as image_presets
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import distributed, loop, program
+from veegan_jax.runtime import distributed, program
 
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/faces/PRESET/METHOD)"
@@ -85,20 +86,13 @@ def main() -> None:
     distributed.start(hosts)
     for workdir, config in runs:
         faces.check(config, options, workdir, photos)
-    rows, failed = {}, []
-    for workdir, config in runs:
-        try:
-            record = rows[config.method] = faces.run(config, options, workdir, photos)
-        except base.DryRun as found:
-            print(found)
-            continue
-        failed += image_experiment.failures(workdir, record)
-        print(f"\n{image_experiment.table({config.method: record})}")
-        print(f"\nfigures and results.json: {workdir}\n", flush=True)
-    if len(rows) > 1:
-        print(f"{image_experiment.table(rows)}\n")
-    if failed:
-        raise loop.NonFinite("\n".join(failed))
+    base.run_all(
+        runs,
+        options,
+        train=functools.partial(faces.run, photos=photos),
+        dry_run=functools.partial(faces.dry_run, photos=photos),
+        table=image_experiment.table,
+    )
 
 
 if __name__ == "__main__":

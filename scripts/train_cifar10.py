@@ -22,6 +22,7 @@ Stop it at any time and give the same command to go on. CIFAR-10 is read as
 tensorflow-datasets prepared it: scripts/prepare_data.py --datasets=cifar10.
 """
 
+import functools
 import pathlib
 
 from absl import flags
@@ -34,7 +35,7 @@ from veegan_jax.experiments import base
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.presets import images as image_presets
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import distributed, loop, program
+from veegan_jax.runtime import distributed, program
 
 DATASETS = ("cifar10", "mnist", "digits")
 
@@ -78,22 +79,13 @@ def main() -> None:
     distributed.start(hosts)
     image_experiment.check(runs, options)
     source = image_experiment.load(runs[0][1].dataset, options.data_dir or None)
-    rows, failed = {}, []
-    for workdir, config in runs:
-        try:
-            record = rows[config.method] = image_experiment.run(
-                config, options, workdir, source
-            )
-        except base.DryRun as found:
-            print(found)
-            continue
-        failed += image_experiment.failures(workdir, record)
-        print(f"\n{image_experiment.table({config.method: record})}")
-        print(f"\nfigures and results.json: {workdir}\n", flush=True)
-    if len(rows) > 1:
-        print(f"{image_experiment.table(rows)}\n")
-    if failed:
-        raise loop.NonFinite("\n".join(failed))
+    base.run_all(
+        runs,
+        options,
+        train=functools.partial(image_experiment.run, source=source),
+        dry_run=functools.partial(image_experiment.dry_run, source=source),
+        table=image_experiment.table,
+    )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ Every run ends with a table, figures and results.json in the work directory. Sto
 at any time and give the same command to go on.
 """
 
+import functools
 import pathlib
 
 from absl import flags
@@ -28,7 +29,7 @@ from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import distributed, loop, program
+from veegan_jax.runtime import distributed, program
 
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/DATASET/PRESET/METHOD)"
@@ -72,25 +73,13 @@ def main() -> None:
     runs = plan(options)
     distributed.start(hosts)
     mixture_experiment.check(runs, options)
-    tables: dict[str, dict[str, dict]] = {}
-    failed = []
-    for workdir, config in runs:
-        try:
-            record, _ = mixture_experiment.run(config, options, workdir, gif=GIF.value)
-        except base.DryRun as found:
-            print(found)
-            continue
-        tables.setdefault(config.dataset, {})[config.method] = record
-        for seed in record["per_seed"]:
-            if "failed" in seed:
-                failed.append(f"{workdir}: seed {seed['seed']} {seed['failed']}")
-        print(f"\n{mixture_experiment.table(config.dataset, {config.method: record})}")
-        print(f"\nfigures and results.json: {workdir}\n", flush=True)
-    if len(runs) > 1:
-        for dataset, rows in tables.items():
-            print(f"{dataset}\n\n{mixture_experiment.table(dataset, rows)}\n")
-    if failed:
-        raise loop.NonFinite("\n".join(failed))
+    base.run_all(
+        runs,
+        options,
+        train=functools.partial(mixture_experiment.run, gif=GIF.value),
+        dry_run=mixture_experiment.dry_run,
+        table=mixture_experiment.table,
+    )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from veegan_jax.experiments import base
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 from veegan_jax.presets import resolve
 from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
-from veegan_jax.runtime import distributed, loop, program
+from veegan_jax.runtime import distributed, program
 
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/DATASET/PRESET/METHOD)"
@@ -71,24 +71,13 @@ def main() -> None:
     runs = plan(options)
     distributed.start(hosts)
     stacked_mnist_experiment.check(runs, options)
-    rows, failed = {}, []
-    for workdir, config in runs:
-        try:
-            record = rows[config.method] = stacked_mnist_experiment.run(
-                config, options, workdir
-            )
-        except base.DryRun as found:
-            print(found)
-            continue
-        for seed in record["per_seed"]:
-            if "failed" in seed:
-                failed.append(f"{workdir}: seed {seed['seed']} {seed['failed']}")
-        print(f"\n{stacked_mnist_experiment.table({config.method: record})}")
-        print(f"\nfigures and results.json: {workdir}\n", flush=True)
-    if len(rows) > 1:
-        print(f"{stacked_mnist_experiment.table(rows)}\n")
-    if failed:
-        raise loop.NonFinite("\n".join(failed))
+    base.run_all(
+        runs,
+        options,
+        train=stacked_mnist_experiment.run,
+        dry_run=stacked_mnist_experiment.dry_run,
+        table=stacked_mnist_experiment.table,
+    )
 
 
 if __name__ == "__main__":

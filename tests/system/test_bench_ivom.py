@@ -186,7 +186,7 @@ def test_a_run_is_measured_on_its_test_images(bench, peers, tmp_path):
     changes |= dict(reconstructor_widths=(5,), discriminator_widths=(5,))
     config = image_presets.preset("dense", "gan", "digits", **changes)
     state = base.init_seeds(range(2), config)
-    base.check(tmp_path, config, base.Options(seeds=2))
+    base.claim(tmp_path, config, base.Options(seeds=2))
     checkpoints = checkpoint.Checkpoints(tmp_path / "checkpoints")
     checkpoints.save(4, state.replace(step=state.step + 4))
     checkpoints.close()

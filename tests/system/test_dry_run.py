@@ -37,9 +37,8 @@ def figure(words, name):
 @pytest.mark.parametrize("mode", ["none", "pmap", "jit"])
 def test_a_mixture(tmp_path, mode):
     options = base.Options(seeds=8, samples=50, parallel=mode, dry_run=True)
-    with pytest.raises(base.DryRun) as raised:
-        mixture_experiment.run(CONFIG, options, tmp_path / "run")
-    words = str(raised.value)
+    mixture_experiment.check([(tmp_path / "run", CONFIG)], options)
+    words = mixture_experiment.dry_run(CONFIG, options)
     assert f"parameters: {PARAMETERS} a member" in words
     assert "8 members" in words and f"--parallel={mode}, 8 devices" in words
     # Forward: 16 rows through G once and through D twice; backward twice that, less
@@ -52,16 +51,14 @@ def test_a_mixture(tmp_path, mode):
     assert not (tmp_path / "run").exists()
 
 
-def test_memory_grows_with_the_batch_and_the_data(tmp_path):
+def test_memory_grows_with_the_batch_and_the_data():
     def mib(batch_size):
         config = image_presets.preset(
             "dense", "gan", "digits", batch_size=batch_size, steps=10
         )
         source = image_experiment.load("digits")
         options = image_experiment.Options(seeds=1, samples=50, dry_run=True)
-        with pytest.raises(base.DryRun) as raised:
-            image_experiment.run(config, options, tmp_path / "run", source)
-        words = str(raised.value)
+        words = image_experiment.dry_run(config, options, source)
         assert figure(words, "memory per device") > source.train.nbytes / 2**20
         return float(re.search(r"([\d.]+) temporaries", words)[1])
 

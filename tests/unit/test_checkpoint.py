@@ -1,6 +1,7 @@
 """Checkpoints survive damage, and a work directory belongs to one run."""
 
 import gc
+import json
 import pathlib
 from collections.abc import Iterator
 
@@ -146,3 +147,30 @@ def test_claim_names_a_garbled_configuration(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="not a run's configuration"):
         workdirs.claim(tmp_path, {})
+
+
+@pytest.mark.parametrize("found", [None, workdirs.VERSION + 1])
+def test_a_work_directory_of_another_version_is_refused(tmp_path, found):
+    workdirs.claim(tmp_path, {"steps": 10})
+    path = tmp_path / "config.json"
+    identity = json.loads(path.read_text())
+    assert identity.pop("version") == workdirs.VERSION
+    path.write_text(json.dumps(identity | ({"version": found} if found else {})))
+    words = r"config\.json was written by .*version.* give another --workdir"
+    with pytest.raises(errors.InputError, match=words):
+        workdirs.claim(tmp_path, {"steps": 10})
+    with pytest.raises(errors.InputError, match=words):
+        workdirs.claimed(tmp_path)
+
+
+def test_a_checkpoint_of_another_version_is_refused_not_passed_over(
+    tmp_path, monkeypatch
+):
+    first, _ = states()
+    monkeypatch.setattr(workdirs, "VERSION", 1)
+    saved(tmp_path).close()
+    monkeypatch.undo()
+    words = r"20 was written by version 1 .* reads version 2: give another --output"
+    with pytest.raises(errors.InputError, match=words):
+        checkpoint.Checkpoints(tmp_path, flag="output").restore(first)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "20"]

@@ -225,7 +225,7 @@ def test_bad_flags_end_with_one_message(flag, message, tmp_path):
 
 def test_a_diverged_seed_is_named():
     record = {"per_seed": [{"seed": 3}, {"seed": 4, "failed": "became non-finite"}]}
-    lines = image_experiment.failures("runs/x", record)
+    lines = base.failures("runs/x", record)
     assert lines == ["runs/x: seed 4 became non-finite"]
     with pytest.raises(errors.InputError, match="unknown dataset 'svhn'"):
         image_presets.preset("quick", "gan", "svhn")

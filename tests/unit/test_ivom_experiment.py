@@ -38,7 +38,7 @@ def trained(config, workdir, seeds=2):
     state = base.init_seeds(range(seeds), config)
     state = state.replace(step=state.step + config.steps)
     options = base.Options(seeds=seeds)
-    base.check(workdir, config, options)
+    base.claim(workdir, config, options)
     checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
     checkpoints.save(config.steps, state)
     checkpoints.close()

@@ -44,10 +44,17 @@ def parameters(workdir: pathlib.Path, config=SMALL, seeds=2):
     return step, jax.tree.map(np.asarray, state.replace(key=0))
 
 
+def run(config, options, workdir):
+    """The record and the samples [S, N, 2] of a run."""
+    record = mixture_experiment.run(config, options, workdir)
+    with np.load(workdir / "samples.npz", allow_pickle=False) as arrays:
+        return record, arrays["plane"]
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    record, x_SNX = mixture_experiment.run(SMALL, OPTIONS, workdir)
+    record, x_SNX = run(SMALL, OPTIONS, workdir)
     return workdir, record, x_SNX
 
 
@@ -81,7 +88,7 @@ def test_record_holds_what_repeats_it(whole):
 
 def test_finished_run_is_not_repeated(whole):
     workdir, record, x_SNX = whole
-    again, x_again = mixture_experiment.run(SMALL, OPTIONS, workdir)
+    again, x_again = run(SMALL, OPTIONS, workdir)
     np.testing.assert_array_equal(x_SNX, x_again)
     assert again["wall_seconds"] == record["wall_seconds"]
 
@@ -104,7 +111,7 @@ def test_killed_run_resumes_to_the_same_bits(whole, tmp_path, monkeypatch):
     monkeypatch.undo()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 40, "sec')  # a line cut short
-    _, x_SNX = mixture_experiment.run(SMALL, OPTIONS, tmp_path)
+    _, x_SNX = run(SMALL, OPTIONS, tmp_path)
     np.testing.assert_array_equal(x_SNX, whole[2])
     jax.tree.map(
         np.testing.assert_array_equal, parameters(tmp_path)[1], parameters(whole[0])[1]
@@ -123,7 +130,7 @@ def test_signal_saves_and_stops(whole, tmp_path, monkeypatch, number):
         with pytest.raises(loop.Interrupted, match=f"{number.name} at step 20 of 60"):
             mixture_experiment.run(SMALL, options, tmp_path)
     assert parameters(tmp_path)[0] == 20
-    _, x_SNX = mixture_experiment.run(SMALL, options, tmp_path)
+    _, x_SNX = run(SMALL, options, tmp_path)
     np.testing.assert_array_equal(x_SNX, whole[2])
 
 
@@ -149,13 +156,13 @@ class Diverging:
 def test_one_diverging_seed_does_not_disturb_the_other(whole, tmp_path, monkeypatch):
     monkeypatch.setitem(methods.METHODS, "diverging", Diverging([1]))
     config = dataclasses.replace(SMALL, method="diverging")
-    record, x_SNX = mixture_experiment.run(config, OPTIONS, tmp_path)
+    record, x_SNX = run(config, OPTIONS, tmp_path)
     good, bad = record["per_seed"]
     assert "failed" not in good
     assert "steps 21 to 40, first at step 31" in bad["failed"]
     np.testing.assert_array_equal(x_SNX[0], whole[2][0])
     assert record["mean"]["high_quality"] == good["high_quality"]
-    again, _ = mixture_experiment.run(config, OPTIONS, tmp_path)  # a resumed run knows
+    again, _ = run(config, OPTIONS, tmp_path)  # a resumed run knows
     assert "non-finite" in again["per_seed"][1]["failed"]
 
 
@@ -180,7 +187,7 @@ def test_gif_shows_every_interval(tmp_path):
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_a_run_over_eight_devices_is_the_same_run(whole, tmp_path, mode):
     options = dataclasses.replace(OPTIONS, parallel=mode)
-    _, x_SNX = mixture_experiment.run(SMALL, options, tmp_path)
+    _, x_SNX = run(SMALL, options, tmp_path)
     np.testing.assert_allclose(x_SNX, whole[2], rtol=1e-3, atol=1e-4)
 
 

@@ -60,7 +60,7 @@ def register(monkeypatch):
 def test_the_step_its_line_and_its_arrays_are_kept(tmp_path, caplog, register, mode):
     register([1])
     options = dataclasses.replace(OPTIONS, parallel=mode)
-    record, _ = mixture_experiment.run(CONFIG, options, tmp_path)
+    record = mixture_experiment.run(CONFIG, options, tmp_path)
     failed = [seed.get("failed") for seed in record["per_seed"]]
     assert failed[0] is None and failed[2] is None  # the others went on
     assert "in steps 21 to 30" in failed[1] and "that of step 20" in failed[1]

@@ -6,7 +6,6 @@ channels (1), K classes.
 
 import functools
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -18,9 +17,9 @@ import optax
 from veegan_jax.classifier import network as classifiers
 from veegan_jax.classifier.network import Classifier, Recipe
 from veegan_jax.common import optimizers
-from veegan_jax.cost import report as cost_report
 from veegan_jax.data import images, pixels
-from veegan_jax.runtime import checkpoint, loop, parallel, rng, workdirs
+from veegan_jax.runtime import parallel, rng, workdirs
+from veegan_jax.runtime.run import CompiledSteps, Run
 
 Data = tuple[jax.Array, jax.Array]  # images uint8 [N, H, W, C], labels [N]
 
@@ -112,6 +111,42 @@ def shifted(
     return jax.vmap(cut)(x_BHWC, offset_B2)
 
 
+def prepare(
+    data: images.Images,
+    seed: int,
+    recipe: Recipe,
+    *,
+    workdir: pathlib.Path | None = None,
+    mode: str = "none",
+    save_every: float = 30.0,
+) -> Run:
+    """Bind images and a recipe to a training run of one member; see `train`."""
+    arrays = data.image, data.label
+    step = functools.partial(train_step, recipe=recipe)
+
+    def init_1() -> State:
+        start = jax.jit(init, static_argnums=(1, 2))(seed, data.dataset, recipe)
+        return jax.tree.map(lambda leaf: leaf[None], start)
+
+    return Run(
+        name=f"{data.dataset} classifier",
+        init=init_1,
+        step=step,
+        steps=recipe.steps,
+        interval=-(-recipe.steps // 50),
+        labels=[f"seed {seed}"],
+        data=arrays,
+        compile_steps=(
+            functools.partial(_compile, step, arrays) if mode == "none" else None
+        ),
+        mode=mode,
+        workdir=workdir,
+        flag="output",
+        keep=1,
+        save_every=save_every,
+    )
+
+
 def train(
     data: images.Images,
     seed: int,
@@ -121,14 +156,14 @@ def train(
     mode: str = "none",
     save_every: float = 30.0,
 ) -> Classifier:
-    """Trains a classifier with a progress bar: a function of data, seed and recipe.
+    """Train a classifier with a progress bar: a function of data, seed and recipe.
 
     Args:
       data: the training images.
       seed: of the initial weights, the batches, the shifts and the dropout.
       recipe: without one, that of the data set.
-      workdir: gets checkpoints, from which the same call goes on; None: nothing is
-        kept.
+      workdir: gets checkpoints and metrics, from which the same call goes on; None:
+        nothing is kept.
       mode: "none": on one device; "jit" or "pmap": see `parallel.run_steps`.
       save_every: seconds between checkpoints.
 
@@ -142,69 +177,26 @@ def train(
     """
     recipe = recipe or classifiers.RECIPES[data.dataset]
     parallel.check(mode, recipe.batch_size, jax.device_count())
-    start = jax.jit(init, static_argnums=(1, 2))(seed, data.dataset, recipe)
-    done, state_1 = 0, jax.tree.map(lambda leaf: leaf[None], start)
-    checkpoints = None
     if workdir:
         identity = {"classifier": data.dataset, "seed": seed, "recipe": repr(recipe)}
         workdirs.claim(workdir, identity, flag="output")
-        checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", keep=1)
-    try:
-        if checkpoints:
-            done, state_1 = checkpoints.restore(state_1)
-        state_1, _ = loop.train(
-            state_1,
-            done,
-            functools.partial(_compile, (data.image, data.label), recipe, mode),
-            steps=recipe.steps,
-            interval=-(-recipe.steps // 50),
-            save_every=save_every,
-            checkpoints=checkpoints,
-            report=lambda *of: f"loss {np.mean(of[2]['loss']):.4f}",
-            name=f"{data.dataset} classifier",
-        )
-    finally:
-        if checkpoints:
-            checkpoints.close()
+    run = prepare(data, seed, recipe, workdir=workdir, mode=mode, save_every=save_every)
+    state_1, _ = run.train()
     params = jax.tree.map(lambda leaf: np.asarray(leaf[0]), state_1.average)
     return Classifier(params, data.dataset, data.source, seed, recipe)
 
 
 def dry_run(data: images.Images, recipe: Recipe, mode: str) -> str:
-    """What a step of training costs, in words; nothing is trained."""
-    devices = jax.devices()
-    shapes = jax.eval_shape(functools.partial(init, 0, data.dataset, recipe))
-    state_1 = jax.tree.map(lambda leaf: leaf[None], cost_report.zeros(shapes))
-    num_steps = -(-recipe.steps // 50)
-    run = parallel.run_steps(
-        functools.partial(train_step, recipe=recipe),
-        num_steps,
-        mode=mode,
-        devices=devices,
-        data=(data.image, data.label),
-        lower_only=True,
-    )
-    return cost_report.summarize(
-        f"{data.dataset} classifier",
-        run(state_1),
-        state_1.params,
-        mode=mode,
-        num_steps=num_steps,
-    )
+    """Return what a step of training would cost; train nothing."""
+    return prepare(data, 0, recipe, mode=mode).dry_run()
 
 
-def _compile(
-    data: Any, recipe: Recipe, mode: str, num_steps: int
-) -> Callable[[State], tuple[State, Any]]:
-    """What `parallel.run_steps` returns, of one seed."""
-    devices = jax.devices()
-    step = functools.partial(train_step, recipe=recipe)
-    if mode != "none":
-        return parallel.run_steps(
-            step, num_steps, mode=mode, devices=devices, data=data
-        )
-    # Not `run_steps`: its axis of seeds rounds otherwise, and records name the digest
-    # of the classifier that they rest on.
+def _compile(step: parallel.Step, data: Data, num_steps: int) -> CompiledSteps:
+    """Compile steps of the one member without the axis that `run_steps` maps.
+
+    With that axis the steps would round differently, and records name the digest of
+    the classifier that they rest on.
+    """
     data = jax.tree.map(jnp.asarray, data)
 
     @jax.jit

@@ -53,7 +53,8 @@ class MetricsLog:
             )
         text = "".join(json.dumps(line) + "\n" for line in kept)
         files.write_atomically(self._path, text)
-        self._events = _Events(workdir, resume_step)
+        self._workdir, self._resume_step = workdir, resume_step
+        self._events: _Events | None = None  # a finished run needs no file
 
     def write(self, step: int, seconds: float, metrics: dict[str, np.ndarray]) -> None:
         """Appends one line: each figure is a list over the seeds."""
@@ -61,10 +62,13 @@ class MetricsLog:
         line = json.dumps({"step": step, "seconds": round(seconds, 3), **values})
         with files.writing(self._path), self._path.open("a") as file:
             file.write(line + "\n")
+        if self._events is None:
+            self._events = _Events(self._workdir, self._resume_step)
         self._events.write(step, metrics)
 
     def close(self) -> None:
-        self._events.close()
+        if self._events:
+            self._events.close()
 
 
 class _Events:

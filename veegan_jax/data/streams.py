@@ -249,10 +249,10 @@ class Prefetch:
 
 
 class Feed:
-    """Trains on a stream: `experiment.train` takes its `run_steps`. Close it after.
+    """Batches of a stream for the steps of a `runtime.run.Run`. Close it after.
 
         with streams.Feed(photos, step, steps=config.steps, batch_size=64) as feed:
-            experiment.train(..., run_steps=feed.run_steps)
+            Run(step=step, feed=feed, ...).train()
 
     All seeds see the same batches; where they are split over processes, each process
     reads its own part alone. Groups of them go to the devices while the steps of

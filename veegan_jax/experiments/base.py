@@ -5,10 +5,7 @@ Dimension key: S seeds.
 
 import dataclasses
 import functools
-import logging
 import pathlib
-import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,27 +16,18 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import errors, records
 from veegan_jax.config import Config
-from veegan_jax.cost import report as cost_report
 from veegan_jax.methods.base import TrainState
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import (
     checkpoint,
-    distributed,
     loop,
-    nan_replay,
     parallel,
+    run,
     workdirs,
 )
 
 # Uses of a state's key other than the steps', which fold in 0, 1, 2, ...
 DATA, EVALUATION = 2**32 - 1, 2**32 - 2
-
-
-class DryRun(Exception):
-    """What a run would cost; it was not carried out."""
-
-
-Report = Callable[[int, TrainState], tuple[dict[str, np.ndarray], str]]
 
 
 def option(default: Any, text: str, group: str = "run") -> Any:
@@ -136,23 +124,11 @@ def plan(
     return runs
 
 
-def check(
-    workdir: pathlib.Path,
-    config: Config,
-    options: Options,
-    more: dict[str, Any] | None = None,
-) -> None:
-    """Refuses, before any work, a run that could not be carried out.
-
-    Args:
-      workdir: of the run.
-      config: what to train.
-      options: how to run it.
-      more: what else makes the run what it is, JSON values.
+def check(config: Config, options: Options) -> None:
+    """Refuse a batch that the devices do not divide into whole packs.
 
     Raises:
-      InputError: for a batch that the devices do not divide into whole packs, or a
-        work directory that cannot be written or holds another run.
+      InputError: naming the flag, its value and what to give instead.
     """
     devices = len(jax.devices())
     parallel.check(options.parallel, config.batch_size, devices)
@@ -162,6 +138,25 @@ def check(
             f"--batch_size={config.batch_size} does not divide into packs of {pack} on "
             f"{devices} devices; give a multiple of {devices * pack}"
         )
+
+
+def claim(
+    workdir: pathlib.Path,
+    config: Config,
+    options: Options,
+    more: dict[str, Any] | None = None,
+) -> None:
+    """Claim a work directory for a run; a dry run claims nothing.
+
+    Args:
+      workdir: of the run.
+      config: what to train.
+      options: how to run it.
+      more: what else makes the run what it is, JSON values.
+
+    Raises:
+      InputError: if the work directory cannot be written or holds another run.
+    """
     identity = configs.to_json(config)
     identity |= {"seeds": options.seeds, "first_seed": options.first_seed}
     if not options.dry_run:
@@ -170,210 +165,70 @@ def check(
 
 def init_seeds(seeds: Sequence[int], config: Config) -> TrainState:
     """Initial states of all seeds, leaves [S, ...]; seed s starts from key(s)."""
+    init = jax.vmap(functools.partial(methods.get(config.method).init, config=config))
+    keys_S = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
     # The mixtures' takes seconds, and their records rest on its very rounding.
     convolutional = len(config.example_shape()) > 1
     options = parallel.compile_options_of_init() if convolutional else None
-    return jax.jit(_init(config), compiler_options=options)(_keys(seeds))
+    return jax.jit(init, compiler_options=options)(keys_S)
 
 
-def _init(config: Config) -> Callable[[jax.Array], TrainState]:
-    return jax.vmap(functools.partial(methods.get(config.method).init, config=config))
-
-
-def _keys(seeds: Sequence[int]) -> jax.Array:
-    return jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
-
-
-def train(
+def prepare(
     config: Config,
     options: Options,
-    workdir: pathlib.Path,
     step: parallel.Step,
-    report: Report,
+    report: run.Report,
     *,
-    data: Any = None,
+    workdir: pathlib.Path | None,
     reports: int = 50,
-    run_steps: Callable[..., Any] | None = None,
-    batch_of: Callable[[int], Any] | None = None,
-    initial: Any = None,
-    labels: Sequence[str] | None = None,
-) -> tuple[Any, dict[int, str]]:
-    """Trains all seeds, going on from what the work directory holds.
+    **more: Any,
+) -> run.Run:
+    """Bind a configuration and options to a training run.
 
     Args:
       config: what to train.
       options: how to run it.
-      workdir: gets checkpoints, metrics.jsonl and TensorBoard events.
       step: draws a batch and takes one training step.
-      report: (steps taken, state) -> figures [S] to log, and words for the bar; only
-        the first process calls it.
-      data: see `parallel.run_steps`.
+      report: see `run.Run`.
+      workdir: gets checkpoints, metrics.jsonl and TensorBoard events; None: nothing is
+        kept, for a dry run.
       reports: how many, unless the options set an interval.
-      run_steps: (steps taken, number of steps) -> a function of the state, in place of
-        `parallel.run_steps`, for data that comes batch by batch.
-      batch_of: then, the whole batch of a step.
-      initial: the states to start from, if they are not those of `init_seeds`.
-      labels: what they are called, if they are not seeds.
-
-    Returns:
-      The final states and the seeds that diverged, as `loop.train` does.
-
-    Raises:
-      DryRun: instead of training, if the options say so.
-      loop.Interrupted, loop.NonFinite: see `loop.train`.
+      **more: other fields of `run.Run`, such as `data`.
     """
-    interval = options.interval or max(1, config.steps // reports)
-    if options.dry_run:
-        raise DryRun(
-            _describe(config, options, step, interval, data, batch_of, initial)
-        )
-    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
-    if initial is None:
-        initial = init_seeds(options.seed_numbers(), config)
-    resumed_step, state = checkpoints.restore(initial)
-    log = (
-        records.MetricsLog(workdir, resumed_step)
-        if distributed.is_main_process()
-        else None
-    )
-    clock = [time.perf_counter()]
-
-    def report_and_log(done, state, losses):
-        metrics, words = report(done, state)
-        metrics |= {name: values.mean(axis=1) for name, values in losses.items()}
-        clock.append(time.perf_counter())
-        log.write(done, clock[-1] - clock[-2], metrics)
-        return words
-
-    compile_steps = functools.partial(
-        parallel.run_steps,
-        step,
-        mode=options.parallel,
-        devices=jax.devices(),
-        data=data,
-    )
-    if run_steps is not None:
-        compile_steps = functools.partial(run_steps, resumed_step)
-
-    def explain(state: TrainState) -> None:
-        if options.debug_nans:
-            names = labels or [f"seed {seed}" for seed in options.seed_numbers()]
-            _explain(step, state, names, config, interval, workdir, data, batch_of)
-
-    try:
-        state, failures = loop.train(
-            state,
-            resumed_step,
-            compile_steps,
-            steps=config.steps,
-            interval=interval,
-            save_every=options.save_every,
-            checkpoints=checkpoints,
-            report=report_and_log,
-            name=f"{config.dataset} {config.method}",
-            labels=labels,
-        )
-        explain(state)
-        return state, failures
-    except loop.NonFinite as error:
-        explain(error.state)
-        raise
-    finally:
-        checkpoints.close()
-        if log:
-            log.close()
-
-
-def _describe(
-    config: Config,
-    options: Options,
-    step: parallel.Step,
-    interval: int,
-    data: Any,
-    batch_of: Callable[[int], Any] | None,
-    initial: Any,
-) -> str:
-    """What `--dry_run` prints of a run: its first interval, compiled and not run."""
     seeds = options.seed_numbers()
-    if initial is None:
-        shapes = jax.eval_shape(_init(config), _keys(seeds))
-        initial = cost_report.zeros(shapes)
-    devices = jax.devices()
-    steps, batches = interval, []
-    if batch_of is not None:  # a group of one batch, which is the least
-        steps = 1
-        own, of_all = parallel.part(options.parallel)
-        batch = np.split(batch_of(0), of_all)[own]
-        place = parallel.batch_placer(options.parallel, devices, options.seeds)
-        batches = [place(batch[None])]
-    run = parallel.run_steps(
-        step,
-        steps,
+    fields: dict[str, Any] = dict(
+        name=f"{config.dataset} {config.method}",
+        init=functools.partial(init_seeds, seeds, config),
+        step=step,
+        steps=config.steps,
+        interval=options.interval or max(1, config.steps // reports),
+        labels=[f"seed {seed}" for seed in seeds],
         mode=options.parallel,
-        devices=devices,
-        data=data,
-        streamed=batch_of is not None,
-        lower_only=True,
+        workdir=workdir,
+        save_every=options.save_every,
+        report=report,
+        debug_nans=options.debug_nans,
     )
-    state = getattr(initial, "state", initial)  # of a sweep's members
-    return cost_report.summarize(
-        f"{config.dataset} {config.method}",
-        run(initial, *batches),
-        state.params,
-        mode=options.parallel,
-        num_steps=steps,
-    )
-
-
-def _explain(
-    step: parallel.Step,
-    state: Any,
-    names: Sequence[str],
-    config: Config,
-    interval: int,
-    workdir: pathlib.Path,
-    data: Any,
-    batch_of: Callable[[int], Any] | None,
-) -> None:
-    """Replays the interval in which each seed that stayed behind became non-finite."""
-
-    def one_step(state: TrainState, batch: Any) -> tuple[TrainState, Any]:
-        bound = step if data is None else functools.partial(step, data)
-        return bound(state, None, *([] if batch_of is None else [batch]))
-
-    def replay() -> None:
-        states = jax.device_put(state, jax.local_devices()[0])
-        done_S = np.asarray(states.step)
-        for s, name in enumerate(names):
-            done = int(done_S[s])
-            if done == config.steps:
-                continue
-            state_1 = jax.tree.map(lambda leaf, s=s: leaf[s], states)
-            num = min(interval, config.steps - done)
-            folder = workdir / "nonfinite" / re.sub(r"[^\w.=-]+", "-", name)
-            found = nan_replay.replay(one_step, state_1, num, folder, batch_of)
-            logging.warning("%s became non-finite: %s", name, found)
-
-    distributed.on_main_process(replay)
+    return run.Run(**fields | more)
 
 
 def configuration(workdir: pathlib.Path) -> tuple[Config, range]:
     """Return the configuration and the seeds of the run that a work directory holds.
 
     Raises:
-      InputError: if it holds none, or one of another version.
+      InputError: if it holds none, or another kind of run, such as a sweep.
     """
     identity = workdirs.claimed(workdir)
-    objective = methods.objective_class(identity.get("method", ""))
     try:
-        seeds = identity.pop("seeds"), identity.pop("first_seed")
+        seeds, first = identity.pop("seeds"), identity.pop("first_seed")
+        objective = methods.objective_class(identity["method"])
         config = configs.from_json(identity, objective)
     except (KeyError, TypeError, ValueError) as error:
         raise errors.InputError(
-            f"{workdir / 'config.json'} was written by another version ({error!r}): "
-            "train again, in another --workdir"
+            f"{workdir / 'config.json'} does not describe one run of a method "
+            f"({error!r}); give a work directory of a training script"
         ) from error
-    return config, range(seeds[1], seeds[1] + seeds[0])
+    return config, range(first, first + seeds)
 
 
 def restore(workdir: pathlib.Path) -> tuple[Config, range, int, TrainState]:
@@ -427,3 +282,50 @@ def by_seed(
             for n in names
         },
     }
+
+
+def run_all(
+    runs: Sequence[tuple[pathlib.Path, Config]],
+    options: Options,
+    *,
+    train: Callable[[Config, Options, pathlib.Path], dict[str, Any]],
+    dry_run: Callable[[Config, Options], str],
+    table: Callable[[dict[str, dict[str, Any]]], str],
+) -> None:
+    """Carry out a script's runs: print each one's table, then one of all its methods.
+
+    Args:
+      runs: (work directory, configuration) of each.
+      options: how to run them; with `dry_run` each one's costs are printed instead.
+      train: an experiment's `run`.
+      dry_run: its `dry_run`.
+      table: its `table`, of the records of one dataset by method.
+
+    Raises:
+      loop.NonFinite: after the last run, if a seed of any run diverged.
+    """
+    tables: dict[str, dict[str, Any]] = {}
+    failed = []
+    for workdir, config in runs:
+        if options.dry_run:
+            print(dry_run(config, options))
+            continue
+        record = train(config, options, workdir)
+        tables.setdefault(config.dataset, {})[config.method] = record
+        failed += failures(workdir, record)
+        print(f"\n{table({config.method: record})}")
+        print(f"\nfigures and results.json: {workdir}\n", flush=True)
+    if len(runs) > 1:
+        for dataset, records_of in tables.items():
+            print(f"{dataset}\n\n{table(records_of)}\n")
+    if failed:
+        raise loop.NonFinite("\n".join(failed))
+
+
+def failures(workdir: pathlib.Path, record: dict[str, Any]) -> list[str]:
+    """One line for each seed of a record that diverged."""
+    return [
+        f"{workdir}: seed {seed['seed']} {seed['failed']}"
+        for seed in record["per_seed"]
+        if "failed" in seed
+    ]

@@ -4,9 +4,11 @@ Dimension key: N images, H height, W width, C channels.
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -85,7 +87,7 @@ def split(
 def check(
     config: Config, options: Options, workdir: pathlib.Path, photos: photo_lists.Photos
 ) -> None:
-    """Refuses, before any work, a run that could not be carried out.
+    """Refuse, before any work, a run that could not be carried out.
 
     Raises:
       InputError: see `images.check`; or if the work directory holds a run on other
@@ -97,13 +99,47 @@ def check(
         workdirs.claim(workdir / "data", identity)
 
 
+@contextlib.contextmanager
+def open_source(
+    config: Config, options: Options, photos: photo_lists.Photos
+) -> Iterator[image_experiment.Source]:
+    """Provide the images of a run; its workers stop when the block ends.
+
+    Args:
+      config: the run's. If `streamed`, training images are decoded as they are needed.
+      options: how to run it.
+      photos: what `read` returned.
+    """
+    train, test = split(photos)
+    test_NHWC, _ = test.take(np.arange(min(len(test), _MOST_TEST)))
+    if not config.data.streamed:
+        yield image_experiment.Source(photos.source, train.image, test_NHWC)
+        return
+    with streams.Feed(
+        train,
+        functools.partial(image_experiment.step_on_batch, config=config),
+        steps=config.steps,
+        batch_size=config.batch_size,
+        mode=options.parallel,
+        devices=jax.devices(),
+        num_workers=options.workers,
+    ) as feed:
+        yield image_experiment.Source(photos.source, None, test_NHWC, feed)
+
+
+def dry_run(config: Config, options: Options, photos: photo_lists.Photos) -> str:
+    """Return what a step would cost; see `images.dry_run`."""
+    with open_source(config, options, photos) as source:
+        return image_experiment.dry_run(config, options, source)
+
+
 def run(
     config: Config, options: Options, workdir: pathlib.Path, photos: photo_lists.Photos
 ) -> dict[str, Any]:
-    """Trains all seeds and records it; see `images.train` and `images.finish`.
+    """Train all seeds and record it; see `images.train` and `images.finish`.
 
     Args:
-      config: what to train. If `streamed`, images are decoded as they are needed.
+      config: what to train.
       options: how to run it.
       workdir: see `image_experiment.train`.
       photos: what `read` returned.
@@ -116,30 +152,16 @@ def run(
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
     check(config, options, workdir, photos)
-    train, test = split(photos)
-    test_NHWC, _ = test.take(np.arange(min(len(test), _MOST_TEST)))
-    if not config.data.streamed:
-        source = image_experiment.Source(photos.source, train.image, test_NHWC)
-        return image_experiment.run(config, options, workdir, source)
-    with streams.Feed(
-        train,
-        functools.partial(image_experiment.step_on_batch, config=config),
-        steps=config.steps,
-        batch_size=config.batch_size,
-        mode=options.parallel,
-        devices=jax.devices(),
-        num_workers=options.workers,
-    ) as feed:
-        source = image_experiment.Source(
-            photos.source, None, test_NHWC, feed.run_steps, feed.batch_of
-        )
+    with open_source(config, options, photos) as source:
         record = image_experiment.run(config, options, workdir, source)
+        if source.feed is None:
+            return record
         replaced: collections.Counter[str] = collections.Counter()
-        for of_one_process in distributed.share(feed.replaced):
+        for of_one_process in distributed.share(source.feed.replaced):
             replaced.update(of_one_process)
         record |= {
-            "waited_seconds": feed.waited,
-            "training_seconds": feed.seconds,
+            "waited_seconds": source.feed.waited,
+            "training_seconds": source.feed.seconds,
             "replaced": dict(replaced),
         }
     distributed.on_main_process(lambda: records.write(workdir / "results.json", record))

@@ -10,7 +10,7 @@ height, W width, C channels.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -28,6 +28,7 @@ from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import diversity
 from veegan_jax.presets import images as image_presets
 from veegan_jax.runtime import distributed, parallel, rng
+from veegan_jax.runtime.run import Feed, Run
 
 _CHUNK = 500  # samples generated at a time: bounds the memory
 
@@ -49,10 +50,9 @@ class Source:
     """Images to learn from and images to compare with."""
 
     name: str  # where they come from, one line for the records
-    train: np.ndarray | None  # uint8 [N, H, W, C]; None: they come by `run_steps`
+    train: np.ndarray | None  # uint8 [N, H, W, C]; None: `feed` gives the batches
     test: np.ndarray  # uint8 [N, H, W, C], never trained on
-    run_steps: Callable[..., Any] | None = None  # see `base.train`
-    batch_of: Callable[[int], Any] | None = None  # the same
+    feed: Feed | None = None
 
 
 def load(dataset: str, data_dir: str | None = None) -> Source:
@@ -166,24 +166,80 @@ def between(from_LZ: jax.Array, to_LZ: jax.Array, points: int) -> jax.Array:
 
 
 def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None:
-    """Refuses, before any work, runs that could not be carried out.
+    """Refuse, before any work, runs that could not be carried out.
+
+    Raises:
+      InputError: see `check_config` and `base.claim`.
+    """
+    for workdir, config in runs:
+        check_config(config, options)
+        base.claim(workdir, config, options)
+
+
+def check_config(config: Config, options: Options) -> None:
+    """Refuse a configuration that cannot run.
 
     Raises:
       InputError: see `base.check`.
     """
-    for workdir, config in runs:
-        base.check(workdir, config, options)
+    base.check(config, options)
+
+
+def prepare(
+    config: Config, options: Options, workdir: pathlib.Path | None, source: Source
+) -> Run:
+    """Bind a configuration and images to a training run.
+
+    Args:
+      config: what to train.
+      options: how to run it.
+      workdir: see `train`; None for a dry run.
+      source: the images.
+    """
+
+    def report(done: int, state: TrainState, step_metrics: dict) -> tuple[dict, str]:
+        del step_metrics
+        grids = workdir / "grids"
+        grids.mkdir(exist_ok=True)
+        x_SNHWC = draw_images(state, config, _CHUNK)
+        title = f"{config.method} on {config.dataset}, step {done}"
+        path = grids / f"step-{done:07d}.png"
+        plots.image_grid(_rows(x_SNHWC, options), path, title)
+        found = np.array([diversity.variety(x, source.test) for x in x_SNHWC])
+        return {"variety": found}, f"variety {found.mean():.2f}"
+
+    step = step_on_batch if source.feed else step_on_images
+    return base.prepare(
+        config,
+        options,
+        functools.partial(step, config=config),
+        report,
+        workdir=workdir,
+        reports=10,
+        data=source.train,
+        feed=source.feed,
+    )
+
+
+def dry_run(config: Config, options: Options, source: Source) -> str:
+    """Return what a step would cost: parameters, arithmetic, memory, communication.
+
+    Raises:
+      InputError: see `check_config`.
+    """
+    check_config(config, options)
+    return prepare(config, options, None, source).dry_run()
 
 
 def train(
     config: Config, options: Options, workdir: pathlib.Path, source: Source
 ) -> tuple[TrainState, dict[int, str]]:
-    """Trains all seeds, resuming what the work directory holds.
+    """Train all seeds, resuming what the work directory holds.
 
     Args:
       config: what to train.
       options: how to run it.
-      workdir: gets config.json, checkpoints, diversity.jsonl, TensorBoard events and
+      workdir: gets config.json, checkpoints, metrics.jsonl, TensorBoard events and
         grids of samples while training.
       source: the images.
 
@@ -195,31 +251,7 @@ def train(
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
     check([(workdir, config)], options)
-    step = functools.partial(step_on_images, config=config)
-    if source.batch_of:
-        step = functools.partial(step_on_batch, config=config)
-    grids = workdir / "grids"
-
-    def report(done: int, state: TrainState) -> tuple[dict[str, np.ndarray], str]:
-        grids.mkdir(exist_ok=True)
-        x_SNHWC = draw_images(state, config, _CHUNK)
-        title = f"{config.method} on {config.dataset}, step {done}"
-        path = grids / f"step-{done:07d}.png"
-        plots.image_grid(_rows(x_SNHWC, options), path, title)
-        found = np.array([diversity.variety(x, source.test) for x in x_SNHWC])
-        return {"variety": found}, f"variety {found.mean():.2f}"
-
-    return base.train(
-        config,
-        options,
-        workdir,
-        step,
-        report,
-        data=source.train,
-        reports=10,
-        run_steps=source.run_steps,
-        batch_of=source.batch_of,
-    )
+    return prepare(config, options, workdir, source).train()
 
 
 def draw_images(state: TrainState, config: Config, num_samples: int) -> np.ndarray:
@@ -330,15 +362,6 @@ def run(
 def _rows(x_SNHWC: np.ndarray, options: Options, num: int = 16) -> dict[str, Any]:
     seeds = options.seed_numbers()
     return {f"seed {s}": x[:num] for s, x in zip(seeds, x_SNHWC, strict=True)}
-
-
-def failures(workdir: pathlib.Path, record: dict[str, Any]) -> list[str]:
-    """One line for each seed of a record that diverged."""
-    return [
-        f"{workdir}: seed {seed['seed']} {seed['failed']}"
-        for seed in record["per_seed"]
-        if "failed" in seed
-    ]
 
 
 def table(runs: dict[str, dict[str, Any]]) -> str:

@@ -87,24 +87,32 @@ def can_infer() -> list[str]:
 
 
 def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None:
-    """Refuses, before any work, runs that could not be carried out.
+    """Refuse, before any work, runs that could not be carried out.
 
     Raises:
-      InputError: for a method without R, data or a classifier that cannot be used, or
-        sizes that are not the images'; see `base.check`.
+      InputError: see `check_config` and `image_experiment.check`.
     """
     for _, config in runs:
-        if not methods.has_reconstructor(config.method):
-            raise errors.InputError(
-                f"--method={config.method} has no reconstructor, so it infers nothing: "
-                f"give one of {', '.join(can_infer())}"
-            )
-        if config.dataset not in DATASETS:
-            raise errors.InputError(
-                f"--dataset={config.dataset} must be {', '.join(DATASETS)} or auto"
-            )
-        materials(config.dataset, options)
+        check_config(config, options)
     image_experiment.check(runs, options)
+
+
+def check_config(config: Config, options: Options) -> None:
+    """Refuse a configuration that infers nothing.
+
+    Raises:
+      InputError: for a method without R, or data or a classifier that cannot be used.
+    """
+    if not methods.has_reconstructor(config.method):
+        raise errors.InputError(
+            f"--method={config.method} has no reconstructor, so it infers nothing: "
+            f"give one of {', '.join(can_infer())}"
+        )
+    if config.dataset not in DATASETS:
+        raise errors.InputError(
+            f"--dataset={config.dataset} must be {', '.join(DATASETS)} or auto"
+        )
+    materials(config.dataset, options)
 
 
 @functools.cache
@@ -119,6 +127,21 @@ def materials(dataset: str, options: Options) -> Materials:
     split = functools.partial(images.load, dataset, data_dir=data_dir)
     classifier = classifier_files.ready(dataset, path, data_dir)
     return Materials(split("train"), split("test"), classifier)
+
+
+def _source(of: Materials) -> image_experiment.Source:
+    return image_experiment.Source(of.train.source, of.train.image, of.test.image)
+
+
+def dry_run(config: Config, options: Options) -> str:
+    """Return what a step would cost: parameters, arithmetic, memory, communication.
+
+    Raises:
+      InputError: see `check_config` and `image_experiment.check_config`.
+    """
+    check_config(config, options)
+    source = _source(materials(config.dataset, options))
+    return image_experiment.dry_run(config, options, source)
 
 
 def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, Any]:
@@ -139,7 +162,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
     """
     check([(workdir, config)], options)
     of = materials(config.dataset, options)
-    source = image_experiment.Source(of.train.source, of.train.image, of.test.image)
+    source = _source(of)
     trained = image_experiment.train(config, options, workdir, source)
     return distributed.on_main_process(
         lambda: _measure(config, options, workdir, source, trained, of)

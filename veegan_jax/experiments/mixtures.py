@@ -22,6 +22,7 @@ from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import mixtures as mixture_metrics
 from veegan_jax.metrics import published
 from veegan_jax.runtime import distributed, parallel
+from veegan_jax.runtime.run import Run
 
 
 def step_on_fresh_data(
@@ -67,9 +68,55 @@ def oracle(dataset: str, num_samples: int, repeats: int = 5) -> dict[str, np.nda
 
 
 def check(runs: Sequence[tuple[pathlib.Path, Config]], options: base.Options) -> None:
-    """Refuse, before any work, runs that could not be carried out; see `base.check`."""
+    """Refuse, before any work, runs that could not be carried out.
+
+    Raises:
+      InputError: see `base.check` and `base.claim`.
+    """
     for workdir, config in runs:
-        base.check(workdir, config, options)
+        base.check(config, options)
+        base.claim(workdir, config, options)
+
+
+Frames = list[tuple[str, np.ndarray]]  # (title, samples [N, X] of the first seed)
+
+
+def prepare(
+    config: Config,
+    options: base.Options,
+    workdir: pathlib.Path | None,
+    frames: Frames | None = None,
+) -> Run:
+    """Bind a configuration to a training run that scores samples while it trains.
+
+    Args:
+      config: what to train.
+      options: how to run it.
+      workdir: see `run`; None for a dry run.
+      frames: each report appends the first seed's samples.
+    """
+
+    def report(done: int, state: TrainState, step_metrics: dict) -> tuple[dict, str]:
+        del step_metrics
+        x_SNX = draw(state, config=config, num_samples=options.samples)
+        metrics = jax.tree.map(np.asarray, score(x_SNX, config.dataset))
+        del metrics["histogram"]
+        if frames is not None:
+            frames.append((f"step {done}", np.asarray(x_SNX[0])))
+        return metrics, summary(metrics)
+
+    step = functools.partial(step_on_fresh_data, config=config)
+    return base.prepare(config, options, step, report, workdir=workdir)
+
+
+def dry_run(config: Config, options: base.Options) -> str:
+    """Return what a step would cost: parameters, arithmetic, memory, communication.
+
+    Raises:
+      InputError: for a configuration that cannot run.
+    """
+    base.check(config, options)
+    return prepare(config, options, None).dry_run()
 
 
 def run(
@@ -78,8 +125,8 @@ def run(
     workdir: pathlib.Path,
     *,
     gif: bool = False,
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Trains all seeds, resuming what the work directory holds, and records it.
+) -> dict[str, Any]:
+    """Train all seeds, resuming what the work directory holds, and record it.
 
     Args:
       config: what to train.
@@ -89,31 +136,21 @@ def run(
       gif: also draw the first seed's samples over training, as training.gif.
 
     Returns:
-      The record (see `make_record`) and the samples [S, N, X].
+      The record; see `make_record`.
 
     Raises:
       InputError: for a configuration that cannot run, before anything is written.
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
     check([(workdir, config)], options)
-    step = functools.partial(step_on_fresh_data, config=config)
-    frames: list[tuple[str, np.ndarray]] = []
-
-    def report(done: int, state: TrainState) -> tuple[dict[str, np.ndarray], str]:
-        x_SNX = draw(state, config=config, num_samples=options.samples)
-        metrics = jax.tree.map(np.asarray, score(x_SNX, config.dataset))
-        del metrics["histogram"]
-        if gif:
-            frames.append((f"step {done}", np.asarray(x_SNX[0])))
-        return metrics, words(metrics)
-
-    state, failures = base.train(config, options, workdir, step, report)
-    x_SNX = np.asarray(draw(state, config=config, num_samples=options.samples))
+    frames: Frames | None = [] if gif else None
+    state, failures = prepare(config, options, workdir, frames).train()
 
     def finish() -> dict[str, Any]:
+        x_SNX = np.asarray(draw(state, config=config, num_samples=options.samples))
         return _write(config, options, workdir, x_SNX, failures, frames)
 
-    return distributed.on_main_process(finish), x_SNX
+    return distributed.on_main_process(finish)
 
 
 def _write(
@@ -122,9 +159,9 @@ def _write(
     workdir: pathlib.Path,
     x_SNX: np.ndarray,
     failures: dict[int, str],
-    frames: list[tuple[str, np.ndarray]],
+    frames: Frames | None,
 ) -> dict[str, Any]:
-    """Writes what a run leaves behind; returns its record."""
+    """Write what a run leaves behind; return its record."""
     record = make_record(config, options, x_SNX, failures, workdir)
     plane_SN2 = np.stack([project(x_NX, config.dataset) for x_NX in x_SNX])
     np.savez_compressed(workdir / "samples.npz", plane=plane_SN2.astype(np.float32))
@@ -138,7 +175,7 @@ def _write(
     return record
 
 
-def words(metrics: dict[str, np.ndarray]) -> str:
+def summary(metrics: dict[str, np.ndarray]) -> str:
     """Means over the seeds for the progress bar, by the measure true samples pass."""
     if "calibrated" in metrics:
         modes, share, name = "calibrated_modes", "calibrated", "calibrated"
@@ -209,11 +246,10 @@ def make_record(
     }
 
 
-def table(dataset: str, runs: dict[str, dict[str, Any]]) -> str:
+def table(runs: dict[str, dict[str, Any]]) -> str:
     """The results on one mixture as Markdown: oracle, then ours over published.
 
     Args:
-      dataset: which mixture.
       runs: label of the row -> record.
     """
     first = next(iter(runs.values()))

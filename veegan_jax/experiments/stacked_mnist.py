@@ -27,6 +27,7 @@ from veegan_jax.metrics import published
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
 from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
 from veegan_jax.runtime import distributed, parallel
+from veegan_jax.runtime.run import Run
 
 DIGITS = {"stacked_mnist": "mnist", "stacked_digits": "digits"}  # what is stacked
 _GLANCE = 2000  # samples scored while training
@@ -80,14 +81,24 @@ def load_samples(workdir: pathlib.Path, num_samples: int) -> np.ndarray:
 
 
 def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None:
-    """Refuses, before any work, runs that could not be carried out.
+    """Refuse, before any work, runs that could not be carried out.
+
+    Raises:
+      InputError: see `check_config` and `base.claim`.
+    """
+    for workdir, config in runs:
+        check_config(config, options)
+        base.claim(workdir, config, options)
+
+
+def check_config(config: Config, options: Options) -> None:
+    """Refuse a configuration that cannot run.
 
     Raises:
       InputError: for data or a classifier that cannot be used; see `base.check`.
     """
-    for workdir, config in runs:
-        _materials(DIGITS[config.dataset], options)
-        base.check(workdir, config, options)
+    _materials(DIGITS[config.dataset], options)
+    base.check(config, options)
 
 
 @functools.cache
@@ -102,8 +113,58 @@ def _materials(
     return *splits, classifier
 
 
+def prepare(
+    config: Config,
+    options: Options,
+    workdir: pathlib.Path | None,
+    truth: stacked_mnist_metrics.Truth | None = None,
+) -> Run:
+    """Bind a configuration to a training run that counts modes while it trains.
+
+    Args:
+      config: what to train.
+      options: how to run it.
+      workdir: see `run`; None for a dry run.
+      truth: what samples are scored against; only reports need it.
+    """
+    train, _, classifier = _materials(DIGITS[config.dataset], options)
+
+    def report(done: int, state: TrainState, step_metrics: dict) -> tuple[dict, str]:
+        del step_metrics
+        grids = workdir / "grids"
+        grids.mkdir(exist_ok=True)
+        x_SNHW3 = image_experiment.draw(state, config=config, num_samples=_GLANCE)
+        rows = _rows(x_SNHW3, options)
+        title = f"{config.method} on {config.dataset}, step {done}"
+        plots.image_grid(rows, grids / f"step-{done:07d}.png", title)
+        scores = [
+            stacked_mnist_metrics.score(x, classifier, truth.reference) for x in x_SNHW3
+        ]
+        names = ("modes", "kl_uniform", "confident")
+        metrics = {n: np.array([float(s[n]) for s in scores]) for n in names}
+        modes, kl, sure = (metrics[n].mean() for n in names)
+        summary = f"{modes:.0f} modes, KL {kl:.2f} of {_GLANCE}, {sure:.0f} % confident"
+        return metrics, summary
+
+    step = functools.partial(step_on_stacks, config=config)
+    data = train.image[..., 0]
+    return base.prepare(
+        config, options, step, report, workdir=workdir, reports=10, data=data
+    )
+
+
+def dry_run(config: Config, options: Options) -> str:
+    """Return what a step would cost: parameters, arithmetic, memory, communication.
+
+    Raises:
+      InputError: see `check_config`.
+    """
+    check_config(config, options)
+    return prepare(config, options, None).dry_run()
+
+
 def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, Any]:
-    """Trains all seeds, resuming what the work directory holds, and records it.
+    """Train all seeds, resuming what the work directory holds, and record it.
 
     Args:
       config: what to train.
@@ -122,35 +183,10 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
     check([(workdir, config)], options)
     dataset, data_dir = DIGITS[config.dataset], options.data_dir or None
     train, test, classifier = _materials(dataset, options)
-    if distributed.is_main_process() and not options.dry_run:  # the one that scores
+    truth = None
+    if distributed.is_main_process():  # which scores
         truth = stacked_mnist_metrics.truth(classifier, options.samples, data_dir)
-    step = functools.partial(step_on_stacks, config=config)
-    grids = workdir / "grids"
-
-    def report(done: int, state: TrainState) -> tuple[dict[str, np.ndarray], str]:
-        grids.mkdir(exist_ok=True)
-        x_SNHW3 = image_experiment.draw(state, config=config, num_samples=_GLANCE)
-        rows = _rows(x_SNHW3, options)
-        title = f"{config.method} on {config.dataset}, step {done}"
-        plots.image_grid(rows, grids / f"step-{done:07d}.png", title)
-        scores = [
-            stacked_mnist_metrics.score(x, classifier, truth.reference) for x in x_SNHW3
-        ]
-        names = ("modes", "kl_uniform", "confident")
-        metrics = {n: np.array([float(s[n]) for s in scores]) for n in names}
-        modes, kl, sure = (metrics[n].mean() for n in names)
-        words = f"{modes:.0f} modes, KL {kl:.2f} of {_GLANCE}, {sure:.0f} % confident"
-        return metrics, words
-
-    state, failures = base.train(
-        config,
-        options,
-        workdir,
-        step,
-        report,
-        data=train.image[..., 0],
-        reports=10,
-    )
+    state, failures = prepare(config, options, workdir, truth).train()
 
     def finish() -> dict[str, Any]:
         x_SNHW3 = image_experiment.draw(

@@ -28,6 +28,7 @@ from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import mixtures as mixture_metrics
 from veegan_jax.runtime import distributed
+from veegan_jax.runtime.run import Run
 
 FIELDS = (
     "learning_rate",
@@ -54,6 +55,11 @@ class Member:
     def step(self) -> jax.Array:
         """Steps taken."""
         return self.state.step
+
+    @property
+    def params(self) -> Any:
+        """What is learned."""
+        return self.state.params
 
 
 def variants(config: Config, grid: dict[str, tuple[float, ...]]) -> list[Variant]:
@@ -121,22 +127,79 @@ def ignored(config: Config, variant: Variant) -> list[str]:
 
 
 def check(
-    config: Config,
-    grid: dict[str, tuple[float, ...]],
-    options: base.Options,
-    workdir: pathlib.Path,
+    config: Config, grid: dict[str, tuple[float, ...]], options: base.Options
 ) -> None:
-    """Refuses, before any work, a sweep that could not be carried out.
+    """Refuse a sweep that could not be carried out.
 
     Raises:
-      InputError: see `variants` and `mixture_experiment.check`.
+      InputError: see `variants`, `mixture_experiment.check_config` and `base.check`.
     """
     found = variants(config, grid)
     if idle := ignored(config, found[0]):
         raise errors.InputError(
             f"--vary={idle[0]}: {config.method} does not read it, as it is configured"
         )
-    base.check(workdir, config, options, {"vary": grid})
+    base.check(config, options)
+
+
+def prepare(
+    config: Config,
+    grid: dict[str, tuple[float, ...]],
+    options: base.Options,
+    workdir: pathlib.Path | None,
+) -> Run:
+    """Bind a sweep to a training run whose members are all variants and seeds.
+
+    Args:
+      config: what does not vary.
+      grid: see `variants`.
+      options: how to run it.
+      workdir: see `run`; None for a dry run.
+    """
+    found = variants(config, grid)
+
+    def report(done: int, member: Member, step_metrics: dict) -> tuple[dict, str]:
+        del done, step_metrics
+        metrics = score(member, config, options)
+        del metrics["histogram"]
+        summary = mixture_experiment.summary(metrics)
+        return metrics, f"{len(found)} variants, {summary}"
+
+    return base.prepare(
+        config,
+        options,
+        functools.partial(member_step, config=config),
+        report,
+        workdir=workdir,
+        init=functools.partial(init_members, config, found, options),
+        labels=[
+            f"{describe(variant)}, seed {seed}"
+            for variant in found
+            for seed in options.seed_numbers()
+        ],
+    )
+
+
+def score(
+    member: Member, config: Config, options: base.Options
+) -> dict[str, np.ndarray]:
+    """Return every member's mixture metrics, [M] each."""
+    x_MNX = mixture_experiment.draw(
+        member.state, config=config, num_samples=options.samples
+    )
+    return jax.tree.map(np.asarray, mixture_experiment.score(x_MNX, config.dataset))
+
+
+def dry_run(
+    config: Config, grid: dict[str, tuple[float, ...]], options: base.Options
+) -> str:
+    """Return what a step of all members would cost.
+
+    Raises:
+      InputError: see `check`.
+    """
+    check(config, grid, options)
+    return prepare(config, grid, options, None).dry_run()
 
 
 def run(
@@ -145,7 +208,7 @@ def run(
     options: base.Options,
     workdir: pathlib.Path,
 ) -> dict[str, Any]:
-    """Trains all members, resuming what the work directory holds, and records them.
+    """Train all members, resuming what the work directory holds, and record them.
 
     Args:
       config: what does not vary.
@@ -162,37 +225,13 @@ def run(
       InputError: before anything is written.
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
-    check(config, grid, options, workdir)
-    found = variants(config, grid)
-    labels = [
-        f"{describe(variant)}, seed {seed}"
-        for variant in found
-        for seed in options.seed_numbers()
-    ]
-
-    def score(member: Member) -> dict[str, np.ndarray]:
-        x_MNX = mixture_experiment.draw(
-            member.state, config=config, num_samples=options.samples
-        )
-        return jax.tree.map(np.asarray, mixture_experiment.score(x_MNX, config.dataset))
-
-    def report(done: int, member: Member) -> tuple[dict[str, np.ndarray], str]:
-        metrics = score(member)
-        del metrics["histogram"]
-        return metrics, f"{len(found)} variants, {mixture_experiment.words(metrics)}"
-
-    members, failures = base.train(
-        config,
-        options,
-        workdir,
-        functools.partial(member_step, config=config),
-        report,
-        initial=init_members(config, found, options),
-        labels=labels,
-    )
+    check(config, grid, options)
+    base.claim(workdir, config, options, {"vary": grid})
+    members, failures = prepare(config, grid, options, workdir).train()
 
     def finish() -> dict[str, Any]:
-        metrics = score(members)
+        metrics = score(members, config, options)
+        found = variants(config, grid)
         record = make_record(config, found, options, metrics, failures, workdir)
         records.write(workdir / "results.json", record)
         return record

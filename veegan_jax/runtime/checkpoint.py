@@ -21,13 +21,16 @@ _prefixes = itertools.count()  # orbax keeps managers apart by them
 class Checkpoints:
     """The checkpoints of one run under `directory`, the newest `keep` of them.
 
-    With several processes all call every function and the first does the work, so
+    `flag` is the flag that names the directory or one above it, for messages. With
+    several processes all call every function and the first does the work, so
     they need no file system in common, and their number may differ from what it was
     when a checkpoint was written.
     """
 
-    def __init__(self, directory: pathlib.Path, keep: int = 3) -> None:
-        self._directory = directory.absolute()
+    def __init__(
+        self, directory: pathlib.Path, keep: int = 3, *, flag: str = "workdir"
+    ) -> None:
+        self._directory, self._flag = directory.absolute(), flag
         self._manager = None
         self._tidied = False
         if distributed.is_main_process():
@@ -56,7 +59,9 @@ class Checkpoints:
             arrays = _arrays(state)
             args = ocp.args.Composite(
                 state=ocp.args.StandardSave(arrays),
-                digest=ocp.args.JsonSave({"sha256": _digest(arrays), "keys": "data"}),
+                digest=ocp.args.JsonSave(
+                    {"sha256": _digest(arrays), "version": workdirs.VERSION}
+                ),
             )
             with files.writing(self._directory, self._kept):
                 self._tidy()
@@ -87,7 +92,8 @@ class Checkpoints:
           (steps taken, state).
 
         Raises:
-          InputError: if there are checkpoints and none can be read.
+          InputError: if there are checkpoints and none can be read, or if another
+            version of this code wrote them.
         """
         found = like
 
@@ -104,6 +110,8 @@ class Checkpoints:
         for step in steps:
             try:
                 return step, self._read(step, like)
+            except errors.InputError:  # another version's
+                raise
             except Exception as error:
                 # Orbax raises many kinds for a damaged file; whichever it is, the
                 # checkpoint cannot be used, is kept for inspection and is named.
@@ -120,7 +128,7 @@ class Checkpoints:
         if steps:
             raise errors.InputError(
                 f"no checkpoint under {self._directory} can be read; give another "
-                "--workdir, or move this one away to start over"
+                f"--{self._flag}, or move this one away to start over"
             )
         return 0, like
 
@@ -129,9 +137,9 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.Composite(**args))
 
         digest = read(digest=ocp.args.JsonRestore()).digest
-        # Checkpoints of before had typed keys, which need devices to be read.
-        old = "keys" not in digest
-        abstract = like if old else jax.eval_shape(_data, like)
+        path = self._directory / str(step)
+        workdirs.refuse_other_version(path, digest.get("version"), self._flag)
+        abstract = jax.eval_shape(_data, like)
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), abstract
@@ -140,7 +148,7 @@ class Checkpoints:
         # Orbax notices a file cut short, but not one whose bytes have changed.
         if _digest(_arrays(state)) != digest["sha256"]:
             raise ValueError("its contents do not match its checksum")
-        return state if old else jax.tree.map(_like, state, like)
+        return jax.tree.map(_like, state, like)
 
     def close(self) -> None:
         """Waits for the writes under way.

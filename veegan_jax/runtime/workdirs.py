@@ -14,6 +14,10 @@ import filelock
 from veegan_jax.common import errors, files
 from veegan_jax.runtime import distributed
 
+# Of what a work directory holds, checkpoints included. Raise it when they change so
+# that older code or newer code cannot read them.
+VERSION = 2
+
 _locks: dict[pathlib.Path, filelock.BaseFileLock] = {}  # held until the end
 
 
@@ -49,7 +53,8 @@ def _claim(workdir: pathlib.Path, identity: dict[str, Any], flag: str) -> None:
             )
         _lock(workdir, flag)
         if not path.exists():
-            files.write_atomically(path, json.dumps(identity, indent=1) + "\n")
+            text = json.dumps({"version": VERSION, **identity}, indent=1)
+            files.write_atomically(path, text + "\n")
     except OSError as error:
         why = "it is a file" if os.path.isfile(workdir) else error.strerror or error
         raise errors.InputError(
@@ -68,7 +73,27 @@ def _identity(path: pathlib.Path, flag: str) -> dict[str, Any]:
             f"{path} is not a run's configuration ({error}): put it back as it was, or "
             f"give another --{flag}"
         ) from error
+    refuse_other_version(path, identity.pop("version", None), flag)
     return identity
+
+
+def refuse_other_version(path: pathlib.Path, found: Any, flag: str) -> None:
+    """Refuse a file or folder that another version of this code wrote.
+
+    Args:
+      path: of the file or folder.
+      found: the version that it states; None if it states none.
+      flag: that names the work directory.
+
+    Raises:
+      InputError: unless the version is `VERSION`.
+    """
+    if found != VERSION:
+        stated = "an earlier version" if found is None else f"version {found}"
+        raise errors.InputError(
+            f"{path} was written by {stated} of this code, which reads version "
+            f"{VERSION}: give another --{flag}"
+        )
 
 
 def claimed(workdir: pathlib.Path) -> dict[str, Any]:

@@ -1,0 +1,222 @@
+"""A resumable training run: what trains, how, where, and what is reported.
+
+A run trains one or more members, such as seeds, in one program. It knows no GAN: a
+state is any dataclass with the fields `step` and `params`.
+
+Dimension key: S members, T steps of an interval, B batch.
+"""
+
+import dataclasses
+import functools
+import logging
+import pathlib
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from veegan_jax.common import records
+from veegan_jax.cost import report as cost_report
+from veegan_jax.runtime import checkpoint, distributed, loop, nan_replay, parallel
+
+CompiledSteps = Callable[[Any], tuple[Any, Any]]  # see `parallel.run_steps`
+Metrics = dict[str, np.ndarray]  # [S] each
+# (steps taken, states, step metrics) -> (metrics, message); see `Run.report`.
+Report = Callable[[int, Any, Metrics], tuple[Metrics, str]]
+
+
+class Feed(Protocol):
+    """Batches that reach the steps from outside; see `data.streams.Feed`."""
+
+    def run_steps(self, resumed_step: int, num_steps: int) -> CompiledSteps:
+        """Compile the next `num_steps` steps of a run resumed at `resumed_step`."""
+
+    def batch_of(self, step: int) -> np.ndarray:
+        """Return the whole batch of one step."""
+
+
+def _show(done: int, state: Any, step_metrics: Metrics) -> tuple[Metrics, str]:
+    """Report the steps' own metrics alone."""
+    del done, state
+    shown = (f"{name} {x_S.mean():.4g}" for name, x_S in step_metrics.items())
+    return {}, ", ".join(shown)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Run:
+    """One training run. `train` carries it out; `dry_run` says what it would cost.
+
+    Attributes:
+      name: shown before the progress bar.
+      init: returns the members' states before the first step, leaves [S, ...].
+      step: one training step of one member; see `parallel.run_steps`.
+      steps: how many steps the whole run takes.
+      interval: steps between reports.
+      labels: the name of each member, S of them.
+      data: arrays that every step reads; see `parallel.run_steps`.
+      feed: gives each step its batch, for data that does not fit into memory.
+      compile_steps: number of steps -> a compiled function of the states, in place of
+        `parallel.run_steps`.
+      mode: how devices share the work; see `parallel.run_steps`.
+      workdir: gets checkpoints, metrics.jsonl and TensorBoard events; None: nothing is
+        kept.
+      flag: the flag that names the work directory, for messages.
+      keep: how many checkpoints are kept.
+      save_every: seconds between checkpoints.
+      report: (steps taken, states, means of the steps' own metrics over the interval)
+        -> (metrics to log, short message for the progress bar). The steps' own metrics
+        are logged as well, unless the report returns one of the same name. Only the
+        main process calls it. By default the message shows the steps' own metrics.
+      debug_nans: replay the interval in which a member became non-finite, step by
+        step, and keep its arrays in the work directory.
+    """
+
+    name: str
+    init: Callable[[], Any]
+    step: parallel.Step
+    steps: int
+    interval: int
+    labels: Sequence[str]
+    data: Any = None
+    feed: Feed | None = None
+    compile_steps: Callable[[int], CompiledSteps] | None = None
+    mode: str = "none"
+    workdir: pathlib.Path | None = None
+    flag: str = "workdir"
+    keep: int = 3
+    save_every: float = 30.0
+    report: Report = _show
+    debug_nans: bool = False
+
+    def train(self) -> tuple[Any, dict[int, str]]:
+        """Train all members, continuing from what the work directory holds.
+
+        Returns:
+          The final states, and for each diverged member's index a message that says
+          when it diverged.
+
+        Raises:
+          InputError: if no checkpoint can be read, or the disk refuses a write.
+          loop.Interrupted, loop.NonFinite: see `loop.train`.
+        """
+        done, state = 0, self.init()
+        checkpoints = log = None
+        if self.workdir:
+            folder = self.workdir / "checkpoints"
+            checkpoints = checkpoint.Checkpoints(folder, self.keep, flag=self.flag)
+        try:
+            if checkpoints:
+                done, state = checkpoints.restore(state)
+                if distributed.is_main_process():
+                    log = records.MetricsLog(self.workdir, done)
+            state, failures = loop.train(
+                state,
+                done,
+                self._compiler(done),
+                steps=self.steps,
+                interval=self.interval,
+                save_every=self.save_every,
+                checkpoints=checkpoints,
+                report=self._reporter(log),
+                name=self.name,
+                labels=self.labels,
+            )
+            self._replay_failures(state)
+            return state, failures
+        except loop.NonFinite as error:
+            self._replay_failures(error.state)
+            raise
+        finally:
+            if checkpoints:
+                checkpoints.close()
+            if log:
+                log.close()
+
+    def dry_run(self) -> str:
+        """Compile the first interval and return what a step costs; train nothing."""
+        state = cost_report.zeros(jax.eval_shape(self.init))
+        devices = jax.devices()
+        steps, batches = self.interval, []
+        if self.feed:  # one batch suffices to compile, and is the least to read
+            steps = 1
+            part, num_parts = parallel.part(self.mode)
+            batch_B = np.split(self.feed.batch_of(0), num_parts)[part]
+            place = parallel.batch_placer(self.mode, devices, len(self.labels))
+            batches = [place(batch_B[None])]
+        lower = parallel.run_steps(
+            self.step,
+            steps,
+            mode=self.mode,
+            devices=devices,
+            data=self.data,
+            streamed=self.feed is not None,
+            lower_only=True,
+        )
+        return cost_report.summarize(
+            self.name,
+            lower(state, *batches),
+            state.params,
+            mode=self.mode,
+            num_steps=steps,
+        )
+
+    def _compiler(self, done: int) -> Callable[[int], CompiledSteps]:
+        """Return what compiles an interval of so many steps."""
+        if self.compile_steps:
+            return self.compile_steps
+        if self.feed:
+            return functools.partial(self.feed.run_steps, done)
+        return functools.partial(
+            parallel.run_steps,
+            self.step,
+            mode=self.mode,
+            devices=jax.devices(),
+            data=self.data,
+        )
+
+    def _reporter(self, log: records.MetricsLog | None) -> loop.Report:
+        """Return the loop's report, which logs the metrics and the seconds taken."""
+        last = time.perf_counter()
+
+        def report(done: int, state: Any, metrics_ST: dict[str, np.ndarray]) -> str:
+            nonlocal last
+            of_steps = {name: x_ST.mean(axis=1) for name, x_ST in metrics_ST.items()}
+            metrics, message = self.report(done, state, of_steps)
+            more = {n: x_S for n, x_S in of_steps.items() if n not in metrics}
+            now = time.perf_counter()
+            if log:
+                log.write(done, now - last, metrics | more)
+            last = now
+            return message
+
+        return report
+
+    def _replay_failures(self, state: Any) -> None:
+        """Replay the interval in which each member that stayed behind diverged."""
+        if not self.debug_nans or not self.workdir:
+            return
+
+        # The whole batch on one device, whatever the mode was.
+        def one_step(state: Any, batch: Any) -> tuple[Any, Any]:
+            data = () if self.data is None else (self.data,)
+            batches = (batch,) if self.feed else ()
+            return self.step(*data, state, None, *batches)
+
+        def replay() -> None:
+            states = jax.device_put(state, jax.local_devices()[0])
+            done_S = np.asarray(states.step)
+            for s, label in enumerate(self.labels):
+                done = int(done_S[s])
+                if done == self.steps:
+                    continue
+                state_1 = jax.tree.map(lambda leaf, s=s: leaf[s], states)
+                num = min(self.interval, self.steps - done)
+                folder = self.workdir / "nonfinite" / re.sub(r"[^\w.=-]+", "-", label)
+                batch_of = self.feed.batch_of if self.feed else None
+                found = nan_replay.replay(one_step, state_1, num, folder, batch_of)
+                logging.warning("%s became non-finite: %s", label, found)
+
+        distributed.on_main_process(replay)
