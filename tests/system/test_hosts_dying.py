@@ -14,21 +14,18 @@ from collections.abc import Iterator
 
 import pytest
 from support import forks
-from test_faults import (
+from support.faults import (
     SCRIPT,
     TINY,
     assert_same_end,
     disk,
     lines,
     remount,
-    scripts,
     steps,
     until,
 )
 
 from veegan_jax.runtime import distributed
-
-__all__ = ["scripts"]  # a fixture
 
 TOGETHER = [*TINY, "--steps=1000", "--interval=50", "--method=gan", "--parallel=pmap"]
 STOPS = "stops. Give the same command to all of them to go on"
