@@ -1,9 +1,17 @@
-"""Fixtures of the tests that start processes."""
+"""The slow tests: processes, faults, launch files and benches."""
 
+import pathlib
 from collections.abc import Iterator
 
 import pytest
 from support import forks
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder as slow."""
+    for item in items:
+        if pathlib.Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
