@@ -21,6 +21,10 @@ from veegan_jax.common import records
 SCRIPT = "train_mixtures.py"
 TINY = [*programs.TINY, "--cpu_devices=2"]
 GO_ON = "then give the same command to go on"
+# What a run writes while it trains, as its messages name it. Checkpoints are written in
+# the background, so any of these may be the first that a full disk refuses.
+LOG = r"(events\.out\.tfevents\S*|metrics\.jsonl)"
+SAVED = rf"(checkpoints|{LOG})"
 
 
 def steps(run: pathlib.Path) -> list[int]:
