@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from support import forks, programs
-from tensorboardX.proto import event_pb2
+from tensorboard.compat.proto import event_pb2
 
 from veegan_jax.common import records
 

@@ -178,7 +178,7 @@ def test_methods_do_not_import_each_other():
 def test_plotting_and_tensorflow_are_imported_where_used():
     def forbidden(names):
         return starting_with(
-            names, "matplotlib", "tensorflow", "tensorflow_datasets", "tensorboardX"
+            names, "matplotlib", "tensorflow", "tensorflow_datasets", "tensorboard"
         )
 
     paths = modules(*PACKAGES)
