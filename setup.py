@@ -26,7 +26,7 @@ setuptools.setup(
         "pillow>=10.0",
         "scikit-learn>=1.4",
         "scipy>=1.13",
-        "tensorboardX>=2.6.2",
+        "tensorboard>=2.18",
         "tensorflow-datasets>=4.9.9",
         "tqdm>=4.66",
     ],

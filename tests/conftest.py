@@ -8,6 +8,7 @@ others until the session ends.
 
 import atexit
 import os
+import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +28,24 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_disable_most_optimizations", True)
+
+SYSTEM = pathlib.Path(__file__).parent / "system"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--slow",
+        action="store_true",
+        help="run tests/system too: processes, faults, launch files, benches",
+    )
+
+
+def pytest_ignore_collect(
+    collection_path: pathlib.Path, config: pytest.Config
+) -> bool | None:
+    """Leave out tests/system without --slow; files named as arguments always run."""
+    left_out = collection_path == SYSTEM and not config.getoption("--slow")
+    return True if left_out else None
 
 
 @pytest.fixture

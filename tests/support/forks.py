@@ -163,7 +163,7 @@ def _child(command: dict) -> None:
 
 def _serve() -> None:
     import matplotlib.pyplot
-    import tensorboardX
+    import tensorboard.summary.writer.record_writer
 
     import veegan_jax.common.records
     import veegan_jax.experiments.ivom
@@ -172,7 +172,7 @@ def _serve() -> None:
     import veegan_jax.methods.veegan_plus
     import veegan_jax.runtime.program
 
-    del matplotlib, tensorboardX, veegan_jax
+    del matplotlib, tensorboard, veegan_jax
     running = set()
     try:
         while line := sys.stdin.readline():

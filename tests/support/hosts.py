@@ -1,6 +1,6 @@
-"""One of two processes of a run, each with two devices; test_cluster.py starts them.
+"""One of two processes of a run with two devices each; test_distributed starts them.
 
-    python hosts.py PORT PROCESS FOLDER
+    python tests/support/hosts.py PORT PROCESS FOLDER
 
 The first writes what came out to FOLDER/found.npz, an array by its name, and a
 checkpoint; both go on from the checkpoint that lies in FOLDER/theirs.
@@ -33,27 +33,27 @@ def main(port: str, process: str, name: str) -> None:
         process_id=int(process),
     )
     distributed.start(hosts)
-    import test_parallel
+    import parallel_runs
 
     folder, found = pathlib.Path(name), {}
     assert jax.device_count() == 4 and jax.local_device_count() == 2
     for run in RUNS:
-        result = test_parallel.result(*run, 4)
+        result = parallel_runs.result(*run, 4)
         assert all(a.is_fully_addressable for a in jax.tree.leaves(result))
-        for path, array in test_parallel.leaves(result):
+        for path, array in parallel_runs.leaves(result):
             found[f"{'-'.join(run)}{path}"] = array
     # Both hold the same bits.
-    mine = test_parallel.result("gan", "both", "pmap", 4)
+    mine = parallel_runs.result("gan", "both", "pmap", 4)
     for other in distributed.gather(mine):
-        test_parallel.assert_same(other, mine, rtol=0, atol=0)
+        parallel_runs.assert_same(other, mine, rtol=0, atol=0)
     # Checkpoints: theirs, of one process, goes on; ours is for one process to read.
-    like = test_parallel.initial("gan", "both")
+    like = parallel_runs.initial("gan", "both")
     theirs = checkpoint.Checkpoints(folder / "theirs")
     done, state = theirs.restore(like)
     theirs.close()
-    run, _ = test_parallel.runner("gan", "both", "pmap", 4)
+    run, _ = parallel_runs.runner("gan", "both", "pmap", 4)
     state, _ = run(state)
-    for path, array in test_parallel.leaves(state):
+    for path, array in parallel_runs.leaves(state):
         found[f"resumed-{done}{path}"] = array
     ours = checkpoint.Checkpoints(folder / "ours")
     ours.save(3, mine[0])

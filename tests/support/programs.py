@@ -10,6 +10,18 @@ from types import ModuleType
 from absl import flags
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
+# Flags of train_mixtures.py for a run of a second.
+TINY = [
+    "--steps=400",
+    "--interval=100",
+    "--seeds=2",
+    "--samples=100",
+    "--batch_size=8",
+    "--save_every=0",
+    "--generator_widths=8",
+    "--reconstructor_widths=8",
+    "--discriminator_widths=8",
+]
 
 
 def run(script: str, *arguments, cwd: pathlib.Path) -> subprocess.CompletedProcess:

@@ -8,8 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-import test_parallel
-from support import hosts
+from support import hosts, parallel_runs
 
 from veegan_jax.common import errors
 from veegan_jax.runtime import checkpoint, distributed
@@ -26,7 +25,13 @@ def free_port():
 
 def start(folder, process, port):
     return subprocess.Popen(
-        [sys.executable, "tests/hosts.py", str(port), str(process), str(folder)],
+        [
+            sys.executable,
+            "tests/support/hosts.py",
+            str(port),
+            str(process),
+            str(folder),
+        ],
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,
@@ -39,7 +44,7 @@ def folder(tmp_path_factory):
     """Where the two processes left what they found."""
     path = tmp_path_factory.mktemp("hosts")
     theirs = checkpoint.Checkpoints(path / "theirs")
-    theirs.save(3, test_parallel.result("gan", "both", "pmap", 8)[0])
+    theirs.save(3, parallel_runs.result("gan", "both", "pmap", 8)[0])
     theirs.close()
     port = free_port()
     both = [start(path, process, port) for process in (0, 1)]
@@ -58,16 +63,16 @@ def found(folder):
 @pytest.mark.parametrize("run", hosts.RUNS, ids="-".join)
 def test_two_hosts_compute_what_one_device_does(found, run):
     method, optimizer, _ = run
-    expected = test_parallel.result(method, optimizer, "none", 1)
-    for path, array in test_parallel.leaves(expected):
+    expected = parallel_runs.result(method, optimizer, "none", 1)
+    for path, array in parallel_runs.leaves(expected):
         actual = found[f"{'-'.join(run)}{path}"]
         np.testing.assert_allclose(actual, array, err_msg=path, **TOLERANCE[optimizer])
 
 
 def test_two_hosts_go_on_from_a_checkpoint_of_one(found):
-    run, _ = test_parallel.runner("gan", "both", "none", 1)
-    expected, _ = run(test_parallel.result("gan", "both", "none", 1)[0])
-    for path, array in test_parallel.leaves(expected):
+    run, _ = parallel_runs.runner("gan", "both", "none", 1)
+    expected, _ = run(parallel_runs.result("gan", "both", "none", 1)[0])
+    for path, array in parallel_runs.leaves(expected):
         np.testing.assert_allclose(
             found[f"resumed-3{path}"], array, err_msg=path, rtol=6e-5, atol=2e-5
         )
@@ -79,15 +84,15 @@ def test_two_hosts_go_on_from_a_checkpoint_of_one(found):
 def test_any_number_of_devices_goes_on_from_a_checkpoint_of_two_hosts(
     folder, mode, num_devices
 ):
-    run, _ = test_parallel.runner("gan", "both", "none", 1)
-    expected, _ = run(test_parallel.result("gan", "both", "none", 1)[0])
-    like = test_parallel.initial("gan", "both")
+    run, _ = parallel_runs.runner("gan", "both", "none", 1)
+    expected, _ = run(parallel_runs.result("gan", "both", "none", 1)[0])
+    like = parallel_runs.initial("gan", "both")
     done, state = checkpoint.Checkpoints(folder / "ours").restore(like)
     assert done == 3
     assert state.key.dtype == like.key.dtype
-    run, _ = test_parallel.runner("gan", "both", mode, num_devices)
+    run, _ = parallel_runs.runner("gan", "both", mode, num_devices)
     actual, _ = run(state)
-    test_parallel.assert_same(actual, expected, rtol=6e-5, atol=2e-5)
+    parallel_runs.assert_same(actual, expected, rtol=6e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -95,18 +100,18 @@ def test_any_number_of_devices_goes_on_from_a_checkpoint_of_two_hosts(
 )
 def test_a_checkpoint_of_four_devices_goes_on_on_others(tmp_path, mode, num_devices):
     for optimizer in ("both", "adam"):
-        four, _ = test_parallel.runner("gan", optimizer, "pmap", 4)
-        state, _ = test_parallel.result("gan", optimizer, "pmap", 4)
+        four, _ = parallel_runs.runner("gan", optimizer, "pmap", 4)
+        state, _ = parallel_runs.result("gan", optimizer, "pmap", 4)
         expected, _ = four(state)
         checkpoints = checkpoint.Checkpoints(tmp_path / optimizer)
         checkpoints.save(3, state)
         checkpoints.close()
-        like = test_parallel.initial("gan", optimizer)
+        like = parallel_runs.initial("gan", optimizer)
         _, restored = checkpoint.Checkpoints(tmp_path / optimizer).restore(like)
-        run, _ = test_parallel.runner("gan", optimizer, mode, num_devices)
+        run, _ = parallel_runs.runner("gan", optimizer, mode, num_devices)
         actual, _ = run(restored)
         tolerance = {n: 2 * t for n, t in TOLERANCE[optimizer].items()}
-        test_parallel.assert_same(actual, expected, **tolerance)
+        parallel_runs.assert_same(actual, expected, **tolerance)
 
 
 @pytest.mark.parametrize(

@@ -12,21 +12,11 @@ import time
 import jax
 import numpy as np
 import pytest
+from support.programs import TINY
 
 from veegan_jax.data import mixtures
 
 ROOT = pathlib.Path(__file__).parents[2]
-TINY = [
-    "--steps=400",
-    "--interval=100",
-    "--seeds=2",
-    "--samples=100",
-    "--batch_size=8",
-    "--save_every=0",
-    "--generator_widths=8",
-    "--reconstructor_widths=8",
-    "--discriminator_widths=8",
-]
 
 
 def start(script, *arguments, cwd):

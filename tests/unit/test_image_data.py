@@ -2,7 +2,6 @@
 
 import importlib.machinery
 import importlib.util
-import io
 import json
 import logging
 import os
@@ -12,19 +11,15 @@ import sys
 import types
 
 import numpy as np
-import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 from absl.testing import flagsaver
-from array_record.python import array_record_module
 from sklearn import datasets
 from support import programs
-from tensorflow_datasets.proto import tf_example_pb2
+from support.image_sets import SHAPES, write
 
 from veegan_jax.common import errors
 from veegan_jax.data import images
-
-SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
 
 
 @pytest.fixture(autouse=True)
@@ -32,57 +27,6 @@ def elsewhere(tmp_path, monkeypatch):
     """No data or cache of whoever runs the tests."""
     monkeypatch.setenv("VEEGAN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "unset"))
-
-
-def write(
-    root: pathlib.Path, dataset="mnist", shards=(7, 5), *, seed=0, shape=None, info=None
-):
-    """Writes `sum(shards)` random images to both splits; returns split -> arrays."""
-    random = np.random.default_rng(seed)
-    shape = shape or SHAPES[dataset]
-    folder = root / dataset / "3.0.1"
-    folder.mkdir(parents=True, exist_ok=True)
-    written = {}
-    for split in ("train", "test"):
-        image = random.integers(0, 256, (sum(shards), *shape), np.uint8)
-        label = random.integers(0, 10, sum(shards))
-        written[split] = image, label
-        rows = iter(zip(image, label, strict=True))
-        for number, length in enumerate(shards):
-            end = f"{number:05d}-of-{len(shards):05d}"
-            path = folder / f"{dataset}-{split}.array_record-{end}"
-            writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
-            for _ in range(length):
-                writer.write(_example(*next(rows)))
-            writer.close()
-    record = {
-        "name": dataset,
-        "version": "3.0.1",
-        "fileFormat": "array_record",
-        "splits": [
-            {
-                "name": split,
-                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-                "numBytes": "1",
-                "shardLengths": [str(length) for length in shards],
-            }
-            for split in written
-        ],
-    }
-    (folder / "dataset_info.json").write_text(json.dumps(record | (info or {})))
-    features = {"image": tfds.features.Image(shape=SHAPES[dataset])}
-    features["label"] = tfds.features.ClassLabel(num_classes=10)
-    tfds.features.FeaturesDict(features).save_config(folder)
-    return written
-
-
-def _example(image: np.ndarray, label: int) -> bytes:
-    file = io.BytesIO()
-    PIL.Image.fromarray(image.squeeze()).save(file, "PNG")
-    example = tf_example_pb2.Example()
-    example.features.feature["image"].bytes_list.value.append(file.getvalue())
-    example.features.feature["label"].int64_list.value.append(int(label))
-    return example.SerializeToString()
 
 
 def load(root, dataset="mnist", split="train"):

@@ -178,7 +178,7 @@ def test_methods_do_not_import_each_other():
 def test_plotting_and_tensorflow_are_imported_where_used():
     def forbidden(names):
         return starting_with(
-            names, "matplotlib", "tensorflow", "tensorflow_datasets", "tensorboardX"
+            names, "matplotlib", "tensorflow", "tensorflow_datasets", "tensorboard"
         )
 
     paths = modules(*PACKAGES)
@@ -204,3 +204,13 @@ def test_no_package_module_imports_a_script_or_a_test():
         return starting_with(names, "scripts", "tests", "conftest", "pytest", "torch")
 
     assert offenders(modules(*PACKAGES), forbidden) == {}
+
+
+def test_tests_share_helpers_only_through_support():
+    """A test file that imports another one breaks when either is moved."""
+    files = {path.stem for path in modules("tests") if path.parent.name != "support"}
+
+    def forbidden(names):
+        return starting_with(names, *files, "tests")
+
+    assert offenders(modules("tests"), forbidden) == {}

@@ -16,15 +16,15 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-import PIL.Image
 import pytest
 from absl import flags
+from support.numbered_images import SIZE, N, children, command, numbers, read, write
 
 from veegan_jax.common import errors
 from veegan_jax.data import photos, streams
 from veegan_jax.runtime import parallel
 
-N, B, SIZE = 10, 4, 2
+B = 4
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -35,33 +35,12 @@ def parsed():
         flags.FLAGS.mark_as_parsed()
 
 
-def write(folder, number=N):
-    """Image k has 10 k as every value."""
-    folder.mkdir()
-    for k in range(number):
-        array = np.full((SIZE, SIZE, 3), 10 * k, np.uint8)
-        PIL.Image.fromarray(array).save(folder / f"{k:02d}.png")
-
-
-def read(folder, memory=0):
-    cache = str(folder.parent / "cache")
-    rule = photos.Rule(SIZE)
-    return photos.from_folder(folder, rule=rule, memory=memory, cache_dir=cache)
-
-
 @pytest.fixture(scope="module")
 def lists(tmp_path_factory):
     """The same images, decoded as needed and in memory."""
     folder = tmp_path_factory.mktemp("streams") / "data"
     write(folder)
     return {"files": read(folder), "memory": read(folder, photos.MEMORY)}
-
-
-def numbers(batch):
-    """Which images are in a batch."""
-    assert batch.dtype == np.uint8 and batch.shape[1:] == (SIZE, SIZE, 3)
-    assert (batch == batch[:, :1, :1, :1]).all()
-    return (batch[:, 0, 0, 0] // 10).tolist()
 
 
 def take(examples, number, **options):
@@ -109,21 +88,6 @@ def test_workers_change_nothing(lists, workers, start):
     rest = take(lists["files"], 14 - start, start_step=start, num_workers=workers)
     assert rest == whole[start:]
     assert not children()
-
-
-def children():
-    """Processes of this one, but for multiprocessing's tracker of memory."""
-    threads = pathlib.Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    pids = [int(pid) for path in threads for pid in path.read_text().split()]
-    found = {pid: command(pid) for pid in pids}
-    return {pid: c for pid, c in found.items() if "resource_tracker" not in c}
-
-
-def command(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode()
-    except FileNotFoundError:
-        return ""
 
 
 def test_batches_are_the_callers_own(lists):
@@ -192,16 +156,16 @@ import pathlib, sys, time
 from absl import flags
 from veegan_jax.runtime import program
 from veegan_jax.data import photos, streams
-import test_streams
+from support import numbered_images
 
 DATA = flags.DEFINE_string("data", None, "a folder")
 
 def main():
-    examples = test_streams.read(pathlib.Path(DATA.value))
+    examples = numbered_images.read(pathlib.Path(DATA.value))
     stream = streams.Stream(examples, 4, 3, num_workers=2)
     for _ in range(3):
-        print(test_streams.numbers(next(stream)), flush=True)
-    print(*test_streams.children(), flush=True)
+        print(numbered_images.numbers(next(stream)), flush=True)
+    print(*numbered_images.children(), flush=True)
     HOW
 
 if __name__ == "__main__":

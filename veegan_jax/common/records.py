@@ -76,16 +76,16 @@ class _Events:
 
     TensorBoard reads files in the order of their names, which begin with a time, and
     takes the step at the head of each as the order to forget what others told of later
-    ones. tensorboardX's SummaryWriter takes the clock's time, which may have been set
-    back, and writes in a thread, which a full disk ends and nobody hears of.
+    ones. The usual writers of events name the file by the clock, which may have been
+    set back, and write in a thread that dies silently when the disk is full.
     """
 
     def __init__(self, workdir: pathlib.Path, resume_step: int) -> None:
-        # Slow to import; only runs need it.
-        from tensorboardX import record_writer
-        from tensorboardX.proto import event_pb2
+        # Slow to import; only runs need them.
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+        from tensorboard.summary.writer import record_writer
 
-        self._event = event_pb2.Event
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         times = [
             int(found[1])
             for path in workdir.glob("events.out.tfevents.*")
@@ -94,7 +94,7 @@ class _Events:
         now = max([int(time.time()), *(t + 1 for t in times)])
         self._path = workdir / f"events.out.tfevents.{now}.{socket.gethostname()}"
         with files.writing(self._path):
-            self._writer = record_writer.RecordWriter(str(self._path))
+            self._writer = record_writer.RecordWriter(self._path.open("wb"))
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._add(
             self._event(wall_time=time.time(), file_version="brain.Event:2"),
@@ -103,19 +103,14 @@ class _Events:
 
     def write(self, step: int, metrics: dict[str, np.ndarray]) -> None:
         """Adds each figure, a list over the seeds."""
-        from tensorboardX import summary
-
-        events = [
-            self._event(
-                wall_time=time.time(),
-                step=step,
-                summary=summary.scalar(f"{name}/seed_{seed}", value),
-            )
+        values = [
+            self._summary.Value(tag=f"{name}/seed_{seed}", simple_value=float(value))
             for name, value_S in metrics.items()
             for seed, value in enumerate(value_S)
             if np.isfinite(value)  # e.g. no spread inside modes when none is captured
         ]
-        self._add(*events)
+        summary = self._summary(value=values)
+        self._add(self._event(wall_time=time.time(), step=step, summary=summary))
 
     def _add(self, *events: Any) -> None:
         with files.writing(self._path):

@@ -1,0 +1,22 @@
+"""The slow tests: processes, faults, launch files and benches."""
+
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+from support import forks
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder as slow."""
+    for item in items:
+        if pathlib.Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[forks.Forks]:
+    """Starts scripts in processes of their own that share compiled programs."""
+    found = forks.Forks(tmp_path_factory.mktemp("forks"))
+    yield found
+    found.close()
