@@ -171,7 +171,7 @@ def make_cases(seed: int, config: Config) -> dict[str, TrainState]:
     start = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([seed], config))
     fit = functools.partial(
         fit_network,
-        config=dataclasses.replace(config, steps=min(config.steps, FIT_STEPS)),
+        config=config.replace(steps=min(config.steps, FIT_STEPS)),
     )
     one_mode_N = MIXTURE.means_KX[0] + MIXTURE.sigma * NODE_N
     collapsed = fit(start, "generator", NODE_N, one_mode_N, WEIGHT_N)

@@ -57,7 +57,7 @@ from veegan_jax.experiments import base
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
-from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, program
 
 NAMES = ("gan", "ali", "unrolled", "pacgan", "veegan", "veegan_plus")
@@ -108,7 +108,7 @@ def cases(
             changes["generator_widths"] = (6,) if preset == "paper" else (6, 5)
         for name in names:
             if preset == PRESETS[0] or name == "gan" or all_sizes:
-                config = stacked_mnist_presets.preset(preset, name, dataset, **changes)
+                config = resolve.resolve(name, dataset, preset, **changes)
                 found.append((preset, config))
     if not found:
         raise errors.InputError(
@@ -120,7 +120,7 @@ def cases(
 
 def random_digits(config: Config) -> np.ndarray:
     """uint8 [N, H, W]; random pixels."""
-    shape = NUM_DIGITS, config.image_size, config.image_size
+    shape = NUM_DIGITS, config.data.image_size, config.data.image_size
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
@@ -259,7 +259,7 @@ def evaluation(
     _, config = plan[0]
     dataset = stacked_mnist_experiment.DIGITS[config.dataset]
     random = np.random.default_rng(0)
-    shape = num_samples, config.image_size, config.image_size, 3
+    shape = num_samples, config.data.image_size, config.data.image_size, 3
     x_NHW3 = random.integers(0, 256, shape, np.uint8)
     recipe = dataclasses.replace(classifiers.RECIPES[dataset], steps=1)
     label_N = random.integers(0, classifiers.NUM_CLASSES, num_samples, np.int32)

@@ -54,15 +54,15 @@ from absl import flags
 from jax.tree_util import Partial
 from scipy import optimize
 
-from veegan_jax import networks
 from veegan_jax.common import errors, records
 from veegan_jax.config import Config
 from veegan_jax.experiments import base, ivom_targets
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import ivom as ivom_experiment
+from veegan_jax.methods import base as method_base
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import batched_lbfgs, ivom
-from veegan_jax.presets import images as image_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, parallel, program
 
 ITERATIONS = 200
@@ -122,9 +122,9 @@ def random_state(config: Config) -> TrainState:
     state = image_experiment.each_seed(base.init_seeds([0], config))[0]
     old = state.batch_stats["generator"]
     params = state.params["generator"]
-    z_BZ = jax.random.normal(jax.random.key(1), networks.latent_shape(config, 256))
+    z_BZ = jax.random.normal(jax.random.key(1), config.latent_shape(256))
     train = jax.jit(
-        functools.partial(networks.train, networks.generator(config)),
+        functools.partial(method_base.apply_training, config.generator()),
         compiler_options=parallel.compile_options_of_init(),
     )
     _, new = train(params, old, z_BZ)
@@ -140,7 +140,7 @@ def of_random_weights(preset: str, num: int, *, tiny: bool) -> Task:
         dataset = "digits"
         changes = dict(latent_size=4, discriminator_widths=(3, 4))
         changes["generator_widths"] = (6,) if preset == "paper" else (6, 5)
-    config = image_presets.preset(preset, "gan", dataset, init="he", **changes)
+    config = resolve.resolve("gan", dataset, preset, kernel_init="he", **changes)
     state = random_state(config)
     sample = ivom_experiment.sampler(state, config)
     z_NZ = jax.random.normal(jax.random.key(2), (num, config.latent_size))

@@ -37,7 +37,7 @@ from veegan_jax.config import Config
 from veegan_jax.data import photos, streams
 from veegan_jax.experiments import base
 from veegan_jax.experiments import images as image_experiment
-from veegan_jax.presets import images as image_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, parallel, program
 
 METHOD = flags.DEFINE_string("method", "gan", "what to train")
@@ -73,7 +73,7 @@ def make_config(method: str, preset: str, tiny: bool) -> Config:
         changes = dict(batch_size=8, latent_size=6, image_size=16, data_size=16**2 * 3)
         changes |= dict(generator_widths=(6, 5), discriminator_widths=(3, 4))
         changes |= dict(reconstructor_widths=(3, 4), joint_widths=(4,))
-    return image_presets.preset(preset, method, "faces", **changes)
+    return resolve.resolve(method, "faces", preset, **changes)
 
 
 def starts(
@@ -189,7 +189,7 @@ def loop(
     that count: it compiles.
     """
     step = functools.partial(image_experiment.step_on_batch, config=config)
-    size = config.batch_size * config.image_size**2 * 3
+    size = config.batch_size * config.data.image_size**2 * 3
     shared = dict(batch_size=config.batch_size, group_bytes=steps * size)
     with streams.Feed(
         examples, step, steps=2**40, num_workers=num_workers, **shared
@@ -223,7 +223,7 @@ def main() -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     num_images = min(NUM_IMAGES.value, 40) if tiny else NUM_IMAGES.value
-    rule = photos.Rule(config.image_size)
+    rule = photos.Rule(config.data.image_size)
     settings = dict(
         seeds=SEEDS.value,
         steps=STEPS_PER_CALL.value,
@@ -246,7 +246,7 @@ def main() -> None:
         "method": config.method,
         "preset": PRESET.value,
         "batch_size": config.batch_size,
-        "image_size": config.image_size,
+        "image_size": config.data.image_size,
         "num_images": num_images,
         "num_workers": NUM_WORKERS.value,
         "cpu_cores": distributed.cpu_cores(),

@@ -37,8 +37,7 @@ from veegan_jax.cost import report as cost_report
 from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
-from veegan_jax.presets import mixtures as mixture_presets
-from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import parallel, program
 
 NUM_STEPS = 7  # in the loop; no other loop of a step has as many trips
@@ -47,14 +46,14 @@ PLAIN = {"batch_norm": False, "discriminator_norm": False}
 
 def _stacked(preset: str, method: str, **changes: Any) -> Callable[[], Config]:
     return functools.partial(
-        stacked_mnist_presets.preset, preset, method, "stacked_mnist", **changes
+        resolve.resolve, method, "stacked_mnist", preset, **changes
     )
 
 
 CASES = {
-    "ring-gan": functools.partial(mixture_presets.preset, "quick", "gan", "ring"),
+    "ring-gan": functools.partial(resolve.resolve, "gan", "ring", "quick"),
     "ring-veegan_plus": functools.partial(
-        mixture_presets.preset, "quick", "veegan_plus", "ring"
+        resolve.resolve, "veegan_plus", "ring", "quick"
     ),
     "quarter-gan": _stacked("quarter", "gan"),
     "quarter-gan-plain": _stacked("quarter", "gan", **PLAIN),
@@ -74,8 +73,8 @@ OUTPUT = flags.DEFINE_string("output", "runs/bench_scaling.json", "for the recor
 def step_of(config: Config) -> tuple[parallel.Step, Any]:
     """A training step with its own batches, and the data that it reads, if any."""
     step, data = mixture_experiment.step_on_fresh_data, None
-    if config.image_size:
-        shape = 100, config.image_size, config.image_size
+    if config.data.image_size:
+        shape = 100, config.data.image_size, config.data.image_size
         step, data = stacked_mnist_experiment.step_on_stacks, np.zeros(shape, np.uint8)
     return functools.partial(step, config=config), data
 
@@ -100,7 +99,7 @@ def lower(config: Config, state: Any, mode: str, num_devices: int) -> Any:
       mode: pmap or jit.
       num_devices: how many of the fake devices share a batch.
     """
-    parallel.check(mode, config.batch_size, num_devices * config.pack)
+    parallel.check(mode, config.batch_size, num_devices * config.objective.pack)
     step, data = step_of(config)
     devices = jax.devices()[:num_devices]
     run = parallel.run_steps(
@@ -135,9 +134,11 @@ def measure(
         strong = [count(config, state, mode, n) for n in numbers]
         weak = []
         for n, same in zip(numbers, strong, strict=True):
-            grown = dataclasses.replace(config, batch_size=config.batch_size * n)
+            grown = config.replace(batch_size=config.batch_size * n)
             weak.append(same if n == 1 else count(grown, state, mode, n))
-        normed = config.batch_norm or (config.image_size and config.discriminator_norm)
+        normed = config.networks.batch_norm or (
+            config.data.image_size and config.networks.discriminator_norm
+        )
         rows.append(
             {
                 "case": name,

@@ -41,32 +41,38 @@ Gradients = tuple[torch.Tensor, ...]
 
 def generator(config: Config) -> nn.Sequential:
     """`veegan_jax.networks.dcgan.Generator`, BatchNorm in training mode."""
-    k, widths = config.kernel_size, config.generator_widths
-    stages = len(widths) - config.output_conv
-    sizes = [-(-config.image_size // 2**i) for i in range(stages, -1, -1)]
-    _, latent_size = networks.latent_shape(config, 1)
+    k, widths = config.networks.kernel_size, config.networks.generator_widths
+    stages = len(widths) - config.networks.output_conv
+    sizes = [-(-config.data.image_size // 2**i) for i in range(stages, -1, -1)]
+    _, latent_size = config.latent_shape(1)
     layers = [
         nn.Linear(latent_size, widths[0] * sizes[0] ** 2, bias=False),
         nn.Unflatten(1, (widths[0], sizes[0], sizes[0])),
         nn.BatchNorm2d(widths[0]),
         nn.ReLU(),
     ]
-    outs = [*widths[1:]] + ([] if config.output_conv else [config.channels])
+    outs = [*widths[1:]] + (
+        [] if config.networks.output_conv else [config.data.channels]
+    )
     for i, width in enumerate(outs):
         padding = k // 2, sizes[i + 1] - 2 * sizes[i] + 1  # of the input, the output
-        last = i == stages - 1 and not config.output_conv
+        last = i == stages - 1 and not config.networks.output_conv
         layers.append(nn.ConvTranspose2d(widths[i], width, k, 2, *padding, bias=last))
         layers += [] if last else [nn.BatchNorm2d(width), nn.ReLU()]
-    if config.output_conv:
-        layers.append(nn.Conv2d(outs[-1], config.channels, k, padding=k // 2))
+    if config.networks.output_conv:
+        layers.append(nn.Conv2d(outs[-1], config.data.channels, k, padding=k // 2))
     return nn.Sequential(*layers, nn.Tanh())
 
 
 def discriminator(config: Config) -> nn.Sequential:
     """`veegan_jax.networks.dcgan.Encoder` as the GAN's discriminator."""
-    k, channels, size = config.kernel_size, config.channels, config.image_size
+    k, channels, size = (
+        config.networks.kernel_size,
+        config.data.channels,
+        config.data.image_size,
+    )
     layers: list[nn.Module] = []
-    for i, width in enumerate(config.discriminator_widths):
+    for i, width in enumerate(config.networks.discriminator_widths):
         layers.append(nn.Conv2d(channels, width, k, 2, k // 2, bias=not i))
         if i:
             layers.append(nn.BatchNorm2d(width, track_running_stats=False))
@@ -147,7 +153,7 @@ class GAN:
         self.config, self.device = config, device
         self.layout = LAYOUTS[layout]
         self.digits_NHW = torch.tensor(digits_NHW[:, ::-1, ::-1].copy()).to(device)
-        num = config.num_stacks
+        num = config.data.num_stacks
         stacks = torch.randint(len(digits_NHW), (num, 3)) if num else None
         self.stacks = stacks if stacks is None else stacks.to(device)
         self.g, self.d = (
@@ -156,12 +162,12 @@ class GAN:
         )
         self.networks = {"generator": self.g, "discriminator": self.d}
         self.params_g, self.params_d = (list(n.parameters()) for n in (self.g, self.d))
-        betas = config.beta1, config.beta2
+        betas = config.optimizer.beta1, config.optimizer.beta2
         self.adam_g = torch.optim.Adam(
-            self.params_g, config.learning_rate, betas, fused=True
+            self.params_g, config.optimizer.learning_rate, betas, fused=True
         )
         self.adam_d = torch.optim.Adam(
-            self.params_d, config.learning_rate_d, betas, fused=True
+            self.params_d, config.optimizer.learning_rate_d, betas, fused=True
         )
         self.restore(state)
         self.run_gradients: Callable = self.gradients
@@ -226,7 +232,7 @@ class GAN:
 
     def step(self, x_BCHW: torch.Tensor, z_BZ: torch.Tensor) -> dict[str, torch.Tensor]:
         """One training step; `loss_d` is there in D's turn only."""
-        turn_of_d = self.steps_taken % self.config.discriminator_every == 0
+        turn_of_d = self.steps_taken % self.config.optimizer.discriminator_every == 0
         losses, grads_g, grads_d = self.run_gradients(x_BCHW, z_BZ, turn_of_d)
         _minimise(self.adam_g, self.params_g, grads_g)
         if turn_of_d:

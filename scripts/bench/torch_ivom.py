@@ -28,8 +28,12 @@ MAX_EVALUATIONS = 10**6  # no limit: iterations are what is limited
 
 def check_config(config: Config) -> None:
     """Raises InputError for a generator that has no peer."""
-    plain = config.image_size and config.architecture == "dcgan"
-    if not plain or not config.batch_norm or config.dtype != "float32":
+    plain = config.data.image_size and config.architecture == "dcgan"
+    if (
+        not plain
+        or not config.networks.batch_norm
+        or config.networks.dtype != "float32"
+    ):
         raise errors.InputError(
             "PyTorch's peer is DCGAN's generator alone, with BatchNorm and in float32; "
             "give --notorch"
@@ -56,7 +60,7 @@ class Peer(nn.Module):
         threads: int,
     ) -> None:
         super().__init__()
-        self.noise, self.scale = config.generator_noise, config.data_scale
+        self.noise, self.scale = config.networks.generator_noise, config.data.scale
         self.device, self.threads = device, threads
         self.name = f"{layout}, {threads} thread{'s' if threads > 1 else ''}"
         network = torch_images.generator(config)

@@ -116,8 +116,8 @@ class Peer(abc.ABC):
         self.networks = {
             name: MLP(
                 params,
-                config.activation,
-                config.maxout if name == "discriminator" else 0,
+                config.networks.activation,
+                config.networks.maxout if name == "discriminator" else 0,
             ).to(device)
             for name, params in state.params.items()
         }
@@ -128,7 +128,7 @@ class Peer(abc.ABC):
             p for n in (self.g, self.r) if n is not None for p in n.parameters()
         ]
         self.params_g = list(self.g.parameters())
-        self.ema = tensors(state.ema, device) if config.ema else None
+        self.ema = tensors(state.ema, device) if config.optimizer.ema else None
         self.adam_d = self._adam(self.params_d)
         self.adam_gr = self._adam(self.params_gr)
         for name, network in self.networks.items():
@@ -140,7 +140,9 @@ class Peer(abc.ABC):
 
     def _adam(self, params: list[nn.Parameter]) -> torch.optim.Adam:
         c = self.config
-        return torch.optim.Adam(params, betas=(c.beta1, c.beta2), eps=1e-8, fused=True)
+        return torch.optim.Adam(
+            params, betas=(c.optimizer.beta1, c.optimizer.beta2), eps=1e-8, fused=True
+        )
 
     def _restore(self, adam: torch.optim.Adam, network: MLP, ms: Any, vs: Any) -> None:
         for p, m, v in zip(network.parameters(), ms, vs, strict=True):
@@ -162,7 +164,7 @@ class Peer(abc.ABC):
         return [torch.randn(rows, n, device=self.device) for n in self.noise_sizes()]
 
     def noise_sizes(self) -> list[int]:
-        return [self.config.latent_size + self.config.generator_noise]
+        return [self.config.latent_size + self.config.networks.generator_noise]
 
     @abc.abstractmethod
     def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
@@ -184,7 +186,7 @@ class Peer(abc.ABC):
         if self.ema:
             with torch.no_grad():
                 warm = (1 + self.steps_taken) / (10 + self.steps_taken)
-                weight = 1 - min(self.config.ema, warm)
+                weight = 1 - min(self.config.optimizer.ema, warm)
                 torch._foreach_lerp_(self.ema, self.params_g, weight)
         self.steps_taken += 1
 
@@ -192,11 +194,11 @@ class Peer(abc.ABC):
         """Step sizes of G and R, and of D."""
         c = self.config
         scale = 1.0
-        if c.schedule == "cosine":
-            start = int(c.schedule_hold * c.steps)
+        if c.optimizer.schedule == "cosine":
+            start = int(c.optimizer.schedule_hold * c.steps)
             share = max(0.0, min(1.0, (step - start) / (c.steps - start)))
             scale = 0.5 * (1 + math.cos(math.pi * share))
-        return scale * c.learning_rate, scale * c.learning_rate_d
+        return scale * c.optimizer.learning_rate, scale * c.optimizer.learning_rate_d
 
 
 def _minimise(
@@ -223,7 +225,7 @@ class GAN(Peer):
 
 class ALI(Peer):
     def noise_sizes(self) -> list[int]:
-        return [*super().noise_sizes(), self.config.reconstructor_noise]
+        return [*super().noise_sizes(), self.config.objective.reconstructor_noise]
 
     def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
         latent_BZE, noise_BE = noise
@@ -255,7 +257,7 @@ class Unrolled(Peer):
 
         params, m, v = self.params_d, self.m_d, self.v_d
         unrolled = []
-        for i in range(self.config.unrolled_steps):
+        for i in range(self.config.objective.unrolled_steps):
             loss_d = loss_of_d(params)
             grads = grad(loss_d, params, create_graph=True)
             params, m, v = self.adam(params, grads, m, v, self.steps_taken + i)
@@ -271,7 +273,7 @@ class Unrolled(Peer):
 
     def adam(self, params: Any, grads: Any, m: Any, v: Any, step: int) -> Any:
         """One differentiable update of D, as step number `step`."""
-        b1, b2 = self.config.beta1, self.config.beta2
+        b1, b2 = self.config.optimizer.beta1, self.config.optimizer.beta2
         _, rate = self.rates(step)
         m = [b1 * a + (1 - b1) * g for a, g in zip(m, grads, strict=True)]
         v = [b2 * a + (1 - b2) * g * g for a, g in zip(v, grads, strict=True)]
@@ -294,10 +296,12 @@ class VEEGAN(Peer):
         fake_BX = self.g(latent_BZE)
         reconstruction = 0.5 * ((z_BZ - self.r(fake_BX)) ** 2).sum(dim=1).mean()
         with torch.no_grad():
-            code_BZ = self.r(x_BX) + config.reconstructor_std * code_noise_BZ
+            code_BZ = self.r(x_BX) + config.objective.reconstructor_std * code_noise_BZ
         fake_logit, real_logit = self.d(z_BZ, fake_BX), self.d(code_BZ, x_BX)
         loss_d = softplus(-fake_logit).mean() + softplus(real_logit).mean()
-        loss_gr = fake_logit.mean() + config.reconstruction_weight * reconstruction
+        loss_gr = (
+            fake_logit.mean() + config.objective.reconstruction_weight * reconstruction
+        )
         self.minimise(loss_d, loss_gr)
         return {"loss_d": loss_d, "loss_gr": loss_gr, "reconstruction": reconstruction}
 
@@ -306,7 +310,7 @@ class VEEGANPlus(Peer):
     def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
         config, rows = self.config, len(x_BX)
         (latent_BZE,) = noise
-        x_BX = x_BX / config.data_scale
+        x_BX = x_BX / config.data.scale
         z_BZ = latent_BZE[:, : config.latent_size]
         fake_BX = self.g(latent_BZE)
         fake_code_BZ, code_BZ = self.r(torch.cat([fake_BX, x_BX])).chunk(2)
@@ -319,12 +323,12 @@ class VEEGANPlus(Peer):
         margin_B = real_logit - fake_logit
         penalty = 0.5 * ((slope_z**2).sum() + (slope_x**2).sum()) / rows
         loss_d = softplus(-margin_B).mean()
-        if config.gamma:
+        if config.objective.gamma:
             loss_d = loss_d + self.gamma() * penalty
         grads_d = grad(loss_d, self.params_d)
         # As in JAX: D's slopes are at hand, so G and R need no second pass through D.
         outputs = fake_BX, code_BZ, reconstruction
-        weight = config.reconstruction_weight
+        weight = config.objective.reconstruction_weight
         with torch.no_grad():
             slope_B1 = margin_B.sigmoid()[:, None] / rows
             cotangents = (
@@ -344,11 +348,13 @@ class VEEGANPlus(Peer):
     def gamma(self) -> float:
         c = self.config
         share = self.steps_taken / c.steps
-        progress = (share - c.gamma_decay_start) / (
-            c.gamma_decay_end - c.gamma_decay_start
+        progress = (share - c.objective.gamma_decay_start) / (
+            c.objective.gamma_decay_end - c.objective.gamma_decay_start
         )
         progress = max(0.0, min(1.0, progress))
-        return c.gamma * (c.gamma_end / c.gamma) ** progress
+        return (
+            c.objective.gamma * (c.objective.gamma_end / c.objective.gamma) ** progress
+        )
 
 
 PEERS: dict[str, type[Peer]] = {

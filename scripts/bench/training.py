@@ -52,7 +52,7 @@ from veegan_jax.config import Config
 from veegan_jax.cost import flops
 from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
-from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, program
 
 NAMES = ("gan", "ali", "unrolled", "veegan", "veegan_plus")
@@ -84,13 +84,11 @@ def cases(names: Sequence[str], presets: Sequence[str]) -> list[tuple[str, Confi
     for preset in presets:
         for name in names:
             if preset not in SMALL:
-                found.append((preset, mixture_presets.preset(preset, name, "ring")))
+                found.append((preset, resolve.resolve(name, "ring", preset)))
             elif name == "veegan":
                 sizes = dict(latent_size=2, discriminator_widths=(128, 128))
                 sizes |= dict(batch_size=SMALL[preset])
-                found.append(
-                    (preset, mixture_presets.preset("paper", name, "ring", **sizes))
-                )
+                found.append((preset, resolve.resolve(name, "ring", "paper", **sizes)))
     if not found:
         raise errors.InputError(
             f"--methods={','.join(names)} --presets={','.join(presets)}: nothing to "

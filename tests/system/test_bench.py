@@ -3,7 +3,6 @@
 Dimension key: B batch, X data dimensions.
 """
 
-import dataclasses
 import functools
 import itertools
 import time
@@ -19,6 +18,7 @@ from veegan_jax.config import Config
 from veegan_jax.data import mixtures
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.presets import resolve
 
 
 def tiny(method: str, **changes) -> Config:
@@ -30,7 +30,7 @@ def tiny(method: str, **changes) -> Config:
         discriminator_widths=(9,),
         unrolled_steps=2,
     )
-    return mixture_presets.preset("paper", method, "ring", **(sizes | changes))
+    return resolve.resolve(method, "ring", "paper", **(sizes | changes))
 
 
 def macs(*sizes: int) -> tuple[int, int]:
@@ -42,7 +42,7 @@ def macs(*sizes: int) -> tuple[int, int]:
 def test_flops_of_gan_and_veegan_equal_a_count_by_hand():
     """Per example: forward; a product for the kernel's and one for the input's
     gradient, the latter not in a first layer whose input needs none."""
-    config = mixture_presets.preset("paper", "gan", "ring")
+    config = resolve.resolve("gan", "ring", "paper")
     g, first_g = macs(256, 128, 128, 2)
     d, first_d = macs(2, 128, 128, 1)
     forward, grad_d = g + 2 * d, 2 * (2 * d - first_d)
@@ -50,7 +50,7 @@ def test_flops_of_gan_and_veegan_equal_a_count_by_hand():
     expected = 2 * 512 * (forward + grad_d + grad_g)
     assert bench.flops_per_step(config) == expected
 
-    config = mixture_presets.preset("paper", "veegan", "ring")
+    config = resolve.resolve("veegan", "ring", "paper")
     g, first_g = macs(254 + 1, 128, 128, 2)
     r, _ = macs(2, 128, 128, 254)
     d, first_d = macs(254 + 2, 128, 1)
@@ -72,7 +72,7 @@ def test_flops_count_every_unrolled_update():
 @pytest.mark.parametrize("method", bench.NAMES)
 def test_flops_are_most_of_what_xla_counts(method):
     """XLA adds elementwise work, little of it at the paper's sizes."""
-    config = mixture_presets.preset("paper", method, "ring")
+    config = resolve.resolve(method, "ring", "paper")
     init = functools.partial(methods.get(method).init, config=config)
     state = jax.eval_shape(init, jax.random.key(0))
     step = functools.partial(
@@ -228,7 +228,7 @@ def test_check_sees_a_peer_that_differs(change, what, torch_training, monkeypatc
 
     class Wrong(torch_training.VEEGAN):
         def __init__(self, config, state, device):
-            changed = dataclasses.replace(config, **change)
+            changed = config.replace(**change)
             super().__init__(changed, state, device)
 
     monkeypatch.setitem(torch_training.PEERS, "veegan", Wrong)
@@ -241,7 +241,7 @@ def test_check_sees_a_peer_that_differs(change, what, torch_training, monkeypatc
 @pytest.mark.parametrize("dataset", mixture_presets.DATASETS)
 def test_peers_draw_the_mixtures(dataset, torch_training):
     mixture = mixtures.get(dataset)
-    config = mixture_presets.preset("quick", "gan", dataset, batch_size=1000)
+    config = resolve.resolve("gan", dataset, "quick", batch_size=1000)
     x_BX = torch_training.make(config, "cpu").data().numpy()
     assert x_BX.shape == (1000, mixture.size)
     square_BK = ((x_BX[:, None] - mixture.means_KX) ** 2).sum(axis=2)

@@ -3,7 +3,6 @@
 Dimension key: N digits, H height, W width.
 """
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -19,7 +18,7 @@ from tables import speed as speed_tables
 
 from veegan_jax.config import Config
 from veegan_jax.experiments import base
-from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax.presets import resolve
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 LABELS = {"gan": "GAN"}
@@ -37,9 +36,7 @@ def tiny(preset: str, **changes) -> Config:
         discriminator_widths=(3, 4),
         init="he",  # logits that the weights show in
     )
-    return stacked_mnist_presets.preset(
-        preset, "gan", "stacked_digits", **sizes | changes
-    )
+    return resolve.resolve("gan", "stacked_digits", preset, **sizes | changes)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +68,7 @@ def make(peers, config, state, **options):
     import torch
 
     torch.manual_seed(0)
-    size = config.image_size
+    size = config.data.image_size
     digits_NHW = DIGITS_NHW[:, :size, :size]
     return peers.GAN(config, state, torch.device("cpu"), digits_NHW, **options)
 
@@ -109,7 +106,7 @@ def test_peer_computes_the_jax_step(preset, changes, states, peers):
 def test_check_sees_a_peer_that_differs(change, what, states, peers):
     config = tiny("quarter")
     state = states(config)
-    peer = make(peers, dataclasses.replace(config, **change), state)
+    peer = make(peers, config.replace(**change), state)
     peer.config = config  # what the JAX step follows
     state = peers.warm_up(peer, state)
     with pytest.raises(ValueError, match=what):

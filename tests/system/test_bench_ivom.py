@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 from support import programs
 
-from veegan_jax import networks
 from veegan_jax.common import errors
 from veegan_jax.experiments import base
 from veegan_jax.experiments import ivom as ivom_experiment
 from veegan_jax.methods import base as method_base
-from veegan_jax.presets import images as image_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import checkpoint
 
 # With an odd size inside: 6, 3, 2 pixels.
@@ -37,7 +36,7 @@ def configs():
     changes = dict(latent_size=4, discriminator_widths=(3, 4), init="he")
     changes |= dict(generator_noise=1)
     return {
-        preset: image_presets.preset(preset, "gan", "digits", **sizes | changes)
+        preset: resolve.resolve("gan", "digits", preset, **sizes | changes)
         for preset, sizes in SIZES.items()
     }
 
@@ -104,9 +103,9 @@ def test_random_weights_make_images_that_vary(bench, configs):
     config = configs["paper"]
     state = bench.random_state(config)
     # In inference mode as in training, on the batch that set the moments.
-    z_BZ = jax.random.normal(jax.random.key(1), networks.latent_shape(config, 256))
+    z_BZ = jax.random.normal(jax.random.key(1), config.latent_shape(256))
     variables = state.params["generator"], state.batch_stats["generator"]
-    expected, _ = networks.train(networks.generator(config), *variables, z_BZ)
+    expected, _ = method_base.apply_training(config.generator(), *variables, z_BZ)
     x_BHWC = method_base.generate(state, z_BZ, config=config)
     np.testing.assert_allclose(x_BHWC, expected, atol=1e-3)
     assert np.std(x_BHWC, axis=0).mean() > 0.1
@@ -184,7 +183,7 @@ def test_record_fills_the_table(tmp_path, monkeypatch, peers):
 def test_a_run_is_measured_on_its_test_images(bench, peers, tmp_path):
     changes = dict(steps=4, batch_size=8, latent_size=3, generator_widths=(6,))
     changes |= dict(reconstructor_widths=(5,), discriminator_widths=(5,))
-    config = image_presets.preset("dense", "gan", "digits", **changes)
+    config = resolve.resolve("gan", "digits", "dense", **changes)
     state = base.init_seeds(range(2), config)
     base.claim(tmp_path, config, base.Options(seeds=2))
     checkpoints = checkpoint.Checkpoints(tmp_path / "checkpoints")

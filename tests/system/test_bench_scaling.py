@@ -18,8 +18,7 @@ from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.cost import report as cost_report
 from veegan_jax.experiments import mixtures as mixture_experiment
-from veegan_jax.presets import mixtures as mixture_presets
-from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import parallel
 
 # A script, whose flags are not to stay: those of others have the same names.
@@ -42,7 +41,7 @@ METHODS = {
 def tiny(method, **changes):
     widths = {f"{n}_widths": (4,) for n in ("generator", "reconstructor")}
     sizes = dict(discriminator_widths=(4,), batch_size=16, unrolled_steps=2)
-    return mixture_presets.preset("quick", method, "ring", **widths | sizes | changes)
+    return resolve.resolve(method, "ring", "quick", **widths | sizes | changes)
 
 
 def zeros(config):
@@ -128,7 +127,7 @@ def test_flops_of_images_are_those_of_convolutions():
     """Here a dense layer, a transposed convolution, and D's convolution and sum."""
     sizes = dict(latent_size=6, batch_size=8, joint_widths=(), output_conv=False)
     sizes |= dict(generator_widths=(5,), discriminator_widths=(4,), kernel_size=3)
-    config = stacked_mnist_presets.preset("paper", "gan", "stacked_digits", **sizes)
+    config = resolve.resolve("gan", "stacked_digits", "paper", **sizes)
     # Of 8 rows, 4 windows of 3 meet 11 or 12: one side is padded.
     taps = sum(0 <= 2 * i + k < 8 for i in range(4) for k in range(3)) ** 2
     dense, transposed = 6 * 4 * 4 * 5, taps * 5 * 3

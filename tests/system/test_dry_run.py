@@ -14,13 +14,12 @@ from veegan_jax.data import images
 from veegan_jax.experiments import base
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import mixtures as mixture_experiment
-from veegan_jax.presets import images as image_presets
-from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.presets import resolve
 
-CONFIG = mixture_presets.preset(
-    "quick",
+CONFIG = resolve.resolve(
     "gan",
     "ring",
+    "quick",
     steps=40,
     batch_size=16,
     generator_widths=(6,),
@@ -53,8 +52,8 @@ def test_a_mixture(tmp_path, mode):
 
 def test_memory_grows_with_the_batch_and_the_data():
     def mib(batch_size):
-        config = image_presets.preset(
-            "dense", "gan", "digits", batch_size=batch_size, steps=10
+        config = resolve.resolve(
+            "gan", "digits", "dense", batch_size=batch_size, steps=10
         )
         source = image_experiment.load("digits")
         options = image_experiment.Options(seeds=1, samples=50, dry_run=True)

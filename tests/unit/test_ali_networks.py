@@ -1,6 +1,5 @@
 """ALI's networks of CIFAR-10 and dropout, against plain loops and closed forms."""
 
-import dataclasses
 import functools
 
 import jax
@@ -13,12 +12,12 @@ from veegan_jax import methods
 from veegan_jax.experiments import base
 from veegan_jax.methods import base as method_base
 from veegan_jax.networks import ali, mlp
-from veegan_jax.presets import images as image_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import parallel, rng
 
 
 def shapes(method="ali"):
-    config = image_presets.preset("paper", method, "cifar10")
+    config = resolve.resolve(method, "cifar10", "paper")
     init = functools.partial(methods.get(method).init, config=config)
     return jax.eval_shape(init, jax.random.key(0)).params
 
@@ -128,10 +127,10 @@ def test_what_dropout_keeps_is_a_function_of_the_global_row():
 
 @pytest.mark.parametrize("method", ("ali", "veegan"))
 def test_two_devices_equal_one_with_dropout(method, generator):
-    config = image_presets.preset(
-        "dense",
+    config = resolve.resolve(
         method,
         "digits",
+        "dense",
         steps=6,
         batch_size=8,
         latent_size=3,
@@ -139,7 +138,7 @@ def test_two_devices_equal_one_with_dropout(method, generator):
         reconstructor_widths=(5,),
         discriminator_widths=(40,),
     )
-    assert config.dropout == 0.5
+    assert config.networks.dropout == 0.5
     x = jnp.asarray(generator.uniform(-1, 1, size=(8, 64)), jnp.float32)
 
     def run(mode, devices):
@@ -159,7 +158,7 @@ def test_two_devices_equal_one_with_dropout(method, generator):
         np.testing.assert_allclose(two[name], values, rtol=1e-4, atol=1e-6)
     # D did drop: without dropout the same step has another loss.
     state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([0], config))
-    undropped = dataclasses.replace(config, dropout=0.0)
+    undropped = config.replace(dropout=0.0)
     step = functools.partial(methods.get(method).train_step, config=undropped)
     _, metrics = jax.jit(step)(state, x)
     assert abs(metrics["loss_d"] - one["loss_d"][0, 0]) > 1e-4
@@ -167,7 +166,7 @@ def test_two_devices_equal_one_with_dropout(method, generator):
 
 def test_a_step_of_the_published_networks_is_possible():
     """Abstractly: shapes and types of a step of ALI's networks agree."""
-    config = image_presets.preset("paper", "ali", "cifar10", batch_size=4)
+    config = resolve.resolve("ali", "cifar10", "paper", batch_size=4)
     method = methods.get("ali")
     init = functools.partial(method.init, config=config)
     state = jax.eval_shape(init, jax.random.key(0))

@@ -11,7 +11,7 @@ from support import programs
 
 from veegan_jax.common import errors
 from veegan_jax.experiments import faces
-from veegan_jax.presets import images as image_presets
+from veegan_jax.presets import resolve
 
 TINY = dict(
     steps=8,
@@ -60,7 +60,7 @@ def options(folder, **changes):
 
 
 def preset(**changes):
-    return image_presets.preset("quick", "gan", "faces", **(TINY | changes))
+    return resolve.resolve("gan", "faces", "quick", **(TINY | changes))
 
 
 def test_the_images_held_out_are_not_trained_on(folder):

@@ -19,6 +19,7 @@ from veegan_jax.experiments import base
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.metrics import diversity
 from veegan_jax.presets import images as image_presets
+from veegan_jax.presets import resolve
 from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
 from veegan_jax.runtime import rng
 
@@ -52,11 +53,11 @@ def options(**changes):
 
 def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(tmp_path):
     changes = VECTORS | {"schedule": "constant"}
-    config = image_presets.preset("dense", "veegan", "digits", **changes)
+    config = resolve.resolve("veegan", "digits", "dense", **changes)
     source = image_experiment.load("digits")
     whole = image_experiment.run(config, options(), tmp_path / "whole", source)
 
-    half = image_presets.preset("dense", "veegan", "digits", **changes | {"steps": 4})
+    half = resolve.resolve("veegan", "digits", "dense", **changes | {"steps": 4})
     image_experiment.run(half, options(), tmp_path / "part", source)
     path = tmp_path / "part" / "config.json"  # as if it had been stopped on the way
     path.write_text(path.read_text().replace('"steps": 4', '"steps": 8'))
@@ -95,7 +96,7 @@ def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(tmp_path):
 def test_the_step_trains_on_images_of_its_own_step(preset, monkeypatch):
     """Two steps see the batches that plain indexing gives, as images or as vectors."""
     changes = VECTORS if preset == "dense" else TINY
-    config = image_presets.preset(preset, "gan", "digits", **changes)
+    config = resolve.resolve("gan", "digits", preset, **changes)
     data = images.load("digits", "train").image
     seen = []
 
@@ -145,7 +146,7 @@ def test_variety_of_one_image_and_of_the_test_images(generator):
 
 
 def test_reconstructions_are_of_the_methods_own_reconstructor():
-    config = image_presets.preset("dense", "veegan", "digits", **VECTORS)
+    config = resolve.resolve("veegan", "digits", "dense", **VECTORS)
     state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([0], config))
     x = images.load("digits", "test").image[:6]
     veegan = methods.get("veegan")
@@ -159,7 +160,7 @@ def test_reconstructions_are_of_the_methods_own_reconstructor():
 @pytest.mark.parametrize("dataset", image_presets.SHAPES)
 def test_presets_are_complete_and_the_same_for_all_but_their_own(dataset):
     for preset in image_presets.PRESETS:
-        configs = {m: image_presets.preset(preset, m, dataset) for m in methods.METHODS}
+        configs = {m: resolve.resolve(m, dataset, preset) for m in methods.METHODS}
         if (preset, dataset) == ("paper", "cifar10"):
             assert configs.pop("ali").architecture == "ali"
         for field in ("steps", "batch_size", "latent_size", "generator_widths"):
@@ -167,7 +168,7 @@ def test_presets_are_complete_and_the_same_for_all_but_their_own(dataset):
             assert len(values) == 1, (preset, field)
         height, width, channels = image_presets.SHAPES[dataset]
         for config in configs.values():
-            assert config.data_size == height * width * channels
+            assert config.data.size == height * width * channels
             assert image_experiment.shape(config) == (height, width, channels)
 
 
@@ -228,4 +229,4 @@ def test_a_diverged_seed_is_named():
     lines = base.failures("runs/x", record)
     assert lines == ["runs/x: seed 4 became non-finite"]
     with pytest.raises(errors.InputError, match="unknown dataset 'svhn'"):
-        image_presets.preset("quick", "gan", "svhn")
+        resolve.resolve("gan", "svhn", "quick")

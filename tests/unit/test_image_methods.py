@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from veegan_jax import methods, networks
+from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.experiments import base
 from veegan_jax.methods import base as method_base
 from veegan_jax.networks import dcgan
+from veegan_jax.presets import resolve
 from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
 from veegan_jax.runtime import parallel
 
@@ -38,7 +39,7 @@ TINY = dict(
 
 def tiny(method, **changes):
     changes = TINY | changes
-    return stacked_mnist_presets.preset("quick", method, "stacked_digits", **changes)
+    return resolve.resolve(method, "stacked_digits", "quick", **changes)
 
 
 def init(config):
@@ -75,7 +76,7 @@ def generator_by_flax(variables, z, config, stats=None):
         h = (h - mean.reshape(shape)) / jnp.sqrt(var.reshape(shape) + 1e-5)
         return nn.relu(h * p["scale"].reshape(shape) + p["bias"].reshape(shape))
 
-    widths = config.generator_widths
+    widths = config.networks.generator_widths
     h = nn.Dense(2 * 2 * widths[0], use_bias=False).apply(
         {"params": params["Dense_0"]}, z
     )
@@ -92,7 +93,7 @@ def test_the_generator_in_training_and_in_inference(generator):
     state, _ = step(config)(state, images(generator))
     z = jnp.asarray(generator.normal(size=(5, 3)), jnp.float32)
     params, stats = state.params["generator"], state.batch_stats["generator"]
-    train = jax.jit(functools.partial(networks.train, networks.generator(config)))
+    train = jax.jit(functools.partial(method_base.apply_training, config.generator()))
     out, _ = train(params, stats, z)
     expected = generator_by_flax({"params": params}, z, config)
     np.testing.assert_allclose(out, expected, atol=2e-5)
@@ -118,7 +119,7 @@ def test_z_of_another_size_is_refused(generator):
 
 def test_the_sizes_of_dcgan():
     """28 -> 14 -> 7 -> 4 -> 2 and back, without a last convolution."""
-    config = stacked_mnist_presets.preset("paper", "gan", "stacked_mnist")
+    config = resolve.resolve("gan", "stacked_mnist", "paper")
     shapes = jax.eval_shape(
         functools.partial(methods.get("gan").init, config=config), jax.random.key(0)
     ).params
@@ -146,7 +147,7 @@ def test_batch_moments_are_flax_batch_norm(generator):
 
 def test_packing_joins_neighbours_on_the_last_axis(generator):
     x = images(generator, batch=6)
-    packed = networks.pack(x, 3)
+    packed = method_base.pack(x, 3)
     assert packed.shape == (2, 8, 8, 9)
     for p in range(2):
         for m in range(3):
@@ -154,8 +155,8 @@ def test_packing_joins_neighbours_on_the_last_axis(generator):
                 packed[p, ..., 3 * m : 3 * m + 3], x[3 * p + m]
             )
     z = jnp.arange(12.0).reshape(6, 2)
-    np.testing.assert_array_equal(networks.pack(z, 2), np.arange(12.0).reshape(3, 4))
-    np.testing.assert_array_equal(networks.pack(z, 1), z)
+    np.testing.assert_array_equal(method_base.pack(z, 2), np.arange(12.0).reshape(3, 4))
+    np.testing.assert_array_equal(method_base.pack(z, 1), z)
 
 
 def run(config, data, mode, devices):
@@ -229,9 +230,9 @@ def test_a_reconstructor_keeps_moments_of_real_images(generator):
     x = images(generator)
     state = init(config)
     new, _ = step(config)(state, x)
-    r = networks.reconstructor(config)
+    r = config.reconstructor()
     stats = state.batch_stats["reconstructor"]
-    train = jax.jit(functools.partial(networks.train, r))
+    train = jax.jit(functools.partial(method_base.apply_training, r))
     _, expected = train(state.params["reconstructor"], stats, x)
     for a, b in leaves(new.batch_stats["reconstructor"], expected):
         np.testing.assert_allclose(a, b, atol=1e-6)
@@ -245,10 +246,7 @@ def test_a_reconstructor_keeps_moments_of_real_images(generator):
 
 def test_presets_are_complete_and_the_same_for_all_but_their_own():
     for preset in stacked_mnist_presets.PRESETS:
-        configs = [
-            stacked_mnist_presets.preset(preset, m, "stacked_mnist")
-            for m in methods.METHODS
-        ]
+        configs = [resolve.resolve(m, "stacked_mnist", preset) for m in methods.METHODS]
         shared = ("steps", "batch_size", "latent_size", "generator_widths")
         for field in (*shared, "discriminator_widths", "num_stacks"):
             assert len({getattr(c, field) for c in configs}) == 1, (preset, field)

@@ -23,7 +23,7 @@ from veegan_jax.common import errors
 from veegan_jax.data import images
 from veegan_jax.experiments import base, inference
 from veegan_jax.metrics import inference as inference_metrics
-from veegan_jax.presets import images as image_presets
+from veegan_jax.presets import resolve
 
 TINY = dict(
     steps=8,
@@ -127,8 +127,8 @@ def linear(monkeypatch):
             reconstruct=lambda state, x, *, config: jnp.zeros((len(x), 64)),
         ),
     )
-    return lambda name, **changes: image_presets.preset(
-        "dense", name, "digits", latent_size=64, **changes
+    return lambda name, **changes: resolve.resolve(
+        name, "digits", "dense", latent_size=64, **changes
     )
 
 
@@ -180,7 +180,7 @@ def test_codes_are_drawn_as_the_discriminator_sees_them(linear, of):
 
 
 def test_alis_encoder_reads_noise():
-    config = image_presets.preset("dense", "ali", "digits", **TINY)
+    config = resolve.resolve("ali", "digits", "dense", **TINY)
     assert inference.describe(config) == "R(noise, x), 3 noise inputs; point: noise 0"
     state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([5], config))
     x = images.load("digits", "test").image[:7]
@@ -192,8 +192,8 @@ def test_alis_encoder_reads_noise():
 
 def test_the_latent_error_is_of_noisy_images():
     """R(G(z, noise)): G is given its noise, and z alone is asked back."""
-    config = image_presets.preset("dense", "veegan", "digits", **TINY)
-    assert config.generator_noise == 1
+    config = resolve.resolve("veegan", "digits", "dense", **TINY)
+    assert config.networks.generator_noise == 1
     state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([5], config))
     z_NZ, code_NZ = inference.recover(state, config=config, num=700)
     assert z_NZ.shape == code_NZ.shape == (700, 3)
@@ -234,7 +234,7 @@ def test_the_program_resumes_and_then_measures_without_training(
     # As if it had been killed on the way: the same run takes the last four steps. XLA
     # rounds otherwise here than in the program.
     shutil.rmtree(workdir / "checkpoints" / "8")
-    config = image_presets.preset("dense", "veegan", "digits", **TINY)
+    config = resolve.resolve("veegan", "digits", "dense", **TINY)
     record = inference.run(config, options(classifier), workdir)
     resumed = (workdir / "metrics.jsonl").read_text()
     assert resumed.splitlines()[0] == log.splitlines()[0]
@@ -313,7 +313,7 @@ def test_bad_flags_are_refused_before_any_work(
 
 def test_a_missing_classifier_of_mnist_is_asked_for(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    config = image_presets.preset("dense", "veegan", "mnist")
+    config = resolve.resolve("veegan", "mnist", "dense")
     with pytest.raises(errors.InputError, match=r"train_classifier.py --dataset=mnist"):
         inference.check([(tmp_path / "run", config)], inference.Options())
     assert list(tmp_path.iterdir()) == []

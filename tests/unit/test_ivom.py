@@ -20,7 +20,7 @@ from veegan_jax.methods import base as method_base
 from veegan_jax.metrics import baselines as floors
 from veegan_jax.metrics import batched_lbfgs as lanes
 from veegan_jax.metrics import ivom as metric
-from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax.presets import resolve
 
 Z, SHAPE = 4, (5, 3)  # values of an image on two axes: the error takes both
 ANY = dict(latent_size=Z, value_range=None)
@@ -291,13 +291,13 @@ def test_one_program_for_all_weights_numbers_and_limits(generator, compiled):
 
 
 def test_plain_functions_and_the_model_states_of_this_package_are_generators():
-    config = stacked_mnist_presets.preset(
-        "quick",
+    config = resolve.resolve(
         "gan",
         "stacked_digits",
+        "quick",
         latent_size=Z,
         generator_widths=(4, 3),
-        init="he",
+        kernel_init="he",
     )
     init = jax.jit(functools.partial(methods.get("gan").init, config=config))
     state = init(jax.random.key(5))

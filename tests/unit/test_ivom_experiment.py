@@ -17,9 +17,7 @@ from veegan_jax.common import errors
 from veegan_jax.data import images
 from veegan_jax.experiments import base, ivom_targets
 from veegan_jax.experiments import ivom as ivom_experiment
-from veegan_jax.presets import images as image_presets
-from veegan_jax.presets import mixtures as mixture_presets
-from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import checkpoint, loop
 
 VECTORS = dict(
@@ -47,7 +45,7 @@ def trained(config, workdir, seeds=2):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    config = image_presets.preset("dense", "veegan", "digits", **VECTORS)
+    config = resolve.resolve("veegan", "digits", "dense", **VECTORS)
     workdir, state = trained(config, tmp_path_factory.mktemp("run") / "veegan")
     return workdir, config, state
 
@@ -134,7 +132,7 @@ def test_blocks_and_seeds_do_not_change_an_image(run, tmp_path):
 
 def test_stacks_and_mixtures_can_be_measured(tmp_path):
     small = dict(steps=4, batch_size=8, latent_size=2)
-    config = mixture_presets.preset("quick", "gan", "ring", **small)
+    config = resolve.resolve("gan", "ring", "quick", **small)
     workdir, _ = trained(config, tmp_path / "ring", seeds=1)
     record, found = ivom_experiment.measure(workdir, options(), tmp_path / "r")
     radius = np.linalg.norm(found["test"], axis=1)
@@ -146,9 +144,7 @@ def test_stacks_and_mixtures_can_be_measured(tmp_path):
     )  # two of two dimensions
 
     widths = dict(generator_widths=(4, 3, 2), discriminator_widths=(2, 3))
-    config = stacked_mnist_presets.preset(
-        "quick", "gan", "stacked_digits", **small | widths
-    )
+    config = resolve.resolve("gan", "stacked_digits", "quick", **small | widths)
     workdir, _ = trained(config, tmp_path / "stacked", seeds=1)
     record, found = ivom_experiment.measure(workdir, options(), tmp_path / "s")
     assert found["test"].shape == (10, 8, 8, 3)

@@ -95,9 +95,9 @@ CASES = {
 
 def noise_shapes(config):
     """What a step draws, in the order of the references' noise."""
-    shapes = [(B, Z + config.generator_noise)]
+    shapes = [(B, Z + config.networks.generator_noise)]
     if config.method == "ali":
-        shapes.append((B, config.reconstructor_noise))
+        shapes.append((B, config.objective.reconstructor_noise))
     elif config.method.startswith("veegan") and config.method != "veegan_plus":
         shapes.append((B, Z))
     return shapes
@@ -199,7 +199,7 @@ def test_gradients_are_those_of_the_equations(name):
     run = second_step(name)
     _, expected = reference(name)
     assert expected.keys() == run.new.params.keys()
-    beta1 = run.config.beta1
+    beta1 = run.config.optimizer.beta1
     for net, grad in expected.items():
         actual = jax.tree.map(
             lambda new, old: (new - beta1 * old) / (1 - beta1),
@@ -243,8 +243,8 @@ def test_the_state_advances_by_adam_and_averages(name):
         assert state.key == initial(config).key
     t = 2
     for net in new.params:
-        rate = config.learning_rate_d if net == "discriminator" else 0.02
-        if config.schedule == "cosine":  # one step of seven has been taken
+        rate = config.optimizer.learning_rate_d if net == "discriminator" else 0.02
+        if config.optimizer.schedule == "cosine":  # one step of seven has been taken
             rate *= (1 + np.cos(np.pi * 1 / 7)) / 2
         adam, before = moments(new, net), moments(old, net)
         assert adam.count == t
@@ -259,7 +259,7 @@ def test_the_state_advances_by_adam_and_averages(name):
             before.mu,
         )
         assert_trees_close(adam.nu, expected, rtol=1e-3, atol=1e-12)
-    if config.ema:
+    if config.optimizer.ema:
         expected = jax.tree.map(
             # (1 + 1) / (10 + 1) is less than .9: the average is still warming up.
             lambda e, p: 2 / 11 * e + 9 / 11 * p,
@@ -277,7 +277,7 @@ def test_samples_use_the_average_and_the_running_moments(name):
     config, new = run.config, run.new
     params = new.params["generator"] if new.ema is None else new.ema
     old_stats, stats = (s.batch_stats["generator"] for s in (run.old, new))
-    if config.batch_norm:
+    if config.networks.batch_norm:
         batch = []
         equations.network(
             run.old.params["generator"], run.noise[0], config=config, moments=batch
@@ -293,11 +293,11 @@ def test_samples_use_the_average_and_the_running_moments(name):
         assert stats == {}
     sample = jax.jit(methods.get(config.method).sample, static_argnames="config")
     z_BZ = run.noise[0][:, :Z]
-    padded = np.pad(z_BZ, ((0, 0), (0, config.generator_noise)))
+    padded = np.pad(z_BZ, ((0, 0), (0, config.networks.generator_noise)))
     expected = equations.network(params, padded, config=config, stats=stats)
     np.testing.assert_allclose(
         sample(new, z_BZ, config=config),
-        config.data_scale * expected,
+        config.data.scale * expected,
         rtol=1e-4,
         atol=1e-5,
     )
@@ -319,7 +319,7 @@ def test_reconstruct_is_the_network(name):
     run = second_step(name)
     x_BX = run.x_BX
     before = [np.zeros((B, 2), np.float32)] if name == "ali" else []
-    scaled = x_BX / run.config.data_scale
+    scaled = x_BX / run.config.data.scale
     _, R, _ = equations.networks_of(run.config)
     expected = R(run.new.params["reconstructor"], *before, scaled)
     actual = methods.get(run.config.method).reconstruct(

@@ -16,13 +16,13 @@ from veegan_jax.common import records
 from veegan_jax.config import Config
 from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
-from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import checkpoint, loop
 
-SMALL = mixture_presets.preset(
-    "quick",
+SMALL = resolve.resolve(
     "veegan_plus",
     "ring",
+    "quick",
     steps=60,
     batch_size=8,
     generator_widths=(8,),
@@ -214,9 +214,9 @@ def test_seeds_below_one_are_refused(value):
 
 def test_unknown_names_list_the_valid_ones():
     with pytest.raises(ValueError, match=r"unknown preset 'fast': one of quick, paper"):
-        mixture_presets.preset("fast", "gan", "ring")
+        resolve.resolve("gan", "ring", "fast")
     with pytest.raises(ValueError, match=r"unknown dataset 'cube': one of ring, grid"):
-        mixture_presets.preset("quick", "gan", "cube")
+        resolve.resolve("gan", "cube", "quick")
     with pytest.raises(
         ValueError, match=r"unknown method 'vae': one of gan, pacgan, ali"
     ):

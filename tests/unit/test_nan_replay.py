@@ -41,7 +41,7 @@ def falls(which):
         return new.replace(params=params), metrics
 
     seeds = range(OPTIONS.seeds)
-    state = base.init_seeds(seeds, dataclasses.replace(CONFIG, method="gan"))
+    state = base.init_seeds(seeds, CONFIG.replace(method="gan"))
     words = [np.asarray(jax.random.key_data(state.key))[s, 0] for s in which] or [0]
     return types.SimpleNamespace(
         init=gan.init, train_step=train_step, sample=gan.sample
@@ -81,7 +81,7 @@ def test_the_step_its_line_and_its_arrays_are_kept(tmp_path, caplog, register, m
         return
     # The state before is the one that an undisturbed run has there.
     register([])
-    short = dataclasses.replace(CONFIG, steps=FALL)
+    short = CONFIG.replace(steps=FALL)
     plain = dataclasses.replace(OPTIONS, interval=FALL)
     mixture_experiment.run(short, plain, tmp_path / "plain")
     *_, state = base.restore(tmp_path / "plain")

@@ -20,7 +20,7 @@ from veegan_jax.common import errors
 from veegan_jax.data import images, stacked_mnist
 from veegan_jax.experiments import base
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
-from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
+from veegan_jax.presets import resolve
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 TINY = dict(
@@ -53,14 +53,12 @@ def options(classifier, **changes):
 
 
 def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(classifier, tmp_path):
-    config = stacked_mnist_presets.preset("quick", "gan", "stacked_digits", **TINY)
+    config = resolve.resolve("gan", "stacked_digits", "quick", **TINY)
     whole = stacked_mnist_experiment.run(
         config, options(classifier), tmp_path / "whole"
     )
 
-    half = stacked_mnist_presets.preset(
-        "quick", "gan", "stacked_digits", **TINY | {"steps": 4}
-    )
+    half = resolve.resolve("gan", "stacked_digits", "quick", **TINY | {"steps": 4})
     assert half.schedule == "constant"  # so that its first half is a run's first half
     stacked_mnist_experiment.run(half, options(classifier), tmp_path / "part")
     path = tmp_path / "part" / "config.json"  # as if it had been stopped on the way
@@ -104,7 +102,7 @@ def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(classifier, tm
 
 def test_the_step_trains_on_stacks_of_its_own_step():
     """Two steps of the experiment see the batches that `data` draws for them."""
-    config = stacked_mnist_presets.preset("quick", "gan", "stacked_digits", **TINY)
+    config = resolve.resolve("gan", "stacked_digits", "quick", **TINY)
     digits = jax.numpy.asarray(images.load("digits", "train").image[..., 0])
     seen = []
 

@@ -1,6 +1,5 @@
 """The members of a sweep are the runs they stand for."""
 
-import dataclasses
 import functools
 
 import jax
@@ -10,7 +9,7 @@ import pytest
 from veegan_jax.common import errors
 from veegan_jax.experiments import base, sweep
 from veegan_jax.experiments import mixtures as mixture_experiment
-from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import parallel
 
 TINY = dict(
@@ -20,7 +19,7 @@ TINY = dict(
     reconstructor_widths=(4,),
     discriminator_widths=(4,),
 )
-CONFIG = mixture_presets.preset("quick", "veegan_plus", "ring", **TINY)
+CONFIG = resolve.resolve("veegan_plus", "ring", "quick", **TINY)
 GRID = {"learning_rate": (0.01, 0.003), "gamma": (0.1, 0.5)}
 OPTIONS = base.Options(seeds=2, samples=100, interval=3)
 
@@ -42,7 +41,7 @@ def test_every_member_is_a_run_of_its_own(mode, num_devices):
     found = sweep.variants(CONFIG, grid)
     assert found[1] == {"learning_rate": 0.003, "gamma": 0.5}
     for v, variant in enumerate(found):
-        config = dataclasses.replace(CONFIG, **variant)
+        config = CONFIG.replace(**variant)
         step = functools.partial(mixture_experiment.step_on_fresh_data, config=config)
         run = parallel.run_steps(step, 4, mode="none", devices=jax.devices()[:1])
         states, own = run(base.init_seeds(OPTIONS.seed_numbers(), config))
@@ -109,7 +108,7 @@ def test_a_sweep_is_recorded_and_goes_on(tmp_path):
     ],
 )
 def test_what_cannot_vary_is_refused(tmp_path, method, grid, message):
-    config = mixture_presets.preset("quick", method, "ring", **TINY)
+    config = resolve.resolve(method, "ring", "quick", **TINY)
     with pytest.raises(errors.InputError, match=message):
         sweep.run(config, grid, OPTIONS, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -128,5 +127,5 @@ def test_what_cannot_vary_is_refused(tmp_path, method, grid, message):
     ],
 )
 def test_every_field_can_vary(method, field):
-    config = mixture_presets.preset("quick", method, "ring", **TINY)
+    config = resolve.resolve(method, "ring", "quick", **TINY)
     assert sweep.ignored(config, {field: 0.01, "learning_rate": 0.1}) == []

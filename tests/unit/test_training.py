@@ -15,7 +15,7 @@ from veegan_jax.common import optimizers
 from veegan_jax.config import Config
 from veegan_jax.data import mixtures
 from veegan_jax.metrics import mixtures as mixture_metrics
-from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import parallel
 
 
@@ -82,7 +82,7 @@ def test_schedules_hold_before_they_fall():
 def test_presets_of_the_variants_change_what_their_names_say():
     for preset in ("quick", "paper"):
         plain, adversarial, averaged = (
-            mixture_presets.preset(preset, method, "ring")
+            resolve.resolve(method, "ring", preset)
             for method in ("veegan", "veegan_adversarial", "veegan_mean")
         )
         assert plain.reconstruction_weight == 1
@@ -90,7 +90,7 @@ def test_presets_of_the_variants_change_what_their_names_say():
         assert not plain.adversarial_reconstructor
         assert adversarial.adversarial_reconstructor
         assert plain.reconstructor_std == 1
-    authors = mixture_presets.preset("paper", "veegan", "grid")
+    authors = resolve.resolve("veegan", "grid", "paper")
     assert (authors.latent_size, authors.batch_size) == (254, 500)
     assert authors.discriminator_widths == (128,)
     assert authors.generator_noise == 1
@@ -155,7 +155,7 @@ def test_veegan_plus_learns_both_modes_of_a_line():
 
     @jax.jit
     def score(state):
-        x_NX = plus.sample(state, jax.random.key(5), config=config, num_samples=2000)
+        x_NX = plus.sample(state, jax.random.key(5), 2000, config=config)
         code_NZ = plus.reconstruct(state, x_NX, config=config)
         x_again = plus.sample(state, code_NZ, config=config)
         error = jnp.sqrt(jnp.mean((x_again - x_NX) ** 2))
