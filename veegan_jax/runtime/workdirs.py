@@ -176,6 +176,7 @@ def _lock(workdir: pathlib.Path, flag: str) -> None:
 def _compare(
     path: pathlib.Path, theirs: dict[str, Any], ours: dict[str, Any], flag: str
 ) -> None:
+    theirs, ours = _flat(theirs), _flat(ours)
     names = sorted(set(theirs) | set(ours))
     differing = [n for n in names if theirs.get(n) != ours.get(n)]
     if differing:
@@ -185,3 +186,14 @@ def _compare(
             + "\n".join(lines)
             + f"\nGive another --{flag}, or the flags of the run it holds."
         )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Groups taken apart: {"optimizer": {"ema": 0}} becomes {"optimizer.ema": 0}."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found

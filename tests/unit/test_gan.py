@@ -1,0 +1,90 @@
+"""The public face: `make` binds a method's own functions to a configuration."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+import veegan_jax
+from veegan_jax.common import errors
+from veegan_jax.data import mixtures
+from veegan_jax.methods import gan as gan_method
+
+SMALL = dict(batch_size=8, generator_widths=(4,), discriminator_widths=(4,))
+
+
+def batch(size: int = 8) -> jax.Array:
+    return mixtures.sample(mixtures.get("ring"), jax.random.key(7), size)
+
+
+def assert_equal(ours, theirs) -> None:
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        if jax.numpy.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(a, b)
+
+
+def test_bound_functions_are_the_methods_own():
+    gan = veegan_jax.make("gan", "ring", **SMALL)
+    state = gan.init(jax.random.key(0))
+    assert_equal(state, gan_method.init(jax.random.key(0), gan.config))
+    step = functools.partial(gan_method.train_step, config=gan.config)
+    assert_equal(jax.jit(gan.train_step)(state, batch()), jax.jit(step)(state, batch()))
+    assert gan.sample(state, jax.random.key(1), 5).shape == (5, 2)
+
+
+def test_steps_run_in_a_scan_and_under_pmap():
+    gan = veegan_jax.make("veegan", "ring", reconstructor_widths=(4,), **SMALL)
+    state = gan.init(jax.random.key(0))
+
+    def body(state, _):
+        return gan.train_step(state, batch())
+
+    scanned, metrics = jax.jit(lambda s: jax.lax.scan(body, s, length=2))(state)
+    assert int(scanned.step) == 2 and metrics["loss_d"].shape == (2,)
+    one, _ = jax.jit(gan.train_step)(state, batch())
+    parallel = jax.pmap(
+        functools.partial(gan.train_step, axis_name="batch"),
+        axis_name="batch",
+        in_axes=(None, 0),
+        out_axes=None,
+        devices=jax.devices()[:2],
+    )
+    two, _ = parallel(state, np.reshape(batch(), (2, 4, 2)))
+    for a, b in zip(
+        jax.tree.leaves(one.opt_state), jax.tree.leaves(two.opt_state), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6)
+
+
+def test_latents_go_to_samples_and_back():
+    gan = veegan_jax.make("veegan_plus", "grid", reconstructor_widths=(4,), **SMALL)
+    state = gan.init(jax.random.key(0))
+    z_BZ = np.zeros((3, 2), np.float32)
+    x_BX = gan.generate(state, z_BZ)
+    assert x_BX.shape == (3, 2)
+    assert gan.reconstruct(state, x_BX).shape == (3, 2)
+
+
+def test_a_method_without_a_reconstructor_says_so():
+    gan = veegan_jax.make("gan", "ring", **SMALL)
+    with pytest.raises(errors.InputError, match="gan has no reconstructor"):
+        gan.reconstruct(gan.init(jax.random.key(0)), batch())
+
+
+@pytest.mark.parametrize(
+    ("names", "changes", "message"),
+    [
+        (("wgan", "ring"), {}, "unknown method 'wgan': one of gan, pacgan"),
+        (("gan", "rung"), {}, "unknown dataset 'rung': one of ring, grid"),
+        (("gan", "ring", "fast"), {}, "unknown preset 'fast': one of quick"),
+        (("gan", "ring"), {"gamma": 1.0}, "--gamma: gan on ring has no such setting"),
+        (("gan", "ring"), {"steps": 0}, "--steps=0 must be at least 1"),
+        (("gan", "ring"), {"size": 3}, "--size=3: it follows from --dataset=ring"),
+    ],
+)
+def test_mistakes_are_named(names, changes, message):
+    with pytest.raises(errors.InputError) as raised:
+        veegan_jax.make(*names, **changes)
+    assert message in str(raised.value)
