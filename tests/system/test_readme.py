@@ -60,7 +60,7 @@ def test_your_own_method_runs_through_every_mixture(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     for dataset in ("ring", "grid", "high_dim"):
-        assert (tmp_path / f"runs/quick/{dataset}-hinge/results.json").exists()
+        assert (tmp_path / f"runs/{dataset}/quick/hinge/results.json").exists()
         assert re.search(rf"^{dataset}\n", done.stdout, flags=re.MULTILINE)
 
 
