@@ -86,7 +86,7 @@ def test_records_become_tables_and_figures(generator, tmp_path):
     assert "converged" not in tables["cifar10-quick"]
     details = tables["cifar10-quick-details"]
     assert "converged" in details and "20 x 3" in details
-    assert "| `python scripts/train_cifar10.py --method=gan` | 0123456789 |" in details
+    assert "`python scripts/train_cifar10.py --method=gan` " in details
     empty = {n for n, t in tables.items() if t == common.EMPTY}
     assert {"cifar10-paper", "faces-quick", "inference_mnist-dense"} <= empty
     for end in ("", "-nearest", "-errors"):
