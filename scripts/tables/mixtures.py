@@ -35,12 +35,13 @@ def read(results: pathlib.Path, preset: str) -> Runs:
 def tables(results: pathlib.Path) -> dict[str, str]:
     """Make the tables by name, and draw results/figures/DATASET-PRESET.png.
 
-    The names are "overview", "mixtures-PRESET" and "mixtures-PRESET-details".
+    The names are "first-run", "overview", "mixtures-PRESET" and
+    "mixtures-PRESET-details".
 
     Args:
       results: the folder of the records.
     """
-    made = {"overview": overview(results)}
+    made = {"first-run": first_run(results), "overview": overview(results)}
     for preset in mixture_presets.PRESETS:
         runs = read(results, preset)
         name = f"mixtures-{preset}"
@@ -48,6 +49,19 @@ def tables(results: pathlib.Path) -> dict[str, str]:
         made[f"{name}-details"] = details(runs) if runs else common.EMPTY
         draw(results, preset, runs)
     return made
+
+
+def first_run(results: pathlib.Path) -> str:
+    """Show what the README's first command prints, as a code block.
+
+    Args:
+      results: the folder of the records.
+    """
+    rows = common.read(results / "ring" / "quick")
+    if "veegan_plus" not in rows:
+        return common.EMPTY
+    printed = mixture_experiment.table("ring", {"veegan_plus": rows["veegan_plus"]})
+    return f"```\n{printed}\n```"
 
 
 def overview(results: pathlib.Path) -> str:
