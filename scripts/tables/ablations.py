@@ -35,7 +35,7 @@ def table(results: pathlib.Path) -> str:
             if dataset in stacked_mnist_experiment.DIGITS:
                 parts.append(stacked_mnist_experiment.table(rows))
             else:
-                parts.append(mixture_experiment.table(dataset, rows))
+                parts.append(mixture_experiment.table(rows))
     return "\n\n".join(parts) or common.EMPTY
 
 

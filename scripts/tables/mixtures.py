@@ -60,7 +60,7 @@ def first_run(results: pathlib.Path) -> str:
     rows = common.read(results / "ring" / "quick")
     if "veegan_plus" not in rows:
         return common.EMPTY
-    printed = mixture_experiment.table("ring", {"veegan_plus": rows["veegan_plus"]})
+    printed = mixture_experiment.table({"veegan_plus": rows["veegan_plus"]})
     return f"```\n{printed}\n```"
 
 
@@ -160,7 +160,7 @@ def details(runs: Runs) -> str:
     """Make one preset's tables of all metrics, and of how to repeat each record."""
     parts = []
     for dataset, rows in runs.items():
-        metrics = mixture_experiment.table(dataset, common.labelled(rows))
+        metrics = mixture_experiment.table(common.labelled(rows))
         parts += [f"### {TITLES[dataset]}", metrics, common.repeat(rows)]
     return "\n\n".join(parts)
 
