@@ -9,7 +9,7 @@ Seeds start at 100, apart from those of the tables. Each variant is a run of
 train_mixtures.py or train_stacked_mnist.py with the flags shown, resumable, in
 runs/ablation/DATASET/PRESET/VARIANT; on two CPU cores the mixtures take about 10, 10
 and 5 minutes, Stacked MNIST with two seeds half an hour. `make_tables.py
---add_ablations=...` keeps them.
+--add=runs/ablation` copies their records to results/.
 """
 
 import pathlib

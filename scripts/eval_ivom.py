@@ -5,7 +5,7 @@
         seed for the quick networks on two CPU cores. Expect .013, far below the .085
         of the best of three random samples, and above PCA's .008.
     python scripts/eval_ivom.py runs/stacked_mnist/quick/veegan --images=128
-    python scripts/eval_ivom.py runs/quick/ring-gan
+    python scripts/eval_ivom.py runs/ring/quick/gan
         Stacked MNIST, and mixtures, whose targets are fresh draws.
 
 For every test image x the lowest mean squared error between x and G(z) over z, pixels

@@ -35,7 +35,7 @@ from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, program
 
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "where everything goes (default: runs/infer_DATASET/PRESET/METHOD)"
+    "workdir", None, "where it goes (default: runs/inference_DATASET/PRESET/METHOD)"
 )
 SETTINGS = resolve.settings(image_presets)
 common_flags.define(

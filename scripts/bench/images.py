@@ -80,8 +80,8 @@ MIN_SECONDS = flags.DEFINE_float("min_seconds", 1.0, "length of a measurement")
 OUTPUT = flags.DEFINE_string(
     "output",
     None,
-    "where the record goes (default: results/bench_images.json; with --tiny "
-    "runs/bench_images_tiny.json)",
+    "where the record goes (default: runs/speed/images.json, with --tiny "
+    "runs/speed/images_tiny.json)",
 )
 TORCH = flags.DEFINE_bool("torch", True, "compare with PyTorch")
 COMPILE = flags.DEFINE_bool("compile", True, "try torch.compile")
@@ -336,7 +336,7 @@ def main() -> None:
         )
     tiny = TINY.value
     plan = cases(METHODS.value, SIZES.value, all_sizes=ALL_SIZES.value, tiny=tiny)
-    default = "runs/bench_images_tiny.json" if tiny else "results/bench_images.json"
+    default = f"runs/speed/images{'_tiny' if tiny else ''}.json"
     output = pathlib.Path(OUTPUT.value or default)
     output.parent.mkdir(parents=True, exist_ok=True)
     # JAX would take most of a GPU's memory, and PyTorch needs some of it.

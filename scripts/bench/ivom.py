@@ -86,8 +86,8 @@ DATA_DIR = flags.DEFINE_string(
 OUTPUT = flags.DEFINE_string(
     "output",
     None,
-    "where the record goes (default: results/bench_ivom.json; with --tiny "
-    "runs/bench_ivom_tiny.json)",
+    "where the record goes (default: runs/speed/ivom.json, with --tiny "
+    "runs/speed/ivom_tiny.json)",
 )
 TORCH = flags.DEFINE_bool("torch", True, "compare with PyTorch")
 TINY = flags.DEFINE_bool("tiny", False, "tiny networks, to try the program")
@@ -370,7 +370,7 @@ def check_flags(names: Sequence[str]) -> None:
 def main() -> None:
     check_flags(SIZES.value)
     tiny, num = TINY.value, IMAGES.value
-    default = "runs/bench_ivom_tiny.json" if tiny else "results/bench_ivom.json"
+    default = f"runs/speed/ivom{'_tiny' if tiny else ''}.json"
     output = pathlib.Path(OUTPUT.value or default)
     # JAX would take most of a GPU's memory, and PyTorch needs some of it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

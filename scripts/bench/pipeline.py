@@ -1,6 +1,6 @@
 """Measures whether photographs are decoded as fast as a GAN trains on them.
 
-    python scripts/bench/pipeline.py --output=results/bench_pipeline.json
+    python scripts/bench/pipeline.py
         The quick networks on 64 x 64 faces; three minutes on two free cores.
     python scripts/bench/pipeline.py --preset=paper --seeds=1 --steps_per_call=50
         DCGAN's pair of networks: for a GPU.
@@ -51,7 +51,7 @@ STEPS_PER_CALL = flags.DEFINE_integer("steps_per_call", 4, "steps of one program
 REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each figure")
 MIN_SECONDS = flags.DEFINE_float("min_seconds", 2.0, "length of a measurement")
 OUTPUT = flags.DEFINE_string(
-    "output", None, "where the record goes (default: runs/bench_pipeline.json)"
+    "output", None, "where the record goes (default: runs/speed/pipeline.json)"
 )
 TINY = flags.DEFINE_bool("tiny", False, "few images, tiny networks, to try the program")
 
@@ -218,8 +218,8 @@ def main() -> None:
         raise errors.InputError(f"--min_seconds={MIN_SECONDS.value} must be at least 0")
     tiny = TINY.value
     config = make_config(METHOD.value, PRESET.value, tiny)
-    name = "bench_pipeline_tiny.json" if tiny else "bench_pipeline.json"
-    output = pathlib.Path(OUTPUT.value or f"runs/{name}")
+    name = "pipeline_tiny.json" if tiny else "pipeline.json"
+    output = pathlib.Path(OUTPUT.value or f"runs/speed/{name}")
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     num_images = min(NUM_IMAGES.value, 40) if tiny else NUM_IMAGES.value

@@ -67,7 +67,7 @@ WHICH = flags.DEFINE_list("cases", list(CASES), "what to compile; -plain: no Bat
 SPLITS = flags.DEFINE_list("modes", list(MODES), "how the batch is split")
 DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "numbers of devices")
 EFFICIENCY = flags.DEFINE_float("efficiency", 0.3, "of the peak, in products; assumed")
-OUTPUT = flags.DEFINE_string("output", "runs/bench_scaling.json", "for the record")
+OUTPUT = flags.DEFINE_string("output", "runs/speed/scaling.json", "for the record")
 
 
 def step_of(config: Config) -> tuple[parallel.Step, Any]:

@@ -68,7 +68,9 @@ METHODS = flags.DEFINE_list("methods", list(NAMES), "what to measure")
 SIZES = flags.DEFINE_list("presets", list(PRESETS), "at which sizes")
 REPEATS = flags.DEFINE_integer("repeats", 5, "measurements of each figure")
 MIN_SECONDS = flags.DEFINE_float("min_seconds", 0.8, "length of a measurement")
-OUTPUT = flags.DEFINE_string("output", "runs/bench.json", "where the record goes")
+OUTPUT = flags.DEFINE_string(
+    "output", "runs/speed/training.json", "where the record goes"
+)
 TORCH = flags.DEFINE_bool("torch", True, "compare with PyTorch")
 
 

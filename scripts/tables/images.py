@@ -2,10 +2,10 @@
 
 import json
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from tables import common
 
 from veegan_jax.common import plots, plots_errors, records
 from veegan_jax.experiments import images as image_experiment
@@ -13,26 +13,23 @@ from veegan_jax.experiments import inference
 from veegan_jax.experiments import ivom as ivom_experiment
 from veegan_jax.presets import images as image_presets
 
-EMPTY = "(not measured yet)"
-FOLDERS = ("cifar10", "faces", "infer_mnist")
+FOLDERS = ("cifar10", "faces", "inference_mnist")
 _SHOWN = 16  # images of a figure
-# Of the README's table; all are in results/README.md.
+# The columns of the first table of a page; the "-details" have all.
 _IVOM = ("ivom", "ivom_5", "ivom_25", "ivom_from_r", "r", "random", "radius")
 _INFERENCE = ("reconstruction", "agreement", "latent", "code_std", "code_energy")
 
-Rows = dict[str, dict[str, Any]]  # label -> record
-
 
 def folder_of(record: dict[str, Any]) -> str | None:
-    """Where a record of single images is kept in results/; None: it is of others."""
+    """Name the folder in results/ of a run on single images; None: it is another."""
     dataset = record["config"]["dataset"]
     if "code" in record:
-        return f"infer_{dataset}"
+        return f"inference_{dataset}"
     return dataset if dataset in image_presets.SHAPES else None
 
 
 def add(run: pathlib.Path, record: dict[str, Any], results: pathlib.Path) -> None:
-    """Copies a finished run's record, its IvOM if it was measured, and some images."""
+    """Copy a finished run's record, its IvOM if it was measured, and some images."""
     folder = results / folder_of(record) / record["options"]["preset"]
     method = record["config"]["method"]
     records.publish(folder / f"{method}.json", record)
@@ -58,49 +55,39 @@ def add(run: pathlib.Path, record: dict[str, Any], results: pathlib.Path) -> Non
     np.savez_compressed(folder / f"{method}.npz", **kept)
 
 
-def tables(
-    results: pathlib.Path, labels: dict[str, str], repeat: Callable[[Rows], str]
-) -> dict[str, str]:
-    """Tables by name, "FOLDER-PRESET" and with "-details"; draws their figures.
+def tables(results: pathlib.Path) -> dict[str, str]:
+    """Make the tables by name, and draw results/figures/FOLDER-PRESET*.png.
+
+    The names are "FOLDER-PRESET" and "FOLDER-PRESET-details".
 
     Args:
       results: the folder of the records.
-      labels: method -> what the tables call it.
-      repeat: makes the table of how to repeat records, by method.
     """
-    found = {}
+    made = {}
     for folder in FOLDERS:
         for preset in image_presets.PRESETS:
             name, path = f"{folder}-{preset}", results / folder / preset
-            rows = {m: _read(path / f"{m}.json") for m in labels}
-            rows = {m: record for m, record in rows.items() if record}
+            rows = common.read(path)
             if not rows:
-                found[name] = found[f"{name}-details"] = EMPTY
+                made[name] = made[f"{name}-details"] = common.EMPTY
                 continue
-            ivoms = {m: _read(path / f"{m}-ivom.json") for m in rows}
-            ivoms = {m: record for m, record in ivoms.items() if record}
-            labelled = {labels[m]: record for m, record in rows.items()}
-            if folder.startswith("infer"):
-                found[name] = inference.table(labelled, _INFERENCE)
-                parts = [inference.table(labelled), repeat(rows)]
+            by_label = common.labelled(rows)
+            if folder.startswith("inference"):
+                made[name] = inference.table(by_label, _INFERENCE)
+                parts = [inference.table(by_label), common.repeat(rows)]
             else:
-                measured = {labels[m]: record for m, record in ivoms.items()}
-                found[name] = (
-                    ivom_experiment.table(measured, _IVOM) if measured else EMPTY
-                )
-                parts = [image_experiment.table(labelled), repeat(rows)]
+                parts = [image_experiment.table(by_label), common.repeat(rows)]
+                measured = common.labelled(common.read(path, "-ivom"))
+                made[name] = common.EMPTY
                 if measured:
+                    made[name] = ivom_experiment.table(measured, _IVOM)
                     parts += [ivom_experiment.table(measured), _repeat_ivom(measured)]
-            found[f"{name}-details"] = "\n\n".join(parts)
-            _draw(results, name, path, {m: labels[m] for m in rows})
-    return found
+            made[f"{name}-details"] = "\n\n".join(parts)
+            _draw(results, name, path, {m: common.LABELS[m] for m in rows})
+    return made
 
 
-def _read(path: pathlib.Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.exists() else None
-
-
-def _repeat_ivom(rows: Rows) -> str:
+def _repeat_ivom(rows: common.Rows) -> str:
     lines = [
         [
             label,
@@ -119,9 +106,9 @@ def _repeat_ivom(rows: Rows) -> str:
 def _draw(
     results: pathlib.Path, name: str, path: pathlib.Path, labels: dict[str, str]
 ) -> None:
-    """Samples; reconstructions; the same real images over each method's nearest."""
+    """Draw samples, reconstructions, and real images over each method's nearest."""
     (results / "figures").mkdir(parents=True, exist_ok=True)
-    samples, reconstructed, nearest, errors, floors = {}, {}, {}, {}, {}
+    samples, reconstructed, nearest, errors, baselines = {}, {}, {}, {}, {}
     for method, label in labels.items():
         with np.load(path / f"{method}.npz", allow_pickle=False) as data:
             samples |= {} if samples else {"real": data["real"]}
@@ -135,7 +122,7 @@ def _draw(
                 captions = [f"{e:.3f}" for e in error_N[: len(data["test"])]]
                 nearest[label] = data["nearest"], captions
                 errors[label] = error_N
-                floors = {"PCA": data["pca"], "mean image": data["mean_image"]}
+                baselines = {"PCA": data["pca"], "mean image": data["mean_image"]}
     figures = results / "figures"
     title = f"{name}: the first seed's first samples"
     plots.image_grid(samples, figures / f"{name}.png", title)
@@ -148,8 +135,8 @@ def _draw(
         title = f"{name}: the first test images over the nearest that G can make"
         plots_errors.captioned(nearest, figures / f"{name}-nearest.png", title=title)
         plots_errors.distribution(
-            errors | floors,
+            errors | baselines,
             figures / f"{name}-errors.png",
-            dashed=tuple(floors),
+            dashed=tuple(baselines),
             title=f"{name}: distance of the nearest generated image, first seed",
         )

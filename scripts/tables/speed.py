@@ -1,24 +1,23 @@
-"""Tables of what the benchmarks measured. No flags here."""
+"""Tables of the benchmarks' records. No flags here."""
 
 import json
 import pathlib
 from typing import Any
 
 from bench import ivom_table, scaling_estimate, scaling_table
+from tables import common
 
 from veegan_jax.common import records
 
-EMPTY = "(not measured yet)"
 
-
-def training(path: pathlib.Path, labels: dict[str, str]) -> str:
-    """What bench/training.py measured: each method and size, one seed and several."""
+def training(path: pathlib.Path) -> str:
+    """Make the table of bench/training.py: methods and sizes, one seed and several."""
     if not path.exists():
-        return EMPTY
+        return common.EMPTY
     record = json.loads(path.read_text())
     lines = [
         [
-            labels[row["method"]],
+            common.LABELS[row["method"]],
             f"{row['preset']}, batch {row['batch_size']}",
             f"{row['seeds']}",
             f"{row['jax_median']:.4g}",
@@ -41,10 +40,10 @@ def training(path: pathlib.Path, labels: dict[str, str]) -> str:
     return f"{records.table(header, lines)}\n\n{about}"
 
 
-def images(path: pathlib.Path, labels: dict[str, str]) -> str:
-    """What bench/images.py measured: training, drawing and scoring, convolutions."""
+def images(path: pathlib.Path) -> str:
+    """Make the tables of bench/images.py: training, sampling, scoring, convolutions."""
     if not path.exists():
-        return EMPTY
+        return common.EMPTY
     record = json.loads(path.read_text())
     lines = []
     for row in record["rows"]:
@@ -56,7 +55,7 @@ def images(path: pathlib.Path, labels: dict[str, str]) -> str:
             ]
         lines.append(
             [
-                labels[row["method"]],
+                common.LABELS[row["method"]],
                 f"{row['preset']}, batch {row['batch_size']}",
                 f"{row['seeds']}",
                 f"{row['jax_images_per_second']:.4g}",
@@ -75,7 +74,7 @@ def images(path: pathlib.Path, labels: dict[str, str]) -> str:
     parts.append(records.table(["", "images/s"], lines))
     for row in record["convolutions"]:
         parts.append(
-            f"{labels[row['method']]}, {row['preset']}, one seed: "
+            f"{common.LABELS[row['method']]}, {row['preset']}, one seed: "
             "{:.1f} ({:.1f} to {:.1f}) times the steps/s that XLA's own "
             "convolutions give.".format(row["ratio"], *row["ratio_range"])
         )
@@ -89,10 +88,10 @@ def images(path: pathlib.Path, labels: dict[str, str]) -> str:
     return "\n\n".join(parts)
 
 
-def pipeline(path: pathlib.Path, labels: dict[str, str]) -> str:
-    """What bench/pipeline.py measured: decoding, streams, the step, the whole loop."""
+def pipeline(path: pathlib.Path) -> str:
+    """Make the table of bench/pipeline.py: decoding, streams, step, whole loop."""
     if not path.exists():
-        return EMPTY
+        return common.EMPTY
     record = json.loads(path.read_text())
     lines = [[name, f"{rate:.4g}", ""] for name, rate in record["median"].items()]
     lines += [
@@ -105,7 +104,7 @@ def pipeline(path: pathlib.Path, labels: dict[str, str]) -> str:
     ]
     low, high = record["stream_over_step"]["ratio_range"]
     about = (
-        f"{labels[record['method']]} at {record['preset']}, batches of "
+        f"{common.LABELS[record['method']]} at {record['preset']}, batches of "
         f"{record['batch_size']}, JPEGs of 178 x 218 pixels to "
         f"{record['image_size']} x {record['image_size']}; "
         f"{record['num_workers']} workers decode "
@@ -117,24 +116,24 @@ def pipeline(path: pathlib.Path, labels: dict[str, str]) -> str:
 
 
 def ivom(path: pathlib.Path) -> str:
-    """What bench/ivom.py measured: IvOM by this library and by loops over images."""
+    """Make the table of bench/ivom.py: IvOM by this library and by loops."""
     if not path.exists():
-        return EMPTY
+        return common.EMPTY
     return ivom_table.table(json.loads(path.read_text()))
 
 
-def scaling(results: pathlib.Path) -> dict[str, str]:
-    """What bench/scaling.py counted, and what it reckons of 256 chips: two tables."""
-    paths = sorted(results.glob("bench_scaling*.json"))
+def scaling(folder: pathlib.Path) -> dict[str, str]:
+    """Make two tables of bench/scaling.py: what it counted, and what it estimates."""
+    paths = sorted(folder.glob("scaling*.json"))
     found = [json.loads(path.read_text()) for path in paths]
     rows = [row for record in found for row in record["rows"]]
     if not rows:
-        return {"bench-scaling": EMPTY, "bench-scaling-256": EMPTY}
+        return {"scaling": common.EMPTY, "scaling-256": common.EMPTY}
     repeat = "\n".join(map(_repeat, found))
     estimated = scaling_estimate.table(rows, found[0]["efficiency"])
     return {
-        "bench-scaling": f"{scaling_table.table(rows)}\n\n{repeat}",
-        "bench-scaling-256": estimated,
+        "scaling": f"{scaling_table.table(rows)}\n\n{repeat}",
+        "scaling-256": estimated,
     }
 
 
@@ -145,17 +144,17 @@ def _repeat(record: dict[str, Any]) -> str:
     )
 
 
-def tables(results: pathlib.Path, labels: dict[str, str]) -> dict[str, str]:
-    """All of them by name.
+def tables(results: pathlib.Path) -> dict[str, str]:
+    """Make all of them by name.
 
     Args:
       results: the folder of the records.
-      labels: method -> what the tables call it.
     """
+    folder = results / "speed"
     return {
-        "bench": training(results / "bench.json", labels),
-        "bench-images": images(results / "bench_images.json", labels),
-        "bench-ivom": ivom(results / "bench_ivom.json"),
-        "bench-pipeline": pipeline(results / "bench_pipeline.json", labels),
-        **scaling(results),
+        "speed-training": training(folder / "training.json"),
+        "speed-images": images(folder / "images.json"),
+        "speed-ivom": ivom(folder / "ivom.json"),
+        "speed-pipeline": pipeline(folder / "pipeline.json"),
+        **scaling(folder),
     }

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 import timing
+from tables import common
 from tables import speed as speed_tables
 
 from veegan_jax.config import Config
@@ -21,7 +22,6 @@ from veegan_jax.experiments import base
 from veegan_jax.presets import resolve
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
-LABELS = {"gan": "GAN"}
 # XLA compiles faster; PyTorch's threads sleep while they wait.
 FRUGAL = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "OMP_WAIT_POLICY": "passive"}
 DIGITS_NHW = np.random.default_rng(0).integers(0, 256, (50, 8, 8), np.uint8)
@@ -151,7 +151,7 @@ def test_rates_take_turns():
 
 def test_record_fills_the_table(tmp_path, peers):
     path = tmp_path / "bench_images.json"
-    assert speed_tables.images(path, LABELS) == speed_tables.EMPTY
+    assert speed_tables.images(path) == common.EMPTY
     script = [sys.executable, "-W", "error", SCRIPTS / "bench/images.py", "--tiny"]
     done = subprocess.run(
         [*script, "--methods=gan", "--presets=quarter", "--seeds=1", "--repeats=2"]
@@ -179,7 +179,7 @@ def test_record_fills_the_table(tmp_path, peers):
         == (record["rows"][0]["jax_steps_per_second"])
     )
 
-    table = speed_tables.images(path, LABELS)
+    table = speed_tables.images(path)
     assert re.search(r"\| GAN \| quarter, batch 8 \| 1 +\| ", table)
     assert "samples drawn, quarter |" in table and "samples scored " in table
     assert "times the steps/s that XLA's own convolutions give" in table

@@ -4,25 +4,23 @@ import json
 
 import numpy as np
 import PIL.Image
+from tables import common
 from tables import images as image_tables
 
 from veegan_jax.metrics import published
 
-LABELS = {"gan": "GAN", "veegan": "VEEGAN"}
-
-
-def repeat(rows):
-    return " ".join(f"{m}: {r['command']}" for m, r in rows.items())
+METHODS = ("gan", "veegan")
 
 
 def record(method, dataset="cifar10", **more):
     return {
         "command": f"python scripts/train_cifar10.py --method={method} --workdir=/x",
         "commit": "0123456789abcdef",
-        "config": {"method": method, "dataset": dataset},
-        "options": {"preset": "quick", "images": 20, "starts": 3},
+        "config": {"method": method, "dataset": dataset, "steps": 10},
+        "options": {"preset": "quick", "first_seed": 0, "images": 20, "starts": 3},
         "device": "1 x cpu",
         "wall_seconds": 60.0,
+        "per_seed": [{}, {}, {}],
         "mean": {"variety": 0.9},
         "std": {"variety": 0.1},
         **more,
@@ -65,7 +63,7 @@ def test_records_become_tables_and_figures(generator, tmp_path):
         image_tables.add(path, whole, results)
     kept = results / "cifar10" / "quick"
     assert {p.name for p in kept.iterdir()} == {
-        f"{m}{end}" for m in LABELS for end in (".json", "-ivom.json", ".npz")
+        f"{m}{end}" for m in METHODS for end in (".json", "-ivom.json", ".npz")
     }
     text = (kept / "gan.json").read_text()
     assert "--method=gan" in text and "workdir" not in text  # no place of the disk
@@ -74,7 +72,7 @@ def test_records_become_tables_and_figures(generator, tmp_path):
         assert data["nearest"].shape == (16, 8, 8, 3)
         assert data["error"].shape == (3, 20)
 
-    tables = image_tables.tables(results, LABELS, repeat)
+    tables = image_tables.tables(results)
     rows = [line.split("|")[1:4] for line in tables["cifar10-quick"].splitlines()[2:]]
     rows = [tuple(cell.strip() for cell in row) for row in rows]
     assert rows == [
@@ -88,9 +86,9 @@ def test_records_become_tables_and_figures(generator, tmp_path):
     assert "converged" not in tables["cifar10-quick"]
     details = tables["cifar10-quick-details"]
     assert "converged" in details and "20 x 3" in details
-    assert "gan: python scripts/train_cifar10.py --method=gan" in details
-    empty = {n for n, t in tables.items() if t == image_tables.EMPTY}
-    assert {"cifar10-paper", "faces-quick", "infer_mnist-dense"} <= empty
+    assert "`python scripts/train_cifar10.py --method=gan` " in details
+    empty = {n for n, t in tables.items() if t == common.EMPTY}
+    assert {"cifar10-paper", "faces-quick", "inference_mnist-dense"} <= empty
     for end in ("", "-nearest", "-errors"):
         with PIL.Image.open(results / "figures" / f"cifar10-quick{end}.png") as image:
             assert min(image.size) > 100
@@ -100,6 +98,6 @@ def test_where_records_belong():
     folder_of = image_tables.folder_of
     assert folder_of(record("gan")) == "cifar10"
     assert folder_of(record("gan", "faces")) == "faces"
-    assert folder_of(record("veegan", "mnist", code="R(x)")) == "infer_mnist"
+    assert folder_of(record("veegan", "mnist", code="R(x)")) == "inference_mnist"
     assert folder_of(record("gan", "stacked_mnist")) is None
     assert folder_of(record("gan", "ring")) is None

@@ -226,7 +226,7 @@ def test_the_program_resumes_and_then_measures_without_training(
         r"\*\*veegan",
     ):
         assert re.search(rf"\| {row}.* \| ", done.stdout), row
-    workdir = tmp_path / "runs/infer_digits/dense/veegan"
+    workdir = tmp_path / "runs/inference_digits/dense/veegan"
     whole = json.loads((workdir / "results.json").read_text())
     log = (workdir / "metrics.jsonl").read_text()
     assert [json.loads(line)["step"] for line in log.splitlines()] == [4, 8]

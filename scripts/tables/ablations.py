@@ -1,0 +1,59 @@
+"""Tables of VEEGAN+ with one ingredient taken out at a time. No flags here."""
+
+import json
+import pathlib
+from typing import Any
+
+from tables import common, mixtures
+
+from veegan_jax.experiments import mixtures as mixture_experiment
+from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
+
+TITLES = mixtures.TITLES | {"stacked_mnist": "Stacked MNIST"}
+
+
+def table(results: pathlib.Path) -> str:
+    """Make one table for each data set and preset, the worst variant first.
+
+    Args:
+      results: the folder of the records.
+    """
+    parts = []
+    for dataset, title in TITLES.items():
+        for folder in sorted((results / "ablation" / dataset).glob("*")):
+            paths = sorted(folder.glob("*.json"))
+            found = [json.loads(path.read_text()) for path in paths]
+            whole = [r for r in found if not r["changes"]]
+            rest = sorted((r for r in found if r["changes"]), key=_quality)
+            rows = {_variant(r): r | {"published": None} for r in [*whole, *rest]}
+            first = found[0]
+            seeds = len(first["per_seed"])
+            parts.append(
+                f"### {title}, {folder.name}: {seeds} seeds from "
+                f"{first['options']['first_seed']}, `{first['command']}`"
+            )
+            if dataset in stacked_mnist_experiment.DIGITS:
+                parts.append(stacked_mnist_experiment.table(rows))
+            else:
+                parts.append(mixture_experiment.table(rows))
+    return "\n\n".join(parts) or common.EMPTY
+
+
+def _quality(record: dict[str, Any]) -> float:
+    """Return the metric that rows are sorted by, higher being better."""
+    mean = record["mean"]
+    if "kl_uniform" in mean:
+        return -mean["kl_uniform"]
+    return mean.get("calibrated", mean["high_quality"])
+
+
+def _variant(record: dict[str, Any]) -> str:
+    if not record["changes"]:
+        return "everything"
+    changes = record["changes"].items()
+    # A list of layers is written as its flag is.
+    flags = " ".join(
+        f"--{k}={','.join(map(str, v)) if isinstance(v, list) else v}"
+        for k, v in changes
+    )
+    return f"without {record['without']} (`{flags}`)"

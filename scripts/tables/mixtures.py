@@ -1,0 +1,185 @@
+"""Tables and figures of the mixtures, and the README's overview. No flags here."""
+
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from tables import common
+
+from veegan_jax.common import plots, records
+from veegan_jax.data import mixtures
+from veegan_jax.experiments import mixtures as mixture_experiment
+from veegan_jax.metrics import published
+from veegan_jax.presets import mixtures as mixture_presets
+
+TITLES = {"ring": "ring (8)", "grid": "grid (25)", "high_dim": "1200-D (10)"}
+# Method -> its row in the VEEGAN paper's (PacGAN: its own paper's) Stacked MNIST table.
+_STACKED = {
+    "gan": "DCGAN",
+    "pacgan": "PacDCGAN2",
+    "ali": "ALI",
+    "unrolled": "Unrolled GAN",
+    "veegan": "VEEGAN",
+}
+
+Runs = dict[str, common.Rows]  # dataset -> method -> record
+
+
+def read(results: pathlib.Path, preset: str) -> Runs:
+    """Read the records of one preset, leaving out mixtures without any."""
+    found = {d: common.read(results / d / preset) for d in mixture_presets.DATASETS}
+    return {dataset: rows for dataset, rows in found.items() if rows}
+
+
+def tables(results: pathlib.Path) -> dict[str, str]:
+    """Make the tables by name, and draw results/figures/DATASET-PRESET.png.
+
+    The names are "first-run", "overview", "mixtures-PRESET" and
+    "mixtures-PRESET-details".
+
+    Args:
+      results: the folder of the records.
+    """
+    made = {"first-run": first_run(results), "overview": overview(results)}
+    for preset in mixture_presets.PRESETS:
+        runs = read(results, preset)
+        name = f"mixtures-{preset}"
+        made[name] = summary(runs) if runs else common.EMPTY
+        made[f"{name}-details"] = details(runs) if runs else common.EMPTY
+        draw(results, preset, runs)
+    return made
+
+
+def first_run(results: pathlib.Path) -> str:
+    """Show what the README's first command prints, as a code block.
+
+    Args:
+      results: the folder of the records.
+    """
+    rows = common.read(results / "ring" / "quick")
+    if "veegan_plus" not in rows:
+        return common.EMPTY
+    printed = mixture_experiment.table({"veegan_plus": rows["veegan_plus"]})
+    return f"```\n{printed}\n```"
+
+
+def overview(results: pathlib.Path) -> str:
+    """Make the README's table: methods by data set, ours above the published.
+
+    Args:
+      results: the folder of the records.
+    """
+    quick, best = read(results, "quick"), read(results, "best")
+    stacked = common.read(results / "stacked_mnist" / "quick")
+    if not quick or not stacked:
+        return common.EMPTY
+    names = {"ring": "modes", "grid": "modes", "high_dim": "calibrated_modes"}
+    quality = {"ring": "high_quality", "grid": "high_quality", "high_dim": "calibrated"}
+
+    def cells(runs: Runs, stacks: common.Rows, method: str) -> list[str]:
+        found = [runs.get(d, {}).get(method) for d in TITLES]
+        row = [
+            "{modes} / {share:.1f}".format(
+                modes=_spread(record, names[d], ".1f"),
+                share=record["mean"][quality[d]],
+            )
+            if record
+            else ""
+            for d, record in zip(TITLES, found, strict=True)
+        ]
+        record = stacks.get(method)
+        return [*row, _spread(record, "modes", ".0f") if record else ""]
+
+    oracle = {d: next(iter(rows.values()))["oracle"] for d, rows in quick.items()}
+    row = [f"{oracle[d][names[d]]:.1f} / {oracle[d][quality[d]]:.1f}" for d in TITLES]
+    real = next(iter(stacked.values()))["oracle"]["modes"]
+    rows = [["oracle: true samples", "", *row, f"{real:g}"]]
+    for method, label in common.LABELS.items():
+        if method in stacked:
+            rows.append([f"**{label}**", "quick", *cells(quick, stacked, method)])
+    for method, label in common.LABELS.items():
+        if any(method in found for found in best.values()):
+            rows.append([f"**{label}**", "best", *cells(best, {}, method)])
+    for method, source in _STACKED.items():
+        row = []
+        for d in TITLES:
+            theirs = published.MIXTURES[d].get(method)
+            mark = " \\*" if d == "high_dim" else ""
+            row.append(f"{theirs[0]:g} / {theirs[1]:g}{mark}" if theirs else "")
+        modes, _, paper = published.STACKED_MNIST[source]
+        protocol = f"published, {paper}"
+        rows.append([common.LABELS[method], protocol, *row, f"{modes:g}"])
+    header = ["modes / % high quality", "protocol", "ring (8)", "grid (25)"]
+    header += ["1200-D (10)", "Stacked MNIST (1,000)"]
+    return records.table(header, rows)
+
+
+def _spread(record: dict[str, Any], name: str, digits: str) -> str:
+    mean, std = record["mean"][name], record["std"][name]
+    return f"{mean:{digits}} ± {std:{digits}}"
+
+
+def summary(runs: Runs) -> str:
+    """Make one preset's table: modes / % high quality, ours over the published."""
+    header = ["modes / % high quality", *TITLES.values(), "1200-D, calibrated"]
+    oracle = {d: next(iter(rows.values()))["oracle"] for d, rows in runs.items()}
+    row = [_cell(oracle[d], {}) if d in oracle else "" for d in TITLES]
+    high = oracle.get("high_dim")
+    rows = [["oracle", *row, _calibrated(high, {}) if high else ""]]
+    compared = set()  # a family's published row stands once, below its first
+    for method, label in common.LABELS.items():
+        if not any(method in runs[d] for d in runs):
+            continue
+        ours = [runs.get(d, {}).get(method) for d in TITLES]
+        cells = [_cell(r["mean"], r["std"]) if r else "" for r in ours]
+        last = ours[-1]
+        cells.append(_calibrated(last["mean"], last["std"]) if last else "")
+        rows.append([f"**{label}**", *cells])
+        family = method.split("_")[0]
+        theirs = [published.MIXTURES[d].get(family) for d in TITLES]
+        if any(theirs) and family not in compared:
+            compared.add(family)
+            cells = [f"{t[0]:g} / {t[1]:g}" if t else "" for t in theirs]
+            rows.append([f"{common.LABELS[family]}, published", *cells, ""])
+    return records.table(header, rows)
+
+
+def _cell(mean: dict, std: dict, names: tuple = ("modes", "high_quality")) -> str:
+    return " / ".join(
+        f"{mean[n]:.1f}" + (f" ± {std[n]:.1f}" if std.get(n) is not None else "")
+        for n in names
+    )
+
+
+def _calibrated(mean: dict, std: dict) -> str:
+    return _cell(mean, std, ("calibrated_modes", "calibrated"))
+
+
+def details(runs: Runs) -> str:
+    """Make one preset's tables of all metrics, and of how to repeat each record."""
+    parts = []
+    for dataset, rows in runs.items():
+        metrics = mixture_experiment.table(common.labelled(rows))
+        parts += [f"### {TITLES[dataset]}", metrics, common.repeat(rows)]
+    return "\n\n".join(parts)
+
+
+def draw(results: pathlib.Path, preset: str, runs: Runs) -> None:
+    """Draw each method's first seed beside the truth, with the densities."""
+    (results / "figures").mkdir(parents=True, exist_ok=True)
+    for dataset, rows in runs.items():
+        truth = mixtures.sample(mixtures.get(dataset), jax.random.key(0), 2500)
+        truth = mixture_experiment.project(np.asarray(truth), dataset)
+        panels = {"true": truth}
+        for method in rows:
+            path = results / dataset / preset / f"{method}.npz"
+            with np.load(path, allow_pickle=False) as data:
+                panels[common.LABELS[method]] = data["plane"].astype(np.float32)
+        plots.samples_and_density(
+            panels,
+            truth,
+            results / "figures" / f"{dataset}-{preset}.png",
+            axes=mixture_experiment.AXES.get(dataset, ("x1", "x2")),
+            title=f"{TITLES[dataset]}, preset {preset}: first seed's samples",
+        )
