@@ -43,13 +43,14 @@ def network(
         return dense(params["Dense_0"], h) + dense(
             params["Dense_1"], jnp.tanh(3 * code)
         )
+    sizes = config.networks
     if is_d:
-        before = [config.latent_gain * b for b in before]
-    if is_d and config.moments:
+        before = [sizes.latent_gain * b for b in before]
+    if is_d and sizes.moment_features:
         rows = []
         for pack in h:
             parts = []
-            for x in pack.reshape(config.pack, -1):  # its examples
+            for x in pack.reshape(config.objective.pack, -1):  # its examples
                 mean = sum(x) / len(x)
                 angles = mean * 2.0 ** np.arange(-3, 3)
                 waves = fourier_gain * jnp.concatenate(
@@ -79,14 +80,14 @@ def network(
                 moments.append((mean, var))
             h = (h - mean[None]) / jnp.sqrt(var + 1e-5)[None]
             h = h * norm["scale"][None] + norm["bias"][None]
-        if config.maxout and is_d:
-            h = jnp.stack([h[:, i :: config.maxout] for i in range(config.maxout)]).max(
+        if sizes.maxout and is_d:
+            h = jnp.stack([h[:, i :: sizes.maxout] for i in range(sizes.maxout)]).max(
                 axis=0
             )
-        elif config.activation == "tanh":
+        elif sizes.activation == "tanh":
             h = jnp.tanh(h)
         else:
-            slope = 0.2 if config.activation == "leaky_relu" else 0.0
+            slope = 0.2 if sizes.activation == "leaky_relu" else 0.0
             h = jnp.where(h > 0, h, slope * h)
     return dense(kernels[-1], h)
 
@@ -109,7 +110,8 @@ def networks_of(config):
     plain = functools.partial(network, config=config)
 
     def reconstructor(params, *inputs):
-        return plain(params, *inputs[:-1], config.reconstructor_gain * inputs[-1])
+        gain = config.networks.reconstructor_gain
+        return plain(params, *inputs[:-1], gain * inputs[-1])
 
     return plain, reconstructor, functools.partial(plain, is_d=True)
 
@@ -124,16 +126,17 @@ def gan_losses(config, state, x, noise):
     del state
     G, _, D = networks_of(config)
     (latent,) = noise
-    x = packs(x, config.pack)
+    degree = config.objective.pack
+    x = packs(x, degree)
 
     def loss_d(d, p):
-        fake = packs(G(p["generator"], latent), config.pack)
+        fake = packs(G(p["generator"], latent), degree)
         return -jnp.mean(log_sigmoid(D(d, x))) - jnp.mean(
             log_one_minus_sigmoid(D(d, fake))
         )
 
     def loss_g(g, p):
-        fake = packs(G(g, latent), config.pack)
+        fake = packs(G(g, latent), degree)
         return -jnp.mean(log_sigmoid(D(p["discriminator"], fake)))
 
     return {"discriminator": loss_d, "generator": loss_g}
@@ -167,7 +170,7 @@ def veegan_losses(config, state, x, noise, *, adversarial=False, distance=jnp.su
     z = latent[:, :Z]
 
     def code(r):
-        return R(r, x) + config.reconstructor_std * r_noise
+        return R(r, x) + config.objective.reconstructor_std * r_noise
 
     def d(z, y):  # -log N(z; y, I) without its constant
         return jnp.mean(jax.vmap(lambda a, b: 0.5 * distance((a - b) ** 2))(z, y))
@@ -207,11 +210,12 @@ def unrolled_losses(config, state, x, noise):
 
     def loss_g(g, p):
         d, adam_state = p["discriminator"], state.opt_state["discriminator"]
-        rate = config.learning_rate_d
-        if config.schedule == "cosine":
+        given = config.optimizer
+        rate = given.learning_rate_d
+        if given.schedule == "cosine":
             rate = optax.cosine_decay_schedule(rate, config.steps)
-        adam = optax.adam(rate, b1=config.beta1, b2=config.beta2, eps=1e-8)
-        for _ in range(config.unrolled_steps):
+        adam = optax.adam(rate, b1=given.beta1, b2=given.beta2, eps=1e-8)
+        for _ in range(config.objective.unrolled_steps):
             grad = jax.grad(lambda d: -value(d, G(g, latent)))(d)
             updates, adam_state = adam.update(grad, adam_state)
             d = optax.apply_updates(d, updates)
@@ -223,29 +227,30 @@ def unrolled_losses(config, state, x, noise):
 def veegan_plus_losses(config, state, x, noise):
     G, R, D = networks_of(config)
     (latent,) = noise
-    z, x = latent[:, :Z], x / config.data_scale
-    if config.gamma:
+    objective = config.objective
+    z, x = latent[:, :Z], x / config.data.scale
+    if objective.penalty:
         hold, end = (
-            config.gamma_decay_start * config.steps,
-            config.gamma_decay_end * config.steps,
+            objective.gamma_decay_start * config.steps,
+            objective.gamma_decay_end * config.steps,
         )
         progress = min(1.0, max(0.0, (int(state.step) - hold) / (end - hold)))
-        decades = np.log10(config.gamma) * (1 - progress)
-        gamma = 10 ** (decades + np.log10(config.gamma_end) * progress)
+        decades = np.log10(objective.gamma) * (1 - progress)
+        gamma = 10 ** (decades + np.log10(objective.gamma_end) * progress)
     else:
         gamma = 0.0
 
-    if config.fourier_start:
-        gain = min(1.0, 5 * (int(state.step) / config.steps - config.fourier_start))
+    if objective.fourier_start:
+        gain = min(1.0, 5 * (int(state.step) / config.steps - objective.fourier_start))
         D = functools.partial(D, fourier_gain=max(0.0, gain))
 
     def adversary(up, down):  # wants the first logits high and the others low
-        if config.relativistic:
+        if objective.relativistic:
             return -jnp.mean(log_sigmoid(up - down))
         return -jnp.mean(log_sigmoid(up)) - jnp.mean(log_one_minus_sigmoid(down))
 
     def packed(*pair):
-        return tuple(packs(part, config.pack) for part in pair)
+        return tuple(packs(part, objective.pack) for part in pair)
 
     def pairs(g, r):
         return packed(z, G(g, latent)), packed(R(r, x), x)
@@ -260,7 +265,7 @@ def veegan_plus_losses(config, state, x, noise):
             jnp.mean(jnp.sum((unit * slope) ** 2, axis=1))
             for pair in (fake, real)
             for unit, slope in zip(
-                (1, config.penalty_scale), slopes(*pair), strict=True
+                (1, objective.penalty_scale), slopes(*pair), strict=True
             )
         )
         return adversary(D(d, *real), D(d, *fake)) + gamma / 2 * penalty
@@ -268,11 +273,11 @@ def veegan_plus_losses(config, state, x, noise):
     def loss_gr(g, r, d):
         fake, real = pairs(g, r)
         error = jnp.mean(jnp.sum((z - R(r, G(g, latent))) ** 2, axis=1))
-        if not config.adversarial_reconstructor:
+        if not objective.adversarial_reconstructor:
             real = stop(real[0]), real[1]
         return (
             adversary(D(d, *fake), D(d, *real))
-            + config.reconstruction_weight * 0.5 * error
+            + objective.reconstruction_weight * 0.5 * error
         )
 
     return {

@@ -5,7 +5,6 @@ SGD beside Adam shows a gradient that is wrong by a factor, which Adam would hid
 Dimension key: S seeds, T steps, B batch, X data dimensions.
 """
 
-import dataclasses
 import functools
 from unittest import mock
 
@@ -13,34 +12,34 @@ import jax
 import numpy as np
 import optax
 
+from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import optimizers
 from veegan_jax.config import Config
+from veegan_jax.methods import ali, unrolled, veegan, veegan_plus
+from veegan_jax.networks.configs import MLP
 from veegan_jax.runtime import parallel
 
 B, X, T = 16, 2, 3
 DATA_TBX = np.random.default_rng(3).normal(size=(10, B, X)).astype(np.float32)
-BASE = Config(
-    batch_size=B,
-    latent_size=2,
-    generator_noise=1,
-    reconstructor_noise=1,
-    reconstructor_std=0.5,
-    generator_widths=(4,),
-    reconstructor_widths=(4,),
-    discriminator_widths=(4,),
-    activation="tanh",
-    batch_norm=True,
-    unrolled_steps=2,
-    reconstruction_weight=0.5,
-    gamma=0.5,
-    gamma_end=0.1,
-    steps=10,
-    learning_rate=0.01,
-    learning_rate_d=0.01,
-    ema=0.9,
-)
-METHODS = ("gan", "ali", "unrolled", "veegan", "veegan_adversarial", "veegan_plus")
+OBJECTIVES = {
+    "gan": configs.Objective(),
+    "ali": ali.Objective(reconstructor_noise=1),
+    "unrolled": unrolled.Objective(unrolled_steps=2),
+    "veegan": veegan.Objective(reconstruction_weight=0.5, reconstructor_std=0.5),
+    "veegan_adversarial": veegan.Objective(
+        reconstruction_weight=0.5,
+        reconstructor_std=0.5,
+        adversarial_reconstructor=True,
+    ),
+    "veegan_plus": veegan_plus.Objective(
+        reconstruction_weight=0.5,
+        adversarial_reconstructor=True,
+        gamma=0.5,
+        gamma_end=0.1,
+    ),
+}
+METHODS = tuple(OBJECTIVES)
 
 
 def sgd_and_adam(rate, *, beta1, beta2, **_):
@@ -67,11 +66,24 @@ OPTIMISERS = {"adam": optimizers.adam, "both": sgd_and_adam}
 
 
 def make_config(method, optimizer):
-    return dataclasses.replace(
-        BASE,
-        method=method,
-        adversarial_reconstructor=method in ("veegan_adversarial", "veegan_plus"),
-        batch_norm=optimizer == "both",
+    return Config(
+        method,
+        steps=10,
+        batch_size=B,
+        latent_size=2,
+        data=configs.Vectors(X),
+        networks=MLP(
+            generator_widths=(4,),
+            generator_noise=1,
+            reconstructor_widths=(4,),
+            discriminator_widths=(4,),
+            activation="tanh",
+            batch_norm=optimizer == "both",
+        ),
+        objective=OBJECTIVES[method],
+        optimizer=configs.Optimizer(
+            learning_rate=0.01, learning_rate_d=0.01, ema=0.9
+        ),
     )
 
 
