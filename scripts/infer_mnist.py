@@ -1,15 +1,16 @@
 """Trains models with an inference network on MNIST; measures G(R(x)) and the codes.
 
     python scripts/train_classifier.py
-    python scripts/infer_mnist.py --steps=2000
+    python scripts/infer_mnist.py --method=all --steps=2000
+    python scripts/infer_mnist.py --method=veegan_adversarial --steps=2000
         Four methods, five seeds: two to four minutes a method on one CPU core. Expect
-        an error of .051 of VEEGAN, .065 with an adversarial R, .028 of VEEGAN+, .11 of
-        ALI, and 74, 46, 92 and 15 % of the digits kept; PCA has .017 and 97 %.
-    python scripts/infer_mnist.py
+        an error of .051 for VEEGAN, .065 with an adversarial R, .028 for VEEGAN+, .11
+        for ALI, and 74, 46, 92 and 15 % of the digits kept; PCA has .017 and 97 %.
+    python scripts/infer_mnist.py --method=all
         The 15,000 steps of the notebook beside the VEEGAN authors' code: ten minutes a
         seed on a busy core.
-    python scripts/infer_mnist.py --preset=quick --method=veegan_plus
-        Convolutional networks.
+    python scripts/infer_mnist.py --preset=quick
+        VEEGAN+ with convolutional networks.
     python scripts/infer_mnist.py --dataset=digits --steps=3000
         scikit-learn's bundled digits, 8 x 8: nothing to download.
 
