@@ -100,7 +100,7 @@ def until(process: forks.Fork, happened, seconds: float = 200) -> bool:
             return True
         if not turn % 20 and process.poll() is not None:
             return False
-        assert time.monotonic() < end, process.err
+        assert time.monotonic() < end, process.stderr
         time.sleep(0.002)
 
 

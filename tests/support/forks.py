@@ -5,6 +5,7 @@ backend or a thread, and then forks: a process of its own for each command, whic
 be killed, starved or stopped as any other. Programs are compiled once and cached.
 """
 
+import importlib
 import json
 import os
 import pathlib
@@ -17,6 +18,24 @@ import traceback
 import warnings
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
+# What scripts import that takes long; none of it starts a thread or a device.
+PRELOADED = (
+    "grain.python",
+    "matplotlib.pyplot",
+    "scipy.stats",
+    "sklearn.datasets",
+    "tensorboard.summary.writer.record_writer",
+    "lgan_jax.amplification",
+    "veegan_jax.experiments.faces",
+    "veegan_jax.experiments.inference",
+    "veegan_jax.experiments.ivom",
+    "veegan_jax.experiments.mixtures",
+    "veegan_jax.experiments.stacked_mnist",
+    "veegan_jax.experiments.sweep",
+    "veegan_jax.methods.gan",
+    "veegan_jax.methods.veegan_plus",
+    "veegan_jax.runtime.program",
+)
 
 
 class Fork:
@@ -27,12 +46,12 @@ class Fork:
         self.returncode: int | None = None
 
     @property
-    def out(self) -> str:
-        return pathlib.Path(self._command["out"]).read_text("utf-8", "replace")
+    def stdout(self) -> str:
+        return pathlib.Path(self._command["stdout"]).read_text("utf-8", "replace")
 
     @property
-    def err(self) -> str:
-        return pathlib.Path(self._command["err"]).read_text("utf-8", "replace")
+    def stderr(self) -> str:
+        return pathlib.Path(self._command["stderr"]).read_text("utf-8", "replace")
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
@@ -48,7 +67,7 @@ class Fork:
         while self.poll() is None:
             if time.monotonic() > end:
                 self.send_signal(signal.SIGKILL)
-                raise TimeoutError(f"{self._command['argv']} hangs\n{self.err}")
+                raise TimeoutError(f"{self._command['argv']} hangs\n{self.stderr}")
             time.sleep(0.01)
         return self.returncode
 
@@ -60,14 +79,15 @@ class Forks:
         self._folder, self._number = folder, 0
         self._started: list[Fork] = []
         self.compiled = folder / "compiled"
-        environment = {
+        self._environment = {
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": str(self.compiled),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         }
         self._process = subprocess.Popen(
             [sys.executable, __file__],
-            env=os.environ | environment,
+            env=os.environ | self._environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -91,11 +111,12 @@ class Forks:
         command = {
             "argv": [str(a) for a in (SCRIPTS / script, *arguments)],
             "cwd": str(cwd),
-            "out": str(self._folder / f"{self._number}.out"),
-            "err": str(self._folder / f"{self._number}.err"),
+            "environment": os.environ | self._environment,
+            "stdout": str(self._folder / f"{self._number}.out"),
+            "stderr": str(self._folder / f"{self._number}.err"),
             "limits": limits,
         }
-        for name in ("out", "err"):
+        for name in ("stdout", "stderr"):
             pathlib.Path(command[name]).touch()
         self._started.append(Fork(self, command, self.ask(command)))
         return self._started[-1]
@@ -125,7 +146,9 @@ def _child(command: dict) -> None:
     import resource
 
     os.chdir(command["cwd"])
-    for name, fd in (("out", 1), ("err", 2)):
+    os.environ.clear()
+    os.environ.update(command["environment"])
+    for name, fd in (("stdout", 1), ("stderr", 2)):
         file = os.open(command[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, fd)
         os.close(file)
@@ -134,7 +157,7 @@ def _child(command: dict) -> None:
         resource.setrlimit(getattr(resource, name), (value, value))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = command["argv"]
-    sys.path[0] = str(SCRIPTS)
+    sys.path[0] = str(pathlib.Path(sys.argv[0]).parent)
     status = 0
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
@@ -162,17 +185,8 @@ def _child(command: dict) -> None:
 
 
 def _serve() -> None:
-    import matplotlib.pyplot
-    import tensorboard.summary.writer.record_writer
-
-    import veegan_jax.common.records
-    import veegan_jax.experiments.ivom
-    import veegan_jax.experiments.mixtures
-    import veegan_jax.methods.gan
-    import veegan_jax.methods.veegan_plus
-    import veegan_jax.runtime.program
-
-    del matplotlib, tensorboard, veegan_jax
+    for name in PRELOADED:
+        importlib.import_module(name)
     running = set()
     try:
         while line := sys.stdin.readline():

@@ -38,7 +38,7 @@ def whole(scripts, tmp_path_factory) -> pathlib.Path:
     """A run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("whole")
     done = scripts.run(SCRIPT, *TINY, "--workdir=whole", cwd=folder)
-    assert done.returncode == 0, done.err
+    assert done.returncode == 0, done.stderr
     assert steps(folder / "whole") == [200, 300, 400]
     return folder / "whole"
 
@@ -59,7 +59,7 @@ def wait_for(
         time.sleep(2 * share)
         return
     # It has dropped the lines of steps after its checkpoint when its bar appears.
-    until(process, lambda: "steps/s" in process.err)
+    until(process, lambda: "steps/s" in process.stderr)
     enough = lines(run) + more
     until(process, lambda: lines(run) >= enough)
     if kind == "saving":
@@ -73,7 +73,7 @@ def wait_for(
 def test_killed_ten_times_ends_as_if_never_stopped(scripts, tmp_path, method):
     command = [*TINY, "--steps=3000", f"--method={method}"]
     done = scripts.run(SCRIPT, *command, "--workdir=whole", cwd=tmp_path)
-    assert done.returncode == 0, done.err
+    assert done.returncode == 0, done.stderr
     run, seed = tmp_path / "run", f"20170522 {method}"
     chance = random.Random(seed)
     kinds = ["saving"] * 5 + ["training"] * 3 + ["starting"] * 2
@@ -84,11 +84,11 @@ def test_killed_ten_times_ends_as_if_never_stopped(scripts, tmp_path, method):
         wait_for(kind, process, run, chance)
         process.send_signal(signal.SIGKILL)
         told.append(f"{kind}: {process.wait()} after {lines(run)} lines")
-        assert process.returncode == -signal.SIGKILL, [told, process.err]
+        assert process.returncode == -signal.SIGKILL, [told, process.stderr]
         half_written += any(half_saved(run))
     assert half_written >= 2, told
     done = scripts.run(SCRIPT, *command, "--workdir=run", cwd=tmp_path)
-    assert done.returncode == 0, [told, done.err]
+    assert done.returncode == 0, [told, done.stderr]
     try:
         assert_same_end(run, tmp_path / "whole")
     except AssertionError as error:
@@ -109,20 +109,20 @@ def test_a_signal_saves_and_a_second_one_does_not_wait(
         process.send_signal(signal.Signals[number])
         time.sleep(0.02)
     code = process.wait(60)
-    assert "Traceback" not in process.err
+    assert "Traceback" not in process.stderr
     if len(numbers) == 1:
-        assert code == os.EX_TEMPFAIL, process.err
+        assert code == os.EX_TEMPFAIL, process.stderr
         at = re.search(
             rf"stopped by {numbers[0]} at step (\d+) of 400, saved; give the same "
             "command to go on",
-            process.err,
+            process.stderr,
         )
         assert at and steps(run) == [int(at[1])]
     elif code != os.EX_TEMPFAIL:  # it had saved before the second one came
-        assert code == 128 + signal.SIGINT, process.err
-        assert "stopped at once by SIGINT; give the same command" in process.err
+        assert code == 128 + signal.SIGINT, process.stderr
+        assert "stopped at once by SIGINT; give the same command" in process.stderr
     done = scripts.run(SCRIPT, *command, cwd=tmp_path)
-    assert done.returncode == 0, done.err
+    assert done.returncode == 0, done.stderr
     assert_same_end(run, whole)
 
 
@@ -173,10 +173,10 @@ def test_a_damaged_checkpoint_is_set_aside(scripts, whole, tmp_path, harm):
         if path.is_file()
     }
     done = scripts.run(SCRIPT, *TINY, "--workdir=run", cwd=tmp_path)
-    assert done.returncode == 0, done.err
+    assert done.returncode == 0, done.stderr
     words = rf"checkpoint {run}/checkpoints/400 cannot be read \(.+\): set aside as "
-    assert re.search(words + "damaged-400-2", done.err)
-    assert "Traceback" not in done.err
+    assert re.search(words + "damaged-400-2", done.stderr)
+    assert "Traceback" not in done.stderr
     assert (aside / "kept").exists()
     again = run / "checkpoints" / "damaged-400-2"
     assert harmed == {
@@ -194,9 +194,9 @@ def test_lost_checkpoints_start_a_run_over_and_it_says_so(scripts, whole, tmp_pa
     for step in (200, 300, 400):
         shutil.rmtree(run / "checkpoints" / str(step))
     done = scripts.run(SCRIPT, *TINY, "--workdir=run", cwd=tmp_path)
-    assert done.returncode == 0, done.err
+    assert done.returncode == 0, done.stderr
     words = "metrics.jsonl tells of step 400, but there is no checkpoint: the run "
-    assert words + "starts over" in done.err
+    assert words + "starts over" in done.stderr
     assert_same_end(run, whole)
 
 
@@ -208,9 +208,9 @@ def test_a_garbled_log_is_kept_and_its_good_lines_are_used(scripts, whole, tmp_p
     harmed = b"".join([first, b"\0\xff\xfe\n", b"[1]\n", *rest])
     log.write_bytes(harmed)
     done = scripts.run(SCRIPT, *TINY, "--workdir=run", cwd=tmp_path)
-    assert done.returncode == 0, done.err
-    assert "run/metrics.jsonl: line 2, 3 cannot be read, left out" in done.err
-    assert "kept as metrics.jsonl.damaged" in done.err
+    assert done.returncode == 0, done.stderr
+    assert "run/metrics.jsonl: line 2, 3 cannot be read, left out" in done.stderr
+    assert "kept as metrics.jsonl.damaged" in done.stderr
     assert (run / "metrics.jsonl.damaged").read_bytes() == harmed
     assert_same_end(run, whole)
 
@@ -233,9 +233,9 @@ def test_a_damaged_configuration_is_refused(scripts, whole, tmp_path, text, word
     before = contents(run)
     done = scripts.run(SCRIPT, *TINY, "--workdir=run", cwd=tmp_path)
     assert done.returncode == 1
-    assert re.search(words, done.err), done.err
-    assert "or give another --workdir" in done.err
-    assert "Traceback" not in done.err
+    assert re.search(words, done.stderr), done.stderr
+    assert "or give another --workdir" in done.stderr
+    assert "Traceback" not in done.stderr
     assert contents(run) == before
 
 
@@ -253,8 +253,10 @@ def test_a_truncated_data_file_stops_a_run_before_any_work(scripts, tmp_path, sc
     flags = ["--dataset=mnist", "--data_dir=data", "--workdir=run"]
     done = scripts.run(script, *flags, cwd=tmp_path)
     assert done.returncode == 1
-    assert re.search(rf"data/.*{path.name} cannot be read \(.+\)", done.err), done.err
-    assert "Traceback" not in done.err
+    assert re.search(rf"data/.*{path.name} cannot be read \(.+\)", done.stderr), (
+        done.stderr
+    )
+    assert "Traceback" not in done.stderr
     left = {path.name for path in (tmp_path / "run").glob("*")}
     assert left <= {"config.json", ".in_use.json", ".in_use.lock"}
 
@@ -279,13 +281,13 @@ def test_a_full_disk_stops_a_run_with_one_message(scripts, whole, tmp_path, size
     with disk(tmp_path / "disk", size) as place:
         run = place / "run"
         done = scripts.run(SCRIPT, *TINY, "--workdir=disk/run", cwd=tmp_path)
-        assert done.returncode == 1, done.err
-        *_, last = done.err.strip().splitlines()
+        assert done.returncode == 1, done.stderr
+        *_, last = done.stderr.strip().splitlines()
         refused = rf"{FULL[size]} cannot be written \(No space left on device\).*: "
-        assert re.search(refused + f"make room, {GO_ON}$", last), done.err
-        assert done.err.count("cannot be written") == 1
-        assert "Traceback" not in done.err
-        assert "Exception" not in done.err
+        assert re.search(refused + f"make room, {GO_ON}$", last), done.stderr
+        assert done.stderr.count("cannot be written") == 1
+        assert "Traceback" not in done.stderr
+        assert "Exception" not in done.stderr
         if "disk/run/checkpoints cannot" in last:
             newest = f"step {steps(run)[-1]} is kept" if steps(run) else "no step"
             assert f"; {newest}" in last
@@ -293,9 +295,9 @@ def test_a_full_disk_stops_a_run_with_one_message(scripts, whole, tmp_path, size
             assert steps(run) == [100]
         remount(place, "size=20m")
         done = scripts.run(SCRIPT, *TINY, "--workdir=disk/run", cwd=tmp_path)
-        assert done.returncode == 0, done.err
+        assert done.returncode == 0, done.stderr
         if size == "150k":
-            assert "100/400 [00:00" in done.err  # where the second began
+            assert "100/400 [00:00" in done.stderr  # where the second began
         assert_same_end(run, whole)
 
 
@@ -312,12 +314,12 @@ def test_a_limit_of_file_sizes_stops_a_run(scripts, whole, tmp_path, limit):
     command = [SCRIPT, *TINY, "--workdir=run"]
     done = scripts.run(*command, cwd=tmp_path, RLIMIT_FSIZE=limit)
     assert done.returncode == 1
-    *_, last = done.err.strip().splitlines()
+    *_, last = done.stderr.strip().splitlines()
     refused = rf"{LIMITS[limit]} cannot be written \(File too large\).*: allow larger"
-    assert re.search(rf"{refused} files \(ulimit -f\), {GO_ON}$", last), done.err
-    assert "Traceback" not in done.err
+    assert re.search(rf"{refused} files \(ulimit -f\), {GO_ON}$", last), done.stderr
+    assert "Traceback" not in done.stderr
     done = scripts.run(*command, cwd=tmp_path)
-    assert done.returncode == 0, done.err
+    assert done.returncode == 0, done.stderr
     assert_same_end(tmp_path / "run", whole)
 
 
@@ -350,15 +352,15 @@ def test_a_read_only_run_can_be_measured_but_not_trained(scripts, whole, tmp_pat
             done = scripts.run(SCRIPT, *TINY, f"--workdir={folder}", cwd=tmp_path)
             assert done.returncode == 1
             refused = rf"--workdir={folder} cannot be used \((Read-only|Permission)"
-            assert re.search(refused, done.err), done.err
-            assert "give a directory that can be written" in done.err
-            assert "Traceback" not in done.err
+            assert re.search(refused, done.stderr), done.stderr
+            assert "give a directory that can be written" in done.stderr
+            assert "Traceback" not in done.stderr
         done = scripts.run("eval_ivom.py", *ivom, cwd=tmp_path)
         assert done.returncode == 1
-        assert "--output=run/ivom cannot be used (" in done.err
-        assert "Traceback" not in done.err
+        assert "--output=run/ivom cannot be used (" in done.stderr
+        assert "Traceback" not in done.stderr
         done = scripts.run("eval_ivom.py", *ivom, "--output=out", cwd=tmp_path)
-        assert done.returncode == 0, done.err
+        assert done.returncode == 0, done.stderr
         assert (tmp_path / "out" / "results.json").exists()
         assert contents(run) == before
 
@@ -372,8 +374,8 @@ def test_a_file_for_a_work_directory_is_refused_and_kept(scripts, tmp_path):
     }.items():
         done = scripts.run(SCRIPT, *TINY, f"--workdir={flag}", cwd=tmp_path)
         assert done.returncode == 1
-        assert f"--workdir={flag} cannot be used ({why}); give a direc" in done.err
-        assert "Traceback" not in done.err
+        assert f"--workdir={flag} cannot be used ({why}); give a direc" in done.stderr
+        assert "Traceback" not in done.stderr
     assert (tmp_path / "thesis.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -389,18 +391,18 @@ def test_a_second_run_is_refused_until_the_first_has_died(scripts, tmp_path):
     first.send_signal(signal.SIGSTOP)  # it keeps the lock and uses no time
     other = scripts.run(*command, "--steps=100000", cwd=tmp_path)
     assert other.returncode == 1
-    assert f"--workdir=run is in use by process {first.pid} on " in other.err
-    assert "wait until it ends, or give another --workdir" in other.err
-    assert "Traceback" not in other.err
+    assert f"--workdir=run is in use by process {first.pid} on " in other.stderr
+    assert "wait until it ends, or give another --workdir" in other.stderr
+    assert "Traceback" not in other.stderr
     (run / ".in_use.json").write_text("{")  # what it says may be damaged
     other = scripts.run(*command, "--steps=100000", cwd=tmp_path)
-    assert "--workdir=run is in use by another process: wait" in other.err
+    assert "--workdir=run is in use by another process: wait" in other.stderr
     first.send_signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
     third = scripts.start(*command, "--steps=100000", cwd=tmp_path)
-    assert until(third, lambda: lines(run) > 0), third.err
+    assert until(third, lambda: lines(run) > 0), third.stderr
     third.send_signal(signal.SIGTERM)
-    assert third.wait() == os.EX_TEMPFAIL, third.err
+    assert third.wait() == os.EX_TEMPFAIL, third.stderr
 
 
 def test_a_measurement_in_use_is_refused(scripts, whole, tmp_path):
@@ -413,9 +415,9 @@ def test_a_measurement_in_use_is_refused(scripts, whole, tmp_path):
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert other.returncode == 1
-    assert f"--output=out is in use by process {first.pid} on " in other.err
-    assert "give another --output" in other.err
-    assert "Traceback" not in other.err
+    assert f"--output=out is in use by process {first.pid} on " in other.stderr
+    assert "give another --output" in other.stderr
+    assert "Traceback" not in other.stderr
 
 
 # Names, locales and clocks
@@ -424,8 +426,8 @@ def test_a_measurement_in_use_is_refused(scripts, whole, tmp_path):
 def test_odd_names_of_work_directories(scripts, whole, tmp_path):
     for name in ("-dash %d {x} $HOME 'q\" é 日本\nnew line", "l" * 255):
         done = scripts.run(SCRIPT, *TINY, f"--workdir={name}", cwd=tmp_path)
-        assert done.returncode == 0, done.err
-        assert name in done.out
+        assert done.returncode == 0, done.stderr
+        assert name in done.stdout
         assert_same_end(tmp_path / name, whole)
 
 

@@ -47,7 +47,7 @@ def pair(scripts, workdir: str, *flags, cwd: pathlib.Path) -> list[forks.Fork]:
 
 def words(process: forks.Fork) -> str:
     """What it said, but for its progress."""
-    return "\n".join(t for t in process.err.splitlines() if "steps/s" not in t)
+    return "\n".join(t for t in process.stderr.splitlines() if "steps/s" not in t)
 
 
 def trained(processes: list[forks.Fork], run: pathlib.Path, more: int) -> bool:
@@ -65,10 +65,12 @@ def assert_left(process: forks.Fork, said: str) -> None:
     """
     code = process.wait(60)
     if code == -signal.SIGABRT:
-        assert "detected fatal errors. This most likely indicates that" in process.err
+        assert (
+            "detected fatal errors. This most likely indicates that" in process.stderr
+        )
     else:
-        assert code == os.EX_TEMPFAIL, process.err  # the same command goes on
-        assert re.search(said, words(process)), process.err
+        assert code == os.EX_TEMPFAIL, process.stderr  # the same command goes on
+        assert re.search(said, words(process)), process.stderr
         assert STOPS in words(process)
 
 
@@ -76,7 +78,7 @@ def assert_left(process: forks.Fork, said: str) -> None:
 def whole(scripts, tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("together")
     both = pair(scripts, "whole", cwd=folder)
-    assert [p.wait() for p in both] == [0, 0], [p.err for p in both]
+    assert [p.wait() for p in both] == [0, 0], [p.stderr for p in both]
     return folder / "whole"
 
 
@@ -97,14 +99,14 @@ def test_a_run_that_loses_one_after_the_other_ends_as_if_it_had_not(
 
         # The disk of the first is full.
         first, second = both()
-        assert (first.wait(), second.wait(60)) == (1, 1), [first.err, second.err]
+        assert (first.wait(), second.wait(60)) == (1, 1), [first.stderr, second.stderr]
         full = rf"disk/run/{SAVED} cannot be written \(No space left on device\)"
-        assert re.search(full, words(first)), first.err
+        assert re.search(full, words(first)), first.stderr
         host = socket.gethostname()
         assert re.search(f"process 0 on {host} failed: .*{full}", words(second))
         assert STOPS in words(second)
         for process in (first, second):
-            assert "Traceback" not in process.err
+            assert "Traceback" not in process.stderr
         remount(place, "size=20m")
         kept = steps(run)
         assert kept
@@ -113,9 +115,12 @@ def test_a_run_that_loses_one_after_the_other_ends_as_if_it_had_not(
         first, second = both()
         assert trained([first, second], run, 2)
         second.send_signal(signal.SIGTERM)
-        assert (first.wait(60), second.wait(60)) == (75, 75), [first.err, second.err]
-        at = re.search(r"stopped by SIGTERM at step (\d+) of 1000, saved", first.err)
-        assert at and steps(run)[-1] == int(at[1]) > kept[-1], first.err
+        assert (first.wait(60), second.wait(60)) == (75, 75), [
+            first.stderr,
+            second.stderr,
+        ]
+        at = re.search(r"stopped by SIGTERM at step (\d+) of 1000, saved", first.stderr)
+        assert at and steps(run)[-1] == int(at[1]) > kept[-1], first.stderr
         assert not words(second)  # said once
 
         # The first is gone at once.
@@ -133,7 +138,7 @@ def test_a_run_that_loses_one_after_the_other_ends_as_if_it_had_not(
         second.wait()
 
         both = both()
-        assert [p.wait() for p in both] == [0, 0], [p.err for p in both]
+        assert [p.wait() for p in both] == [0, 0], [p.stderr for p in both]
         assert steps(run)[-1] == 1000
         assert_same_end(run, whole)
 
@@ -183,10 +188,10 @@ def test_an_exception_of_one_stops_both_and_keeps_its_traceback(
     (tmp_path / "raises.py").write_text(RAISES)
     first, second = pair(scripts, "run", "--method_file=raises.py", cwd=tmp_path)
     assert second.wait() != 0
-    assert first.wait(60) == 1, first.err
-    assert "Traceback" in second.err and "raises.py" in second.err
+    assert first.wait(60) == 1, first.stderr
+    assert "Traceback" in second.stderr and "raises.py" in second.stderr
     said = rf"process 1 on {socket.gethostname()} failed: \w+: .*the second cannot"
-    assert re.search(said, words(first)), first.err
+    assert re.search(said, words(first)), first.stderr
     assert STOPS in words(first)
     assert "Traceback" not in words(first)
     assert steps(tmp_path / "run")[-1] <= 250

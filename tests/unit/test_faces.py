@@ -1,13 +1,11 @@
 """The experiment on a folder of images: resident, streamed, resumed, measured."""
 
 import json
-import re
 import shutil
 
 import numpy as np
 import PIL.Image
 import pytest
-from support import programs
 
 from veegan_jax.common import errors
 from veegan_jax.experiments import faces
@@ -107,48 +105,3 @@ def test_another_folder_is_refused(folder, tmp_path):
     fewer = faces.read(options(other), 8, 4)
     with pytest.raises(errors.InputError, match="images: 43 there, 42 now"):
         faces.check(preset(), where, tmp_path / "run", fewer)
-
-
-def test_the_programs_train_and_measure(folder, tmp_path):
-    flags = [f"--image_dir={folder}", "--method=gan", "--samples=100", *FLAGS]
-    flags += ["--memory_mib=0", "--workers=2"]
-    done = programs.run("train_celeba.py", *flags, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "skipped 2 files" in done.stdout
-    assert "decoded as needed" in done.stdout
-    workdir = tmp_path / "runs/faces/quick/gan"
-    record = json.loads((workdir / "results.json").read_text())
-    assert record["config"]["streamed"] and record["config"]["data_size"] == 192
-    flags = [f"--image_dir={folder}", "--images=3", "--starts=1", "--iterations=5"]
-    done = programs.run("eval_ivom.py", workdir, *flags, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^\| \*\*gan\*\* ", done.stdout, flags=re.MULTILINE)
-    # Cut otherwise these are other images, and others would be held out elsewhere.
-    done = programs.run("eval_ivom.py", workdir, *flags, "--crop=10", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "--crop=10: " in done.stderr and "on other images" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    (
-        ("--image_dir=nowhere", "--image_dir=nowhere is not a folder"),
-        ("--image_dir=.", "--image_dir=. has no images"),
-        ("", "CelebA is not prepared under "),
-        ("--dataset=cifar10", "this script trains on faces; leave the flag out"),
-        ("--image_dir=. --crop=-1", "--crop=-1 must be at least 0"),
-        ("--image_dir=. --memory_mib=-1", "--memory_mib=-1 must be at least 0"),
-        ("--image_dir=. --method=svm", "unknown method 'svm'"),
-        ("--image_dir=FOLDER --batch_size=64", "at least 70 are needed"),
-        ("--image_dir=FOLDER --memory_mib=0 --nostreamed", "give more, or leave the"),
-        ("--image_dir=FOLDER --channels=1", "--channels=1: faces has 3"),
-    ),
-)
-def test_bad_flags_end_with_one_message(flags, message, folder, tmp_path):
-    words = flags.replace("FOLDER", str(folder)).split()
-    tiny = [f for f in FLAGS if "batch_size" not in flags or "batch_size" not in f]
-    tiny = tiny if "FOLDER" in flags else []
-    done = programs.run("train_celeba.py", *tiny, *words, cwd=tmp_path)
-    assert done.returncode == 1
-    assert message in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr

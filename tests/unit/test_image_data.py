@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import pathlib
-import subprocess
 import sys
 import types
 
@@ -49,26 +48,6 @@ def test_images_are_those_written_in_their_order(tmp_path, monkeypatch, dataset,
         check(found, expected)
         assert (found.dataset, found.split) == (dataset, split)
     assert found.source.endswith("3.0.1, tensorflow-datasets")
-
-
-def test_reading_needs_no_tensorflow(tmp_path):
-    written = write(tmp_path)
-    code = """
-import sys
-from veegan_jax.data import images
-images.load("digits", "test")
-print(images.load("mnist", "test").image.sum())
-assert "tensorflow" not in sys.modules
-"""
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        env=os.environ | {"TFDS_DATA_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
-    assert int(run.stdout) == written["test"][0].sum()
-    assert "mnist test: 100%" in run.stderr
 
 
 def test_the_newest_version_is_read_and_a_half_prepared_one_is_not(tmp_path):
@@ -341,16 +320,3 @@ def test_prepare_data_says_what_is_missing(script, stand_in, tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(errors.InputError, match=r"TensorFlow: pip install -e '.\[data"):
         prepare(script, "mnist", tmp_path)
-
-
-def test_prepare_data_ends_with_one_message(tmp_path):
-    path = pathlib.Path(__file__).parents[2] / "scripts" / "prepare_data.py"
-    run = subprocess.run(
-        [sys.executable, path, "--datasets=mnist, svhn", f"--data_dir={tmp_path}"],
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode != 0 and "Traceback" not in run.stderr
-    assert (
-        run.stderr.strip() == "--datasets=mnist, svhn: 'svhn' is none of mnist, cifar10"
-    )

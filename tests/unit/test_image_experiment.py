@@ -4,13 +4,11 @@ What is trained here is tiny; what is checked is that the record says what was d
 """
 
 import json
-import re
 
 import jax
 import numpy as np
 import PIL.Image
 import pytest
-from support import programs
 
 from veegan_jax import methods
 from veegan_jax.common import errors
@@ -180,48 +178,6 @@ def test_what_follows_from_the_latent_size_follows_it(make):
     assert mean.reconstruction_weight == 1 / 5
     other = make("quick", "ali", dataset, latent_size=5, reconstructor_noise=2)
     assert other.reconstructor_noise == 2
-
-
-def test_the_program_trains_any_method(tmp_path):
-    done = programs.run(
-        "train_cifar10.py",
-        "--dataset=digits",
-        "--method=veegan",
-        "--seeds=1",
-        "--samples=300",
-        *FLAGS,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"\| veegan +\| ", done.stdout)
-    record = json.loads(
-        (tmp_path / "runs/digits/quick/veegan/results.json").read_text()
-    )
-    assert record["config"]["image_size"] == 8 and record["config"]["channels"] == 1
-
-
-@pytest.mark.parametrize(
-    ("flag", "message"),
-    (
-        ("--preset=tiny", "unknown preset 'tiny': one of quick, paper, best, dense"),
-        ("--dataset=ring", "--dataset=ring must be one of cifar10, mnist, digits"),
-        ("--image_size=9", "--image_size=9: digits has 8; leave the flag out"),
-        ("--channels=3", "--channels=3: digits has 1; leave the flag out"),
-        ("--architecture=ali", "--architecture=ali is of 32 x 32 pixels, digits has 8"),
-        ("--dropout=0.5", "--dropout=0.5: gan drops no units; give --dropout=0"),
-        ("--dropout=1", "--dropout=1.0 must be in [0, 1)"),
-        (
-            "--data_dir=nowhere --dataset=cifar10",
-            "cifar10 is not prepared under nowhere",
-        ),
-    ),
-)
-def test_bad_flags_end_with_one_message(flag, message, tmp_path):
-    arguments = ["--method=gan", *([] if "dataset" in flag else ["--dataset=digits"])]
-    done = programs.run("train_cifar10.py", *arguments, *flag.split(), cwd=tmp_path)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_a_diverged_seed_is_named():

@@ -1,24 +1,18 @@
 """Inference on the bundled digits: floors, linear maps that invert each other, runs."""
 
-import json
-import re
-import shutil
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import PIL.Image
 import pytest
 from scipy import stats
 from sklearn import decomposition
 from support import programs
 
 from veegan_jax import methods
-from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
-from veegan_jax.classifier import training as classifier_training
 from veegan_jax.common import errors
 from veegan_jax.data import images
 from veegan_jax.experiments import base, inference
@@ -37,15 +31,6 @@ FLAGS = [
     f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
     for k, v in TINY.items()
 ]
-
-
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
-    """The file of a classifier good enough to judge with."""
-    path = tmp_path_factory.mktemp("classifier") / "digits.npz"
-    classifier = classifier_training.train(images.load("digits", "train"), 0)
-    classifier_files.save(classifier, path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -212,73 +197,6 @@ def test_the_first_images_of_each_class():
 # The experiment as a whole.
 
 
-def test_the_program_resumes_and_then_measures_without_training(
-    classifier, of, tmp_path, monkeypatch
-):
-    flags = [*FLAGS, "--seeds=2", "--samples=300", "--interval=4", "--save_every=0"]
-    flags += ["--dataset=digits", "--method=veegan", f"--classifier={classifier}"]
-    done = programs.run("infer_mnist.py", *flags, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    for row in (
-        "mean training image",
-        "PCA, 3 components",
-        r"N\(0, I\)",
-        r"\*\*veegan",
-    ):
-        assert re.search(rf"\| {row}.* \| ", done.stdout), row
-    workdir = tmp_path / "runs/inference_digits/dense/veegan"
-    whole = json.loads((workdir / "results.json").read_text())
-    log = (workdir / "metrics.jsonl").read_text()
-    assert [json.loads(line)["step"] for line in log.splitlines()] == [4, 8]
-
-    # As if it had been killed on the way: the same run takes the last four steps. XLA
-    # rounds otherwise here than in the program.
-    shutil.rmtree(workdir / "checkpoints" / "8")
-    config = resolve.resolve("veegan", "digits", "dense", **TINY)
-    record = inference.run(config, options(classifier), workdir)
-    resumed = (workdir / "metrics.jsonl").read_text()
-    assert resumed.splitlines()[0] == log.splitlines()[0]
-    assert resumed.splitlines()[1] != log.splitlines()[1]  # it took other seconds
-    for seed, other in zip(record["per_seed"], whole["per_seed"], strict=True):
-        exact = [n for n in other if n.endswith(("_p", "_rejected"))]
-        others = {n: value for n, value in other.items() if n not in exact}
-        assert {n: seed[n] for n in others} == pytest.approx(others, 1e-2, 1e-2)
-
-    # Given again after the end, it measures without training.
-    monkeypatch.setattr(methods.get("veegan"), "train_step", None)
-    again = inference.run(config, options(classifier), workdir)
-    assert again["per_seed"] == record["per_seed"]
-    assert (workdir / "metrics.jsonl").read_text() == resumed
-
-    assert record["classifier"] == of.classifier.identity
-    assert record["code"] == "R(x) + 1 N(0, I); point: R(x)"
-    assert set(record["mean"]) == {"variety", *inference_metrics.METRICS}
-    assert record["floors"] == inference.floors("digits", 3, options(classifier))
-    errors_of = [seed["reconstruction"] for seed in record["per_seed"]]
-    assert record["mean"]["reconstruction"] == pytest.approx(np.mean(errors_of), 1e-4)
-
-    # The error and the codes of the second seed, from the checkpoint, image by image.
-    _, _, done, states = base.restore(workdir)
-    state = jax.tree.map(lambda leaf: leaf[1], states)
-    assert done == 8
-    total, codes = 0.0, []
-    for image in of.test.image:
-        x = jnp.asarray(image.reshape(1, 64) / 127.5 - 1, jnp.float32)
-        z = methods.get("veegan").reconstruct(state, x, config=config)
-        y = methods.get("veegan").sample(state, z, config=config)
-        total += float(jnp.mean((x - y) ** 2)) / 4
-        codes.append(np.asarray(z[0]))
-    assert errors_of[1] == pytest.approx(total / len(of.test.image), rel=1e-3)
-    std = np.std(codes, axis=0, ddof=1).mean()
-    assert record["per_seed"][1]["point_std"] == pytest.approx(std, rel=1e-3)
-
-    for name in ("reconstructions.png", "codes.png", "samples.png", "curves.png"):
-        with PIL.Image.open(workdir / name) as image:
-            assert min(image.size) > 100
-    with PIL.Image.open(workdir / "reconstructions.png") as image:
-        assert image.width > 20 * 56  # twenty digits side by side
-
-
 @pytest.fixture(scope="module")
 def script():
     yield from programs.as_module("infer_mnist")
@@ -317,10 +235,3 @@ def test_a_missing_classifier_of_mnist_is_asked_for(monkeypatch, tmp_path):
     with pytest.raises(errors.InputError, match=r"train_classifier.py --dataset=mnist"):
         inference.check([(tmp_path / "run", config)], inference.Options())
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_program_that_cannot_run_prints_one_message(tmp_path):
-    done = programs.run("infer_mnist.py", "--method=gan", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "--method=gan has no reconstructor" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -12,7 +12,6 @@ import numpy as np
 import PIL.Image
 import pytest
 from scipy import stats
-from support import programs
 
 from lgan_jax import (
     amplification,
@@ -262,14 +261,6 @@ def test_an_ablation_changes_the_sizes_of_the_space_it_is_of():
             assert (changed != whole) == bool(changes), name
             for size in ("basis_size", "latent_size"):
                 assert f"{other}{size}" not in changes
-
-
-def test_the_script_says_what_is_wrong_and_what_to_do(tmp_path):
-    done = programs.run("lgan_amplify.py", "--dataset=cifar10", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "--dataset=cifar10 must be one of digits, mnist or auto" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not any(tmp_path.iterdir())
 
 
 @pytest.fixture

@@ -5,17 +5,14 @@ What is trained here is tiny; what is checked is that the record says what was d
 
 import json
 import pathlib
-import re
 
 import jax
 import numpy as np
 import PIL.Image
 import pytest
-from support import programs
 
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
-from veegan_jax.classifier import training as classifier_training
 from veegan_jax.common import errors
 from veegan_jax.data import images, stacked_mnist
 from veegan_jax.experiments import base
@@ -34,15 +31,6 @@ FLAGS = [
     f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
     for k, v in TINY.items()
 ]
-
-
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
-    """The file of a classifier good enough to score with."""
-    path = tmp_path_factory.mktemp("classifier") / "digits.npz"
-    classifier = classifier_training.train(images.load("digits", "train"), 0)
-    classifier_files.save(classifier, path)
-    return path
 
 
 def options(classifier, **changes):
@@ -124,55 +112,6 @@ def test_the_step_trains_on_stacks_of_its_own_step():
         key = jax.random.fold_in(key, step)
         np.testing.assert_array_equal(x, stacked_mnist.sample(digits, key, 8))
     assert (seen[0] != seen[1]).any()
-
-
-def test_the_programs_train_and_score(classifier, tmp_path):
-    flags = [*FLAGS, "--seeds=1", "--samples=500", f"--classifier={classifier}"]
-    done = programs.run(
-        "train_stacked_mnist.py",
-        "--dataset=digits",
-        "--method=gan",
-        *flags,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"\| real digits +\| ", done.stdout)
-    assert re.search(r"\| \*\*gan\*\* +\| ", done.stdout)
-    workdir = tmp_path / "runs/stacked_digits/quick/gan"
-    record = json.loads((workdir / "results.json").read_text())
-    on_mnist = record | {"published": ("DCGAN", 99, 3.4)}
-    assert re.search(
-        r"\| DCGAN, published +\| 99 ",
-        stacked_mnist_experiment.table({"gan": on_mnist}),
-    )
-    flags = ["--samples=500", f"--classifier={classifier}", "--output=o.json"]
-    done = programs.run("eval_stacked_mnist.py", workdir, *flags, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    scored = json.loads((tmp_path / "o.json").read_text())
-    for name, value in scored["figures"].items():
-        assert record["per_seed"][0][name] == pytest.approx(value, rel=1e-4), name
-
-
-@pytest.mark.parametrize(
-    ("flag", "message"),
-    (
-        ("--preset=tiny", "unknown preset 'tiny': one of quick, wide"),
-        ("--dataset=cifar10", "--dataset=cifar10 must be mnist, digits or auto"),
-        ("--batch_size=9", "--batch_size=9 must be a multiple of --pack=4"),
-        ("--image_size=9", "--image_size=9: stacked_digits has 8; leave the flag out"),
-        ("--dtype=float8", "--dtype='float8' must be one of float32, bfloat16"),
-        ("--classifier=none.npz", "none.npz"),
-    ),
-)
-def test_bad_flags_end_with_one_message(flag, message, tmp_path):
-    arguments = [
-        "--method=pacgan",
-        *([] if "dataset" in flag else ["--dataset=digits"]),
-    ]
-    done = programs.run("train_stacked_mnist.py", *arguments, flag, cwd=tmp_path)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

@@ -5,26 +5,18 @@ Dimension key: S seeds, T steps, B batch.
 
 import itertools
 import logging
-import os
 import pathlib
-import signal
-import subprocess
-import sys
 import time
 
-import flax.struct
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
-from support.numbered_images import SIZE, N, children, command, numbers, read, write
+from support.image_streams import B, N, feed, initial, numbers, read, take, write
 
 from veegan_jax.common import errors
 from veegan_jax.data import photos, streams
-from veegan_jax.runtime import parallel
 
-B = 4
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -41,13 +33,6 @@ def lists(tmp_path_factory):
     folder = tmp_path_factory.mktemp("streams") / "data"
     write(folder)
     return {"files": read(folder), "memory": read(folder, photos.MEMORY)}
-
-
-def take(examples, number, **options):
-    """The numbers of some batches of seed 3."""
-    options = {"seed": 3} | options
-    with streams.Stream(examples, B, **options) as stream:
-        return [numbers(batch) for batch in itertools.islice(stream, number)]
 
 
 def test_every_epoch_is_another_permutation_of_all_examples(lists):
@@ -74,20 +59,12 @@ def test_seeds_differ_and_are_no_shifted_epochs(lists):
     assert len(epochs) == 16
 
 
-@pytest.mark.parametrize(("kind", "workers"), [("memory", 2), ("files", 0)])
+@pytest.mark.parametrize("kind", ["memory", "files"])
 @pytest.mark.parametrize("start", [0, 1, 7])
-def test_a_stream_goes_on_where_it_was_left(lists, kind, workers, start):
+def test_a_stream_goes_on_where_it_was_left(lists, kind, start):
     whole = take(lists["memory"], 12)
-    rest = take(lists[kind], 12 - start, start_step=start, num_workers=workers)
+    rest = take(lists[kind], 12 - start, start_step=start)
     assert rest == whole[start:]
-
-
-@pytest.mark.parametrize(("workers", "start"), [(1, 0), (2, 7)])
-def test_workers_change_nothing(lists, workers, start):
-    whole = take(lists["memory"], 14)
-    rest = take(lists["files"], 14 - start, start_step=start, num_workers=workers)
-    assert rest == whole[start:]
-    assert not children()
 
 
 def test_batches_are_the_callers_own(lists):
@@ -106,17 +83,14 @@ def test_what_cannot_be_streamed_is_refused(lists):
         streams.Stream(lists["files"], 1, 0, num_workers=-1)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_files_that_vanish_are_replaced_warned_of_and_counted(
-    tmp_path, caplog, workers
-):
+def test_files_that_vanish_are_replaced_warned_of_and_counted(tmp_path, caplog):
     caplog.set_level(logging.WARNING)
     write(tmp_path / "data")
     examples = read(tmp_path / "data")
     whole = take(examples, 10)
     for name in ("03.png", "09.png"):
         (tmp_path / "data" / name).unlink()
-    with streams.Stream(examples, B, 3, num_workers=workers) as stream:
+    with streams.Stream(examples, B, 3) as stream:
         found = [numbers(batch) for batch in itertools.islice(stream, 10)]
         assert stream.replaced == {"03.png": 4, "09.png": 4}
     expected = [[{3: 4, 9: 0}.get(k, k) for k in batch] for batch in whole]
@@ -125,99 +99,15 @@ def test_files_that_vanish_are_replaced_warned_of_and_counted(
     assert caplog.text.count("can no longer be read") == 2
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_folder_that_vanishes_ends_the_stream(tmp_path, workers):
+def test_a_folder_that_vanishes_ends_the_stream(tmp_path):
     write(tmp_path / "data")
     examples = read(tmp_path / "data")
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     with (
-        streams.Stream(examples, B, 3, num_workers=workers) as stream,
+        streams.Stream(examples, B, 3) as stream,
         pytest.raises(errors.InputError, match="is it still there"),
     ):
         next(stream)
-    assert not children()
-
-
-def test_a_worker_that_dies_is_told_at_once(lists):
-    with streams.Stream(lists["files"], B, 3, num_workers=2) as stream:
-        next(stream)
-        assert len(children()) == 2
-        os.kill(max(children()), signal.SIGKILL)
-        start = time.perf_counter()
-        with pytest.raises(RuntimeError, match="process that decodes images died"):
-            for _ in range(100):
-                next(stream)
-        assert time.perf_counter() - start < 20
-    assert not children()
-
-
-SCRIPT = """
-import pathlib, sys, time
-from absl import flags
-from veegan_jax.runtime import program
-from veegan_jax.data import photos, streams
-from support import numbered_images
-
-DATA = flags.DEFINE_string("data", None, "a folder")
-
-def main():
-    examples = numbered_images.read(pathlib.Path(DATA.value))
-    stream = streams.Stream(examples, 4, 3, num_workers=2)
-    for _ in range(3):
-        print(numbered_images.numbers(next(stream)), flush=True)
-    print(*numbered_images.children(), flush=True)
-    HOW
-
-if __name__ == "__main__":
-    program.run(main)
-"""
-
-
-def run_script(tmp_path, lists, how):
-    """Starts a script that streams with two workers; returns it and its output."""
-    path = tmp_path / "script.py"
-    path.write_text(SCRIPT.replace("HOW", how))
-    root = lists["files"].files.root
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", path, f"--data={root}"],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    lines = [process.stdout.readline() for _ in range(4)]
-    assert "[" in lines[0], process.communicate()[1]
-    return process, lines[:3], [int(pid) for pid in lines[3].split()]
-
-
-def gone(pids, seconds=20):
-    """Whether all of some processes end in time."""
-    end = time.monotonic() + seconds
-    while any(command(pid) for pid in pids) and time.monotonic() < end:
-        time.sleep(0.05)
-    return not any(command(pid) for pid in pids)
-
-
-@pytest.mark.parametrize(
-    ("how", "status"), [("", 0), ("raise SystemExit(3)", 3), ("time.sleep(60)", -9)]
-)
-def test_workers_end_with_their_script(tmp_path, lists, how, status):
-    """At its end, after an error, when it is killed; signals do not reach them."""
-    process, lines, workers = run_script(tmp_path, lists, how)
-    assert lines == [f"{numbers}\n" for numbers in take(lists["memory"], 3)]
-    assert len(workers) == 2
-    if status == -9:
-        for pid in workers:
-            os.kill(pid, signal.SIGINT)
-            os.kill(pid, signal.SIGTERM)
-        time.sleep(0.3)
-        assert all(command(pid) for pid in workers)
-        process.kill()
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == status, stderr
-    assert gone(workers)
-    if status != -9:
-        assert "Traceback" not in stderr and "leaked" not in stderr, stderr
 
 
 def test_lengths_cut_steps_into_groups():
@@ -264,39 +154,6 @@ def test_errors_come_where_items_are_used():
             next(prefetch)
     prefetch.close()
     assert list(streams.Prefetch(iter("abc"))) == ["a", "b", "c"]
-
-
-@flax.struct.dataclass
-class State:
-    step: jax.Array
-    key: jax.Array
-    total: jax.Array  # of the numbers seen, each batch's times the step
-    limit: jax.Array  # a total above it becomes NaN
-
-
-def step(state, axis_name, x_BHWC):
-    number_B = x_BHWC[:, 0, 0, 0].astype(jnp.float32) / 10
-    mean = parallel.mean(jnp.mean(number_B), axis_name)
-    total = state.total + mean * (state.step + 1)
-    total = jnp.where(total > state.limit, jnp.nan, total)
-    new = state.replace(step=state.step + 1, total=total)
-    return new, {"mean": mean, "total": total}
-
-
-def initial(seeds, limit=1e30):
-    """The last seed alone has the limit."""
-    limits = np.full(seeds, 1e30, np.float32)
-    limits[-1] = limit
-    keys = jax.vmap(jax.random.key)(np.arange(seeds))
-    zeros = jnp.zeros(seeds)
-    return State(jnp.zeros(seeds, jnp.int32), keys, zeros, jnp.asarray(limits))
-
-
-def feed(examples, *, steps, batches=2, **options):
-    """With groups of 2 batches."""
-    group_bytes = batches * 4 * SIZE**2 * 3
-    options = {"batch_size": B, "seed": 3, "group_bytes": group_bytes} | options
-    return streams.Feed(examples, step, steps=steps, **options)
 
 
 def expected_means(examples, number, start=0, batch=B):
@@ -362,18 +219,6 @@ def test_a_seed_that_diverges_keeps_the_state_before_the_interval(
     assert np.argmin(np.isfinite(metrics["total"][2])) == bad
     keys = jax.random.key_data(state.key)
     np.testing.assert_array_equal(keys, jax.random.key_data(before.key))
-
-
-def test_a_dead_worker_ends_the_training(lists):
-    with feed(lists["files"], steps=1000, num_workers=2) as trainer:
-        run = trainer.run_steps(0, 4)
-        state, _ = run(initial(1))
-        os.kill(min(children()), signal.SIGKILL)
-        with pytest.raises(RuntimeError, match="died"):
-            for _ in range(100):
-                state, _ = run(state)
-    assert not children()
-    assert state.step.tolist()[0] % 4 == 0
 
 
 def test_a_feed_that_never_ran_can_be_closed(lists):

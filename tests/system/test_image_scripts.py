@@ -1,0 +1,64 @@
+"""The program of single images on the bundled digits, as a newcomer types it."""
+
+import json
+import re
+
+import pytest
+
+TINY = dict(
+    steps=8,
+    batch_size=8,
+    latent_size=3,
+    generator_widths=(4, 2),
+    discriminator_widths=(2,),
+    reconstructor_widths=(2,),
+    joint_widths=(3,),
+)
+
+
+FLAGS = [
+    f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
+    for k, v in TINY.items()
+]
+
+
+def test_the_program_trains_any_method(scripts, tmp_path):
+    done = scripts.run(
+        "train_cifar10.py",
+        "--dataset=digits",
+        "--method=veegan",
+        "--seeds=1",
+        "--samples=300",
+        *FLAGS,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\| veegan +\| ", done.stdout)
+    record = json.loads(
+        (tmp_path / "runs/digits/quick/veegan/results.json").read_text()
+    )
+    assert record["config"]["image_size"] == 8 and record["config"]["channels"] == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    (
+        ("--preset=tiny", "unknown preset 'tiny': one of quick, paper, best, dense"),
+        ("--dataset=ring", "--dataset=ring must be one of cifar10, mnist, digits"),
+        ("--image_size=9", "--image_size=9: digits has 8; leave the flag out"),
+        ("--channels=3", "--channels=3: digits has 1; leave the flag out"),
+        ("--architecture=ali", "--architecture=ali is of 32 x 32 pixels, digits has 8"),
+        ("--dropout=0.5", "--dropout=0.5: gan drops no units; give --dropout=0"),
+        ("--dropout=1", "--dropout=1.0 must be in [0, 1)"),
+        (
+            "--data_dir=nowhere --dataset=cifar10",
+            "cifar10 is not prepared under nowhere",
+        ),
+    ),
+)
+def test_bad_flags_end_with_one_message(scripts, flag, message, tmp_path):
+    arguments = ["--method=gan", *([] if "dataset" in flag else ["--dataset=digits"])]
+    done = scripts.run("train_cifar10.py", *arguments, *flag.split(), cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

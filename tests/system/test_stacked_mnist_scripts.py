@@ -1,0 +1,71 @@
+"""The programs of Stacked MNIST on the bundled digits, as a newcomer types them."""
+
+import json
+import re
+
+import pytest
+
+from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
+
+TINY = dict(
+    steps=8,
+    batch_size=8,
+    latent_size=3,
+    generator_widths=(4, 3, 2),
+    discriminator_widths=(2, 3),
+)
+
+
+FLAGS = [
+    f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
+    for k, v in TINY.items()
+]
+
+
+def test_the_programs_train_and_score(scripts, classifier, tmp_path):
+    flags = [*FLAGS, "--seeds=1", "--samples=500", f"--classifier={classifier}"]
+    done = scripts.run(
+        "train_stacked_mnist.py",
+        "--dataset=digits",
+        "--method=gan",
+        *flags,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\| real digits +\| ", done.stdout)
+    assert re.search(r"\| \*\*gan\*\* +\| ", done.stdout)
+    workdir = tmp_path / "runs/stacked_digits/quick/gan"
+    record = json.loads((workdir / "results.json").read_text())
+    on_mnist = record | {"published": ("DCGAN", 99, 3.4)}
+    assert re.search(
+        r"\| DCGAN, published +\| 99 ",
+        stacked_mnist_experiment.table({"gan": on_mnist}),
+    )
+    flags = ["--samples=500", f"--classifier={classifier}", "--output=o.json"]
+    done = scripts.run("eval_stacked_mnist.py", workdir, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    scored = json.loads((tmp_path / "o.json").read_text())
+    for name, value in scored["figures"].items():
+        assert record["per_seed"][0][name] == pytest.approx(value, rel=1e-4), name
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    (
+        ("--preset=tiny", "unknown preset 'tiny': one of quick, wide"),
+        ("--dataset=cifar10", "--dataset=cifar10 must be mnist, digits or auto"),
+        ("--batch_size=9", "--batch_size=9 must be a multiple of --pack=4"),
+        ("--image_size=9", "--image_size=9: stacked_digits has 8; leave the flag out"),
+        ("--dtype=float8", "--dtype='float8' must be one of float32, bfloat16"),
+        ("--classifier=none.npz", "none.npz"),
+    ),
+)
+def test_bad_flags_end_with_one_message(scripts, flag, message, tmp_path):
+    arguments = [
+        "--method=pacgan",
+        *([] if "dataset" in flag else ["--dataset=digits"]),
+    ]
+    done = scripts.run("train_stacked_mnist.py", *arguments, flag, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
