@@ -14,72 +14,61 @@ import numpy as np
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors, records
+from veegan_jax.common import errors, fields, records
 from veegan_jax.config import Config
 from veegan_jax.methods.base import TrainState
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import (
-    checkpoint,
-    loop,
-    parallel,
-    run,
-    workdirs,
-)
+from veegan_jax.runtime import checkpoint, loop, parallel, run, workdirs
 
 # Uses of a state's key other than the steps', which fold in 0, 1, 2, ...
 DATA, EVALUATION = 2**32 - 1, 2**32 - 2
-
-
-def option(default: Any, text: str, group: str = "run") -> Any:
-    """A field of `Options` that is also a flag."""
-    metadata = {"group": group, "help": text}
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """Where and how to run: nothing here changes a seed's numbers but rounding."""
 
-    preset: str = option("quick", "named configuration to start from", "main")
-    seeds: int = option(5, "independent runs, all in one program")
-    first_seed: int = option(0, "seeds are first_seed, first_seed + 1, ...")
-    samples: int = option(2500, "generated samples to score, per seed")
-    parallel: str = option(
-        "none", "none: seeds spread over devices; jit or pmap: each batch split"
+    preset: str = fields.field("quick", "named configuration to start from", "main")
+    seeds: int = fields.field(
+        5, "independent runs, all in one program", within="[1, inf)"
     )
-    interval: int = option(0, "steps between evaluations; 0: a fiftieth of the run")
-    save_every: float = option(30.0, "seconds between checkpoints")
-    dry_run: bool = option(
+    first_seed: int = fields.field(
+        0, "seeds are first_seed, first_seed + 1, ...", within="[0, inf)"
+    )
+    samples: int = fields.field(
+        2500, "generated samples to score, per seed", within="[1, inf)"
+    )
+    parallel: str = fields.field(
+        "none",
+        "none: seeds spread over devices; jit or pmap: each batch split",
+        choices=parallel.MODES,
+    )
+    interval: int = fields.field(
+        0, "steps between evaluations; 0: a fiftieth of the run", within="[0, inf)"
+    )
+    save_every: float = fields.field(
+        30.0, "seconds between checkpoints", within="[0, inf)"
+    )
+    dry_run: bool = fields.field(
         False,
         "compile; print parameters, arithmetic, memory and communication of a step; "
         "train nothing, write nothing",
     )
-    debug_nans: bool = option(
+    debug_nans: bool = fields.field(
         False,
-        "take the steps in which a seed became non-finite once more, one at a time, "
-        "and keep the arrays: also of a run that has ended",
+        "repeat the steps in which a seed became non-finite, one at a time, and keep "
+        "the arrays; also of a run that has ended",
     )
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "samples"):
-            if getattr(self, name) < 1:
-                raise errors.InputError(
-                    f"--{name}={getattr(self, name)} must be at least 1"
-                )
-        if self.first_seed < 0:
+        fields.check(self)
+        if self.seed_numbers().stop > 2**32:
             raise errors.InputError(
-                f"--first_seed={self.first_seed} must be at least 0"
-            )
-        if self.interval < 0:
-            raise errors.InputError(f"--interval={self.interval} must be at least 0")
-        if self.parallel not in parallel.MODES:
-            raise errors.InputError(
-                f"--parallel={self.parallel!r} must be one of "
-                f"{', '.join(parallel.MODES)}"
+                f"--first_seed={self.first_seed}: seeds must be below 2**32"
             )
 
     def seed_numbers(self) -> range:
-        """The seeds of the run."""
+        """Return the seeds of the run."""
         return range(self.first_seed, self.first_seed + self.seeds)
 
 
@@ -164,10 +153,10 @@ def claim(
 
 
 def init_seeds(seeds: Sequence[int], config: Config) -> TrainState:
-    """Initial states of all seeds, leaves [S, ...]; seed s starts from key(s)."""
+    """Return the initial states, leaves [S, ...]; seed s starts from key(s)."""
     init = jax.vmap(functools.partial(methods.get(config.method).init, config=config))
     keys_S = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
-    # The mixtures' takes seconds, and their records rest on its very rounding.
+    # Vectors keep the default, though it takes seconds: records rest on its rounding.
     convolutional = len(config.example_shape()) > 1
     options = parallel.compile_options_of_init() if convolutional else None
     return jax.jit(init, compiler_options=options)(keys_S)
@@ -196,7 +185,7 @@ def prepare(
       **more: other fields of `run.Run`, such as `data`.
     """
     seeds = options.seed_numbers()
-    fields: dict[str, Any] = dict(
+    values: dict[str, Any] = dict(
         name=f"{config.dataset} {config.method}",
         init=functools.partial(init_seeds, seeds, config),
         step=step,
@@ -209,7 +198,7 @@ def prepare(
         report=report,
         debug_nans=options.debug_nans,
     )
-    return run.Run(**fields | more)
+    return run.Run(**values | more)
 
 
 def configuration(workdir: pathlib.Path) -> tuple[Config, range]:
@@ -232,7 +221,7 @@ def configuration(workdir: pathlib.Path) -> tuple[Config, range]:
 
 
 def restore(workdir: pathlib.Path) -> tuple[Config, range, int, TrainState]:
-    """A finished or interrupted run, from its work directory alone.
+    """Read a finished or interrupted run from its work directory alone.
 
     Returns:
       Its configuration, its seeds, the steps taken and the states [S, ...].
@@ -257,13 +246,14 @@ def by_seed(
     options: Options,
     failures: dict[int, str],
 ) -> dict[str, Any]:
-    """The part of a record that tells of the seeds: each, their mean and spread.
+    """Return a record's part on the seeds: each one's metrics, their mean and spread.
 
     Args:
-      figures: [S] each.
+      metrics: [S] each.
       names: those to keep.
       options: the run's.
-      failures: seeds that diverged, by index; left out of mean and spread.
+      failures: messages of the seeds that diverged, by index. Mean and spread leave
+        them out.
     """
     whole = [s for s in range(options.seeds) if s not in failures]
     return {
@@ -323,7 +313,7 @@ def run_all(
 
 
 def failures(workdir: pathlib.Path, record: dict[str, Any]) -> list[str]:
-    """One line for each seed of a record that diverged."""
+    """Return one line for each seed of a record that diverged."""
     return [
         f"{workdir}: seed {seed['seed']} {seed['failed']}"
         for seed in record["per_seed"]

@@ -14,12 +14,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from veegan_jax.common import errors, records
+from veegan_jax.common import errors, fields, records
 from veegan_jax.config import Config
 from veegan_jax.data import photos as photo_lists
 from veegan_jax.data import streams
 from veegan_jax.experiments import images as image_experiment
-from veegan_jax.experiments.base import option
 from veegan_jax.runtime import distributed, workdirs
 
 _TEST_EVERY = 20  # every 20th image is held out
@@ -31,29 +30,31 @@ _MOST_TRAIN = 4000  # training images that evaluation reads, for its floors
 class Options(image_experiment.Options):
     """Where the images are, and how to run."""
 
-    image_dir: str = option(
+    image_dir: str = fields.field(
         "", "any folder of images; empty: CelebA in data_dir", "main"
     )
-    crop: int = option(
-        0, "side of the centred square, in the files' pixels; 0: the largest", "main"
+    crop: int = fields.field(
+        0,
+        "side of the centred square, in the files' pixels; 0: the largest",
+        "main",
+        within="[0, inf)",
     )
-    seeds: int = option(1, "independent runs, all in one program")
-    samples: int = option(1000, "generated samples to score, per seed")
-    memory_mib: int = option(
-        2048, "images that take more than this are not held in memory"
+    seeds: int = fields.field(
+        1, "independent runs, all in one program", within="[1, inf)"
     )
-    workers: int = option(
-        distributed.cpu_cores(), "processes that decode images not held in memory"
+    samples: int = fields.field(
+        1000, "generated samples to score, per seed", within="[1, inf)"
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.memory_mib < 0:
-            raise errors.InputError(
-                f"--memory_mib={self.memory_mib} must be at least 0"
-            )
-        if self.workers < 0:
-            raise errors.InputError(f"--workers={self.workers} must be at least 0")
+    memory_mib: int = fields.field(
+        2048,
+        "images that take more than this are not held in memory",
+        within="[0, inf)",
+    )
+    workers: int = fields.field(
+        distributed.cpu_cores(),
+        "processes that decode images not held in memory",
+        within="[0, inf)",
+    )
 
 
 def read(options: Options, size: int, batch_size: int) -> photo_lists.Photos:

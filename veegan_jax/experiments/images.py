@@ -19,11 +19,10 @@ import numpy as np
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import plots, records
+from veegan_jax.common import fields, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images, pixels
 from veegan_jax.experiments import base
-from veegan_jax.experiments.base import option
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import diversity
 from veegan_jax.presets import images as image_presets
@@ -37,12 +36,18 @@ _CHUNK = 500  # samples generated at a time: bounds the memory
 class Options(base.Options):
     """Where and how to run."""
 
-    preset: str = option(
+    preset: str = fields.field(
         "quick", f"start from: {', '.join(image_presets.PRESETS)}", "main"
     )
-    seeds: int = option(3, "independent runs, all in one program")
-    interval: int = option(0, "steps between looks at it; 0: a tenth of the run")
-    data_dir: str = option("", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR")
+    seeds: int = fields.field(
+        3, "independent runs, all in one program", within="[1, inf)"
+    )
+    interval: int = fields.field(
+        0, "steps between looks at it; 0: a tenth of the run", within="[0, inf)"
+    )
+    data_dir: str = fields.field(
+        "", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR"
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -21,12 +21,11 @@ from scipy import special
 from veegan_jax import methods
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
-from veegan_jax.common import errors, plots, records
+from veegan_jax.common import errors, fields, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images
 from veegan_jax.experiments import base
 from veegan_jax.experiments import images as image_experiment
-from veegan_jax.experiments.base import option
 from veegan_jax.methods import base as method_base
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import inference as inference_metrics
@@ -55,9 +54,13 @@ _CHUNK = 500  # images at a time: bounds the memory
 class Options(image_experiment.Options):
     """Where and how to run and measure."""
 
-    preset: str = option("dense", "start from: dense, quick, paper or best", "main")
-    seeds: int = option(5, "independent runs, all in one program")
-    classifier: str = option("", "file of the classifier; empty: the default one")
+    preset: str = fields.field(
+        "dense", "start from: dense, quick, paper or best", "main"
+    )
+    seeds: int = fields.field(
+        5, "independent runs, all in one program", within="[1, inf)"
+    )
+    classifier: str = fields.field("", "file of the classifier; empty: the default one")
 
 
 class Materials(NamedTuple):

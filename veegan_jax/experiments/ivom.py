@@ -24,11 +24,10 @@ from jax.tree_util import Partial
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors, records
+from veegan_jax.common import errors, fields, records
 from veegan_jax.config import Config
 from veegan_jax.experiments import base, ivom_targets
 from veegan_jax.experiments import images as image_experiment
-from veegan_jax.experiments.base import option
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import baselines, ivom, published
 from veegan_jax.presets import mixtures as mixture_presets
@@ -42,30 +41,31 @@ QUANTILES = tuple(range(0, 101, 5))  # of the errors over images, %
 class Options:
     """How to measure."""
 
-    images: int = option(1280, "test images, every n-th of their fixed order")
-    starts: int = option(3, "z ~ N(0, I) to start from, per image")
-    iterations: int = option(200, "of L-BFGS, at most")
-    seeds: int = option(0, "of the run's seeds, the first so many; 0: all")
-    block: int = option(128, "images between two saves")
-    memory_mib: int = option(1024, "memory for one device's evaluations")
-    parallel: str = option(
-        "pmap", "pmap or jit: images spread over devices; none: on one of each process"
+    images: int = fields.field(
+        1280, "test images, every n-th of their fixed order", within="[1, inf)"
     )
-    data_dir: str = option("", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR")
+    starts: int = fields.field(
+        3, "z ~ N(0, I) to start from, per image", within="[1, inf)"
+    )
+    iterations: int = fields.field(200, "of L-BFGS, at most", within="[1, inf)")
+    seeds: int = fields.field(
+        0, "measure the run's first so many seeds; 0: all", within="[0, inf)"
+    )
+    block: int = fields.field(128, "images between two saves", within="[1, inf)")
+    memory_mib: int = fields.field(
+        1024, "memory for one device's evaluations", within="[1, inf)"
+    )
+    parallel: str = fields.field(
+        "pmap",
+        "pmap or jit: images spread over devices; none: on one of each process",
+        choices=parallel.MODES,
+    )
+    data_dir: str = fields.field(
+        "", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR"
+    )
 
     def __post_init__(self) -> None:
-        if self.parallel not in parallel.MODES:
-            raise errors.InputError(
-                f"--parallel={self.parallel!r} must be one of "
-                f"{', '.join(parallel.MODES)}"
-            )
-        for name in ("images", "starts", "iterations", "block", "memory_mib"):
-            if getattr(self, name) < 1:
-                raise errors.InputError(
-                    f"--{name}={getattr(self, name)} must be at least 1"
-                )
-        if self.seeds < 0:
-            raise errors.InputError(f"--seeds={self.seeds} must be at least 0")
+        fields.check(self)
 
     def report_at(self) -> tuple[int, ...]:
         """The iterations whose errors are kept; 0: the starts, not optimized."""

@@ -16,12 +16,11 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
-from veegan_jax.common import errors, plots, records
+from veegan_jax.common import errors, fields, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images, stacked_mnist
 from veegan_jax.experiments import base
 from veegan_jax.experiments import images as image_experiment
-from veegan_jax.experiments.base import option
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import published
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
@@ -37,14 +36,22 @@ _GLANCE = 2000  # samples scored while training
 class Options(base.Options):
     """Where and how to run and score."""
 
-    preset: str = option(
+    preset: str = fields.field(
         "quick", f"start from: {', '.join(stacked_mnist_presets.PRESETS)}", "main"
     )
-    seeds: int = option(4, "independent runs, all in one program")
-    samples: int = option(26_000, "generated samples to score, per seed")
-    interval: int = option(0, "steps between evaluations; 0: a tenth of the run")
-    classifier: str = option("", "file of the classifier; empty: the default one")
-    data_dir: str = option("", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR")
+    seeds: int = fields.field(
+        4, "independent runs, all in one program", within="[1, inf)"
+    )
+    samples: int = fields.field(
+        26_000, "generated samples to score, per seed", within="[1, inf)"
+    )
+    interval: int = fields.field(
+        0, "steps between evaluations; 0: a tenth of the run", within="[0, inf)"
+    )
+    classifier: str = fields.field("", "file of the classifier; empty: the default one")
+    data_dir: str = fields.field(
+        "", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR"
+    )
 
 
 def step_on_stacks(
