@@ -61,7 +61,7 @@ def source_of(
 def draw_figures(
     config: Config, found: dict[str, np.ndarray], seeds: list[int], output: pathlib.Path
 ) -> None:
-    """Writes nearest.png, where there are images, and errors.png."""
+    """Write nearest.png, where there are images, and errors.png."""
     lines = {
         f"seed {seed}": error_N
         for seed, error_N in zip(seeds, found["error"], strict=True)

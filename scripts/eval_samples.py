@@ -28,7 +28,7 @@ FIGURE = flags.DEFINE_string("figure", None, "also draw the samples to this PNG 
 
 
 def load(path: pathlib.Path, size: int) -> np.ndarray:
-    """Reads samples [N, size] as float32.
+    """Read samples [N, size] as float32.
 
     Raises:
       InputError: naming the file and what is wrong with it.

@@ -45,7 +45,7 @@ DATA_DIR = flags.DEFINE_string(
 
 
 def from_run(workdir: pathlib.Path) -> np.ndarray:
-    """Draws `--samples` stacked images from a run of train_stacked_mnist.py."""
+    """Draw `--samples` stacked images from a run of train_stacked_mnist.py."""
     from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 
     return stacked_mnist_experiment.load_samples(workdir, SAMPLES.value)

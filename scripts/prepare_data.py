@@ -28,7 +28,7 @@ DATA_DIR = flags.DEFINE_string(
 
 
 def prepare(dataset: str, root: pathlib.Path) -> None:
-    """Downloads one set and writes it as array_record files.
+    """Download one set and write it as array_record files.
 
     Raises:
       InputError: if TensorFlow is missing, the folder cannot be written, or the set

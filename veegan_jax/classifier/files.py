@@ -25,7 +25,7 @@ REQUIRED = {"mnist": 99.0, "digits": 97.0}
 def require(
     classifier: classifiers.Classifier, data_dir: str | None = None
 ) -> classifiers.Classifier:
-    """Measures the accuracy on the test images, whatever the file says, and judges it.
+    """Measure the accuracy on the test images, whatever the file says, and judge it.
 
     Args:
       classifier: any.
@@ -90,7 +90,7 @@ def default_path(dataset: str, seed: int) -> pathlib.Path:
 
 
 def save(classifier: classifiers.Classifier, path: pathlib.Path) -> None:
-    """Writes a classifier whole or not at all, as .npz without pickle.
+    """Write a classifier whole or not at all, as .npz without pickle.
 
     Raises:
       InputError: if the file exists (it is never overwritten), or cannot be written.
@@ -121,7 +121,7 @@ def save(classifier: classifiers.Classifier, path: pathlib.Path) -> None:
 
 
 def load(path: pathlib.Path, dataset: str | None = None) -> classifiers.Classifier:
-    """Reads a classifier; nothing in the file is executed.
+    """Read a classifier; nothing in the file is executed.
 
     Args:
       path: what `save` wrote.
@@ -164,7 +164,7 @@ def load(path: pathlib.Path, dataset: str | None = None) -> classifiers.Classifi
 
 
 def _check(flat: dict[str, np.ndarray], classifier: classifiers.Classifier) -> None:
-    """Raises ValueError unless the parameters are those the recipe describes."""
+    """Raise ValueError unless the parameters are those the recipe describes."""
     if classifier.dataset not in classifiers.RECIPES:
         raise ValueError(f"unknown data set {classifier.dataset!r}")
     make = functools.partial(classifiers.init, classifier.seed, classifier.dataset)

@@ -61,7 +61,7 @@ def train_step(
     *,
     recipe: Recipe,
 ) -> tuple[State, dict[str, jax.Array]]:
-    """Draws a batch with replacement and takes one step of Adam on the cross-entropy.
+    """Draw a batch with replacement and take one step of Adam on the cross-entropy.
 
     Args:
       data: images and labels.

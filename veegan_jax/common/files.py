@@ -38,7 +38,7 @@ def read_array(path: pathlib.Path) -> np.ndarray:
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
-    """Writes a file so that it is never seen half written.
+    """Write a file so that it is never seen half written.
 
     Raises:
       InputError: if the disk refuses it.

@@ -57,7 +57,7 @@ class MetricsLog:
         self._events: _Events | None = None  # a finished run needs no file
 
     def write(self, step: int, seconds: float, metrics: dict[str, np.ndarray]) -> None:
-        """Appends one line: each figure is a list over the seeds."""
+        """Append one line: each metric is a list over the seeds."""
         values = {k: [number(x) for x in v] for k, v in metrics.items()}
         line = json.dumps({"step": step, "seconds": round(seconds, 3), **values})
         with files.writing(self._path), self._path.open("a") as file:
@@ -102,7 +102,7 @@ class _Events:
         )
 
     def write(self, step: int, metrics: dict[str, np.ndarray]) -> None:
-        """Adds each figure, a list over the seeds."""
+        """Add each metric, a list over the seeds."""
         values = [
             self._summary.Value(tag=f"{name}/seed_{seed}", simple_value=float(value))
             for name, value_S in metrics.items()
@@ -184,13 +184,13 @@ def provenance() -> dict[str, Any]:
 
 
 def write(path: pathlib.Path, record: dict[str, Any]) -> None:
-    """Writes a record as JSON, whole or not at all."""
+    """Write a record as JSON, whole or not at all."""
     text = json.dumps(record, indent=1, default=number)
     files.write_atomically(path, text + "\n")
 
 
 def publish(path: pathlib.Path, record: dict[str, Any]) -> None:
-    """Writes a record to where results are kept; places on the disk are no part of it.
+    """Write a record to where results are kept; places on the disk are no part of it.
 
     They are the flags --workdir, --data_dir, --image_dir and --classifier of its
     command.

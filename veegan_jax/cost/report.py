@@ -78,7 +78,7 @@ class Program:
 
 
 def describe(program: Any, *arguments: Any) -> Program:
-    """Compiles a program, without running it, and says what it costs.
+    """Compile a program, without running it, and say what it costs.
 
     FLOPs are those of `flops.of_products`: matrix products and convolutions, the body
     of a loop counted once, which makes them one step's for a scan of steps. Where the

@@ -47,7 +47,7 @@ class Classes:
 def read_classes(
     folder: pathlib.Path, *, least: int = 1, most_pixels: int = 2**24
 ) -> Classes:
-    """Reads every image; classes and their files are taken by name, in code points.
+    """Read every image; classes and their files are taken by name, in code points.
 
     Images are turned as their EXIF data says; what is transparent is black. Hidden
     files and those without an image's suffix are passed over.
@@ -174,7 +174,7 @@ class Unusable(Exception):
 def opened(
     file: pathlib.Path | BinaryIO, most_pixels: int
 ) -> Iterator[PIL.Image.Image]:
-    """Opens an image whose header tells nothing against it; it is not unpacked yet.
+    """Open an image whose header tells nothing against it; it is not unpacked yet.
 
     Raises:
       Unusable: for one whose header does, and in place of whatever goes wrong within
@@ -208,7 +208,7 @@ def as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def _check(image: PIL.Image.Image, most_pixels: int) -> None:
-    """Refuses what its header tells against."""
+    """Refuse an image whose header shows that it is not one we read."""
     if image.width * image.height > most_pixels:
         raise Unusable(
             "too many pixels",
@@ -230,7 +230,7 @@ def _check(image: PIL.Image.Image, most_pixels: int) -> None:
 
 
 def write_folder(classes: Classes, folder: pathlib.Path) -> None:
-    """Writes CLASS/00000.png, ... and labels.csv, with columns file, class, label.
+    """Write CLASS/00000.png, ... and labels.csv, with columns file, class, label.
 
     Args:
       classes: what to write; no class may be called `LABELS`.
@@ -249,6 +249,6 @@ def write_folder(classes: Classes, folder: pathlib.Path) -> None:
 
 
 def write_npz(classes: Classes, path: pathlib.Path) -> None:
-    """Writes arrays image, label and names, which need no pickle to be read."""
+    """Write arrays image, label and names, which need no pickle to be read."""
     names = np.array(classes.names)
     np.savez_compressed(path, image=classes.image, label=classes.label, names=names)

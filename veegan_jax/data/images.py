@@ -48,7 +48,7 @@ def load(
     data_dir: str | None = None,
     cache_dir: str | None = None,
 ) -> Images:
-    """Reads a split; from its cache, if these files were decoded before.
+    """Read a split; from its cache, if these files were decoded before.
 
     TensorFlow is needed for sets prepared as tfrecord only. A cache is one file, and
     may be deleted at any time.
@@ -102,7 +102,7 @@ def is_prepared(dataset: str, data_dir: str | None = None) -> bool:
 
 
 def choose(dataset: str, data_dir: str | None = None) -> str:
-    """Returns the set a name stands for; "auto" is MNIST if prepared, else digits.
+    """Return the set a name stands for; "auto" is MNIST if prepared, else digits.
 
     Who names a folder wants what is in it: with a data_dir "auto" is MNIST.
 
@@ -139,13 +139,13 @@ def _digits(split: str) -> Images:
 
 
 def data_root(data_dir: str | None) -> pathlib.Path:
-    """Returns tensorflow-datasets' folder: the one given, or as `load` says."""
+    """Return tensorflow-datasets' folder: the one given, or as `load` says."""
     path = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return pathlib.Path(path).expanduser()
 
 
 def find(dataset: str, data_dir: str | None) -> pathlib.Path | None:
-    """Returns the folder of a set's newest prepared version, None if there is none."""
+    """Return the folder of a set's newest prepared version, None if there is none."""
     versions = {}
     try:
         for folder in (data_root(data_dir) / dataset).iterdir():
@@ -163,7 +163,7 @@ def find(dataset: str, data_dir: str | None) -> pathlib.Path | None:
 
 
 def _decode(folder: pathlib.Path, dataset: str, split: str) -> _Block:
-    """Reads all of a split, with a progress bar."""
+    """Read all of a split, with a progress bar."""
     import tensorflow_datasets as tfds
 
     with _guard(folder):
@@ -216,7 +216,7 @@ def _array_records(builder: Any, split: str) -> Iterator[dict[str, Any]]:
 
 
 def _checked(image: np.ndarray, label: Any, dataset: str) -> _Block:
-    """Returns a block if it can be of this data set, else raises ValueError."""
+    """Return a block if it can be of this data set, else raise ValueError."""
     label = np.asarray(label, np.int32)
     if image.ndim == 3:  # Pillow's grey images have no channel
         image = image[..., None]
@@ -231,7 +231,7 @@ def _checked(image: np.ndarray, label: Any, dataset: str) -> _Block:
 
 @contextlib.contextmanager
 def _guard(path: os.PathLike) -> Iterator[None]:
-    """Turns what readers and decoders raise into one message that names the file."""
+    """Turn what readers and decoders raise into one message that names the file."""
     try:
         yield
     except errors.InputError:
@@ -258,14 +258,14 @@ def _cache_path(
 
 
 def cache_root(cache_dir: str | None) -> pathlib.Path:
-    """Returns the folder of all caches: in the one given, or as `load` says."""
+    """Return the folder of all caches: in the one given, or as `load` says."""
     root = cache_dir or os.environ.get("VEEGAN_CACHE_DIR")
     root = root or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return pathlib.Path(root).expanduser() / "veegan_jax"
 
 
 def _read_cache(path: pathlib.Path, dataset: str) -> _Block | None:
-    """Returns None if there is none; sets a damaged one aside with a warning."""
+    """Return None if there is none; set a damaged one aside with a warning."""
     try:
         # Opened here: NumPy leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -280,7 +280,7 @@ def _read_cache(path: pathlib.Path, dataset: str) -> _Block | None:
 
 
 def _write_cache(path: pathlib.Path, block: _Block) -> None:
-    """Keeps a split for the next time; where it cannot, warns and goes on."""
+    """Keep a split for the next time; where it cannot, warn and go on."""
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

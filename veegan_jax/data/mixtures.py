@@ -77,7 +77,7 @@ MIXTURES = {"ring": ring, "grid": grid, "high_dim": high_dim, "two_modes": two_m
 
 
 def get(name: str) -> Mixture:
-    """Returns the mixture called `name`.
+    """Return the mixture called `name`.
 
     Raises:
       InputError: if there is none; the message lists those that exist.
@@ -92,7 +92,7 @@ def get(name: str) -> Mixture:
 def sample(
     mixture: Mixture, key: jax.Array, num: int, *, axis_name: str | None = None
 ) -> jax.Array:
-    """Draws from the mixture.
+    """Draw from the mixture.
 
     Args:
       mixture: what to draw from.

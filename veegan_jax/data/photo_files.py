@@ -63,7 +63,7 @@ class Folder:
 
 
 def list_folder(root: pathlib.Path) -> Folder:
-    """Finds the images in a folder and its folders; opens none.
+    """Find the images in a folder and its folders; open none.
 
     Links to folders are not followed, nor are links to files elsewhere.
 
@@ -222,7 +222,7 @@ def _checked_shard(path: pathlib.Path, length: int) -> _State:
 
 @contextlib.contextmanager
 def _guard(path: pathlib.Path) -> Iterator[None]:
-    """Turns what readers raise for damaged files into one message that names them."""
+    """Turn what readers raise for damaged files into one message that names them."""
     try:
         yield
     except errors.InputError:
@@ -272,7 +272,7 @@ class Cache:
         return _load(self._images, load)
 
     def write(self, found: Found, total: int, image: np.ndarray | None) -> None:
-        """Keeps all for the next time; where it cannot, warns and goes on."""
+        """Keep all for the next time; where it cannot, warn and go on."""
         rows = [[place, *why] for place, why in sorted(found.skipped.items())]
         record = {"total": total, "enlarged": found.enlarged, "skipped": rows}
         try:
@@ -289,7 +289,7 @@ class Cache:
 
 
 def _write(path: pathlib.Path, save: Callable[[BinaryIO], Any]) -> None:
-    """Writes a file whole or not at all."""
+    """Write a file whole or not at all."""
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
         with temporary.open("xb") as file:

@@ -49,7 +49,7 @@ class Rule:
             raise errors.InputError(f"--crop={self.crop} must be at least 0")
 
     def read(self, file: pathlib.Path | BinaryIO) -> tuple[np.ndarray, bool]:
-        """Decodes one file.
+        """Decode one file.
 
         Returns:
           uint8 [H, W, 3], and whether it had to be enlarged.
@@ -97,7 +97,7 @@ class Photos:
         return photo_files.printable(self.files.names[self.place[index]])
 
     def take(self, index_B: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Reads examples.
+        """Read examples.
 
         A file that can no longer be read does not stop a run: the next example that
         can be read takes its place.
@@ -234,7 +234,7 @@ def _read(files, start, rule, least, memory, cache_dir) -> Photos:
 def _decode(
     files: photo_files.Folder | photo_files.Records, rule: Rule, keep: bool
 ) -> tuple[photo_files.Found, np.ndarray | None]:
-    """Decodes every file, in threads: Pillow lets go of Python's lock."""
+    """Decode every file, in threads: Pillow lets go of Python's lock."""
     total = len(files.names)
     image = np.empty((total, rule.size, rule.size, 3), np.uint8) if keep else None
 

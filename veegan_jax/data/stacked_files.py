@@ -15,7 +15,7 @@ RANGES = {"0,1": (0, 1), "-1,1": (-1, 1)}  # of float pixels
 
 
 def read(path: pathlib.Path, value_range: str | None = None) -> np.ndarray:
-    """Reads stacked images [N, H, W, 3] as uint8, or as float32 in [-1, 1].
+    """Read stacked images [N, H, W, 3] as uint8, or as float32 in [-1, 1].
 
     Args:
       path: a .npy, or an .npz of one array.

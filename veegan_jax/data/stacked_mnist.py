@@ -23,7 +23,7 @@ def sample(
     num_stacks: int = 0,
     axis_name: str | None = None,
 ) -> jax.Array:
-    """Draws stacks, each a function of the key and of its global index alone.
+    """Draw stacks, each a function of the key and of its global index alone.
 
     Args:
       digits_NHW: uint8 digits, e.g. all 60,000 of MNIST's training set.

@@ -126,7 +126,7 @@ class Stream:
         return np.array(batch["image"], copy=type(batch["image"]) is not np.ndarray)
 
     def _note(self, name: str) -> None:
-        """Counts an example that another took the place of; warns at first."""
+        """Count an example that another one replaced; warn the first time."""
         self.replaced[name] += 1
         if self.replaced[name] == 1 and len(self.replaced) <= _NAMED:
             more = "; no more are named" if len(self.replaced) == _NAMED else ""
@@ -135,7 +135,7 @@ class Stream:
             )
 
     def close(self) -> None:
-        """Ends the workers; returns when they are gone."""
+        """End the workers, and return when they are gone."""
         self._end()
 
     def __enter__(self) -> "Stream":
@@ -154,7 +154,7 @@ def _take(
 
 
 def _set_up_worker(number: int, count: int) -> None:
-    """Makes a worker leave signals to its parent, and end with it.
+    """Make a worker leave signals to its parent, and end with it.
 
     A terminal's Ctrl-C and a scheduler's SIGTERM go to every process, and the parent
     goes on for as long as it takes to save. If it is killed itself, nobody else would
@@ -177,19 +177,19 @@ def _set_up_worker(number: int, count: int) -> None:
 def groups(
     batches: Iterator[np.ndarray], lengths: Iterable[int]
 ) -> Iterator[np.ndarray]:
-    """Joins batches to groups [T, B, ...], one of each length T."""
+    """Join batches to groups [T, B, ...], one of each length T."""
     for length in lengths:
         yield np.stack(list(itertools.islice(batches, length)))
 
 
 def lengths(num_steps: int, most: int) -> list[int]:
-    """Cuts steps into groups of `most`, the last one perhaps shorter."""
+    """Cut steps into groups of `most`, the last one perhaps shorter."""
     whole, rest = divmod(num_steps, most)
     return [most] * whole + [rest] * (rest > 0)
 
 
 class Prefetch:
-    """Runs an iterator in a thread, so that its items are there before they are needed.
+    """Run an iterator in a thread, so that its items are there before they are needed.
 
     Args:
       items: what to run; it is not used elsewhere until `close`.
@@ -240,7 +240,7 @@ class Prefetch:
         return item
 
     def close(self) -> None:
-        """Stops the thread and drops what waits."""
+        """Stop the thread and drop what waits."""
         self._stop.set()
         self._end = self._end or StopIteration()
         self._thread.join(_JOIN_SECONDS)
@@ -368,7 +368,7 @@ class Feed:
         return dict(self._open[0].replaced) if self._open else {}
 
     def close(self) -> None:
-        """Ends the thread and the workers."""
+        """End the thread and the workers."""
         if self._open is not None:
             stream, prefetch = self._open
             prefetch.close()

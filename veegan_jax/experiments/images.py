@@ -92,7 +92,7 @@ def step_on_images(
     *,
     config: Config,
 ) -> tuple[TrainState, Any]:
-    """Draws this step's batch, with replacement, and takes one training step."""
+    """Draw this step's batch, with replacement, and take one training step."""
     key = jax.random.fold_in(jax.random.fold_in(state.key, base.DATA), state.step)
     batch = config.batch_size // parallel.size(axis_name)
     index_B = rng.index(key, batch, len(image_NHWC), axis_name=axis_name)
@@ -102,7 +102,7 @@ def step_on_images(
 def step_on_batch(
     state: TrainState, axis_name: str | None, x_BHWC: jax.Array, *, config: Config
 ) -> tuple[TrainState, Any]:
-    """Takes one training step on uint8 images."""
+    """Take one training step on uint8 images."""
     train_step = methods.get(config.method).train_step
     return train_step(
         state, as_input(x_BHWC, config), config=config, axis_name=axis_name
@@ -273,7 +273,7 @@ def finish(
     trained: tuple[TrainState, dict[int, str]],
     metrics: dict[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
-    """Draws a trained run's figures and writes its record.
+    """Draw a trained run's figures and write its record.
 
     Args:
       config: what was trained.

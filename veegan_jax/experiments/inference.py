@@ -148,7 +148,7 @@ def dry_run(config: Config, options: Options) -> str:
 
 
 def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, Any]:
-    """Trains all seeds, or goes on, or takes what is trained; measures and records it.
+    """Train all seeds, or go on, or take what is trained; measure and record it.
 
     Args:
       config: what to train.

@@ -116,7 +116,7 @@ def measure(
     output: pathlib.Path,
     source: image_experiment.Source | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Measures every seed of a run's newest checkpoint, block by block.
+    """Measure every seed of a run's newest checkpoint, block by block.
 
     What is done is kept in `output`, so the same command goes on where it stopped.
     With several processes each measures a block, over its own devices, and the first
@@ -205,7 +205,7 @@ def _measure_blocks(
     most: int,
     title: str,
 ) -> None:
-    """Measures the blocks that are not in the folder yet, one in each process.
+    """Measure the blocks that are not in the folder yet, one in each process.
 
     Args:
       plan: all blocks.

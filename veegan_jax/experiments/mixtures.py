@@ -28,7 +28,7 @@ from veegan_jax.runtime.run import Run
 def step_on_fresh_data(
     state: TrainState, axis_name: str | None, *, config: Config
 ) -> tuple[TrainState, Any]:
-    """Draws this step's batch from the mixture and takes one training step."""
+    """Draw this step's batch from the mixture and take one training step."""
     key = jax.random.fold_in(jax.random.fold_in(state.key, base.DATA), state.step)
     x_BX = mixtures.sample(
         mixtures.get(config.dataset),
@@ -199,7 +199,7 @@ AXES = {"high_dim": ("mean coordinate", "distance / true distance")}
 
 
 def draw_figures(config: Config, workdir: pathlib.Path, x_SNX: np.ndarray) -> None:
-    """Writes samples.png (samples over the true modes, and density) and curves.png."""
+    """Write samples.png (samples over the true modes, and density) and curves.png."""
     key = jax.random.key(0)
     truth = mixtures.sample(mixtures.get(config.dataset), key, x_SNX.shape[1])
     truth = project(np.asarray(truth), config.dataset)

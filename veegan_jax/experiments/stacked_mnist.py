@@ -61,7 +61,7 @@ def step_on_stacks(
     *,
     config: Config,
 ) -> tuple[TrainState, Any]:
-    """Draws this step's batch of stacks and takes one training step."""
+    """Draw this step's batch of stacks and take one training step."""
     key = jax.random.fold_in(jax.random.fold_in(state.key, base.DATA), state.step)
     x_BHWC = stacked_mnist.sample(
         digits_NHW,
@@ -75,7 +75,7 @@ def step_on_stacks(
 
 
 def load_samples(workdir: pathlib.Path, num_samples: int) -> np.ndarray:
-    """Draws from the first seed of a run's newest checkpoint: uint8 [N, H, W, 3].
+    """Draw from the first seed of a run's newest checkpoint: uint8 [N, H, W, 3].
 
     Raises:
       InputError: if the folder holds no such run.
@@ -216,7 +216,7 @@ def _draw_figures(
     x_SNHW3: np.ndarray,
     real: np.ndarray,
 ) -> None:
-    """Writes samples.npz, samples.png and curves.png."""
+    """Write samples.npz, samples.png and curves.png."""
     np.savez_compressed(workdir / "samples.npz", image=x_SNHW3[:, :64], real=real)
     title = f"{config.method} on {config.dataset}: the first samples of each seed"
     plots.image_grid(

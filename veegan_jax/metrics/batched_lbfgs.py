@@ -171,7 +171,7 @@ def _trial(lane: _Lane) -> jax.Array:
 def _advance(
     lane: _Lane, error: jax.Array, grad_Z: jax.Array, *, options: Options
 ) -> tuple[_Lane, jax.Array]:
-    """Takes in the error and gradient of the trial: (the lane, whether it is done)."""
+    """Take in the error and gradient of the trial: (the lane, whether it is done)."""
     best = lane.found
     first = best.evaluations == 0
     lane = lane._replace(
@@ -199,7 +199,7 @@ def _move(
     last: jax.Array,
     options: Options,
 ) -> tuple[_Lane, jax.Array]:
-    """Moves to the trial and sets out from there: (the lane, whether it is done)."""
+    """Move to the trial and set out from there: (the lane, whether it is done)."""
     best, z_Z = lane.found, _trial(lane)
     iterations = best.iterations + ~first
     small = best.error - error <= options.rtol * best.error

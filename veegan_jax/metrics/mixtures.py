@@ -23,7 +23,7 @@ METRICS = {
 
 
 def evaluate(x_NX: jax.Array, mixture: mixtures.Mixture) -> dict[str, jax.Array]:
-    """Scores samples against the mixture they should follow. Pure: jit and vmap it.
+    """Score samples against the mixture they should follow. Pure: jit and vmap it.
 
     `modes` and `high_quality` are the VEEGAN paper's. In 1200-D the latter cannot be
     passed by a true sample (it lies sqrt(700) = 26.5 sigma from its mean; the radius

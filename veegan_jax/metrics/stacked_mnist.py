@@ -57,7 +57,7 @@ class Truth(NamedTuple):
 def reference(
     classifier: classifiers.Classifier, data_dir: str | None = None
 ) -> Reference:
-    """Measures the training set: class shares of all of it, features of 10,000 images.
+    """Measure the training set: class shares of all of it, features of 10,000 images.
 
     Args:
       classifier: its features.
@@ -77,7 +77,7 @@ def reference(
 def evaluate(
     logits_N3K: jax.Array, feature_N3F: jax.Array, reference: Reference
 ) -> dict[str, jax.Array]:
-    """Scores what the classifier says of stacked images. Pure: jit and vmap it.
+    """Score what the classifier says of stacked images. Pure: jit and vmap it.
 
     Args:
       logits_N3K: of each channel's digit, float [N, 3, K].
@@ -296,7 +296,7 @@ def oracle(
 def truth(
     classifier: classifiers.Classifier, num_samples: int, data_dir: str | None = None
 ) -> Truth:
-    """Measures once what every model's samples are set beside.
+    """Measure once what every model's samples are set beside.
 
     Args:
       classifier: of the images' data set; see `classifier_files.ready`.

@@ -214,7 +214,7 @@ def _product(
     windows: Sequence[_Windows],
     out: tuple[int, int],
 ) -> jax.Array:
-    """Gathers windows into rows, multiplies, and lays the tiles side by side."""
+    """Gather windows into rows, multiply, and lay the tiles side by side."""
     batch, _, _, channels = x_BHWC.shape
     features = kernel_kkCO.shape[-1]
     (taps_h, first_h, step_h), (taps_w, first_w, step_w) = windows

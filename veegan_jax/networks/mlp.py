@@ -26,7 +26,7 @@ INITIALIZERS: dict[str, nn.initializers.Initializer] = {
 
 
 class Dropout(nn.Module):
-    """Drops units at random; which ones depends on the example's global index.
+    """Drop units at random; which ones depend on the example's global index.
 
     So the noise is the same on any number of devices, unlike flax's own. The key comes
     from `rngs={"dropout": key}`.
@@ -166,7 +166,7 @@ def moment_inputs(x_BF: jax.Array, fourier_gain: jax.Array | float) -> jax.Array
 
 
 class FourierFeatures(nn.Module):
-    """Concatenates x with sin(Wx) and cos(Wx), W fixed and Gaussian.
+    """Concatenate x with sin(Wx) and cos(Wx), W fixed and Gaussian.
 
     An MLP learns low frequencies first; these let it be sharp at the scale of a
     narrow mode (Tancik et al. 2020).

@@ -50,7 +50,7 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     def save(self, step: int, state: Any) -> None:
-        """Writes a checkpoint in the background; it appears whole or not at all.
+        """Write a checkpoint in the background; it appears whole or not at all.
 
         Raises:
           InputError: if the disk refuses it, or refused the one before.
@@ -68,7 +68,7 @@ class Checkpoints:
                 self._manager.save(step, args=args, force=True)
 
     def _tidy(self) -> None:
-        """Deletes what saves that were killed left half written."""
+        """Delete what saves that were killed left half written."""
         if not self._tidied:
             for path in self._directory.glob("*.orbax-checkpoint-tmp"):
                 shutil.rmtree(path)
@@ -79,7 +79,7 @@ class Checkpoints:
         return f"step {max(steps)} is kept" if steps else "no step is kept yet"
 
     def restore(self, like: Any) -> tuple[int, Any]:
-        """Reads the newest checkpoint that can be read.
+        """Read the newest checkpoint that can be read.
 
         A damaged one is passed over with a warning, and the one before it is tried. If
         the run is this process's (see `claim`), the damaged one is set aside as
@@ -151,7 +151,7 @@ class Checkpoints:
         return jax.tree.map(_like, state, like)
 
     def close(self) -> None:
-        """Waits for the writes under way.
+        """Wait for the writes under way.
 
         Raises:
           InputError: if the disk refuses them.

@@ -48,7 +48,7 @@ def cpu_cores() -> int:
 
 
 def use_cpu_cores(num: int) -> None:
-    """Makes each CPU core a device of its own, if no accelerator takes their place.
+    """Make each CPU core a device of its own, if no accelerator takes their place.
 
     Small matrices do not split over cores (batch 500 x 128: no gain from the second);
     whole seeds do. Call before the first JAX computation.
@@ -120,7 +120,7 @@ class Options:
 
 
 def start(options: Options) -> None:
-    """Sets up this process's devices and joins the others, before any computation.
+    """Set up this process's devices and join the others, before any computation.
 
     Raises:
       InputError: if no cluster is found and the flags name none, or if hosts differ in
@@ -209,7 +209,7 @@ def share(value: Any) -> list[Any]:
 
 
 def barrier() -> None:
-    """Waits for all processes."""
+    """Wait for all processes."""
     share(None)
 
 
@@ -293,7 +293,7 @@ def _unpack(bytes_N: np.ndarray, like: Any) -> Any:
 
 
 def finish() -> None:
-    """Ends an orderly run: leaves when all have come to this point."""
+    """End an orderly run: leave when all processes have come to this point."""
     if is_alone():
         return
     barrier()
@@ -317,7 +317,7 @@ def fail(words: str) -> NoReturn:
 
 
 def _wait_for_failure() -> None:
-    """Ends this process when another one says that it failed."""
+    """End this process when another one says that it failed."""
     try:
         words = _client().blocking_key_value_get(_FAILED, _FOREVER_MS)
     except jax.errors.JaxRuntimeError:
@@ -327,7 +327,7 @@ def _wait_for_failure() -> None:
 
 
 def _wait_for_death() -> None:
-    """Ends this process when JAX's heartbeats say that another one died.
+    """End this process when JAX's heartbeats say that another one died.
 
     JAX does so itself, by aborting; this says more, if it is the faster.
     """
@@ -343,7 +343,7 @@ def _wait_for_death() -> None:
 
 
 def _wait_for_silence() -> None:
-    """Ends this process when the first one, which serves the others, is frozen."""
+    """End this process when the first one, which serves the others, is frozen."""
 
     def ask(answered: threading.Event) -> None:
         with contextlib.suppress(jax.errors.JaxRuntimeError):  # there is no such key
@@ -367,7 +367,7 @@ def is_of_another(error: Exception) -> bool:
 
 
 def leave(error: Exception) -> NoReturn:
-    """Exits because another process is gone; the others will find out as well."""
+    """Exit because another process is gone; the others will find out as well."""
     _over.set()
     _end_now(
         f"another process died or cannot be reached ({str(error).splitlines()[0]})",

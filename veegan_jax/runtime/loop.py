@@ -45,7 +45,7 @@ def train(
     name: str,
     labels: Sequence[str] | None = None,
 ) -> tuple[Any, dict[int, str]]:
-    """Trains from step `done` to `steps`.
+    """Train from step `done` to `steps`.
 
     Args:
       state: leaves [seeds, ...], with a field `step` [seeds].

@@ -26,7 +26,7 @@ def replay(
     folder: pathlib.Path,
     batch_of: Callable[[int], Any] | None = None,
 ) -> str:
-    """Takes steps one at a time until a value is not finite, and keeps what it saw.
+    """Take steps one at a time until a value is not finite, and keep what it saw.
 
     Args:
       step: (state, batch) -> (state, metrics), of one seed.

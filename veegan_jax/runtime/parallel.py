@@ -46,7 +46,7 @@ def local_examples(array: jax.Array, rows: int, axis_name: str | None) -> jax.Ar
 def check(
     mode: str, batch_size: int, num_devices: int, flag: str = "batch_size"
 ) -> None:
-    """Refuses a mode that does not exist and a batch that cannot be split.
+    """Refuse a mode that does not exist and a batch that cannot be split.
 
     Args:
       mode: one of `MODES`.
@@ -78,7 +78,7 @@ def run_steps(
     streamed: bool = False,
     lower_only: bool = False,
 ) -> Callable[..., Any]:
-    """Compiles `num_steps` steps of all seeds into one program.
+    """Compile `num_steps` steps of all seeds into one program.
 
     Args:
       step: a pure step. Its state is a dataclass with an integer field `step`.
@@ -212,7 +212,7 @@ def in_order(
 
 
 def replicate(tree: Any, mesh: jax.sharding.Mesh) -> Any:
-    """Puts this process's arrays on its devices of a mesh of all processes.
+    """Put this process's arrays on its devices of a mesh of all processes.
 
     `jax.device_put` would first compare the arrays of all processes.
     """
@@ -258,7 +258,7 @@ def _groups(
 def _over_devices(
     run: Callable[[Any, Any, Any], Any], devices: list[jax.Device], data: Any
 ) -> Callable[..., Any]:
-    """Gives each device its share of the seeds.
+    """Give each device its share of the seeds.
 
     Shares are cut and joined outside the compiled program: inside, they would be
     collectives, and a device kept waiting for 40 s at one aborts the process.
@@ -324,7 +324,7 @@ def _over_devices(
 
 
 def _over_processes(run: Callable[..., Any], device: jax.Device) -> Callable[..., Any]:
-    """Gives each process its share of the seeds, and all of them every result."""
+    """Give each process its share of the seeds, and all of them every result."""
 
     def run_share(state, batches=None):
         seeds = len(jax.tree.leaves(state)[0])
@@ -368,14 +368,14 @@ def compile_options_of_init() -> dict[str, Any] | None:
 
 
 def shard_examples(x: jax.Array) -> jax.Array:
-    """Splits the rows of x over the mesh of `jit` mode; elsewhere returns x."""
+    """Split the rows of x over the mesh of `jit` mode; elsewhere return x."""
     if _devices_of_jit() > 1:
         return jax.lax.with_sharding_constraint(x, P(BATCH_AXIS))
     return x
 
 
 def concat_examples(*parts: jax.Array) -> jax.Array:
-    """Concatenates batches of one size without moving a row to another device.
+    """Concatenate batches of one size without moving a row to another device.
 
     In `jit` mode each device's rows of the first part are followed by its rows of the
     next, as a device of `pmap` sees them; elsewhere this is `jnp.concatenate`.
@@ -390,7 +390,7 @@ def concat_examples(*parts: jax.Array) -> jax.Array:
 
 
 def split_examples(x: jax.Array, num_parts: int = 2) -> list[jax.Array]:
-    """Takes apart what `concat_examples` joined, or a function of it, row by row."""
+    """Take apart what `concat_examples` joined, or a function of it, row by row."""
     devices = _devices_of_jit()
     if devices == 1:
         return jnp.split(x, num_parts)

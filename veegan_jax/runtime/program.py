@@ -18,7 +18,7 @@ from veegan_jax.runtime import distributed, loop, workdirs
 
 
 def run(main: Callable[..., None], file: str = "") -> None:
-    """Runs a script's main; a mistake in its input ends it with one message.
+    """Run a script's main; a mistake in its input ends it with one message.
 
     The exit status is 0 when all is done; 75 (EX_TEMPFAIL) when the same command goes
     on, after a signal asked to stop or another process of the run died; 130 after a
@@ -80,7 +80,7 @@ def run(main: Callable[..., None], file: str = "") -> None:
 
 
 def _stop_at_once(*_: Any) -> NoReturn:
-    """Ends this process as a kill does: no save under way is lost but that one."""
+    """End this process as a kill does: no save under way is lost but that one."""
     words = (
         "stopped at once by SIGINT; give the same command to go on from the newest "
         "checkpoint"
@@ -98,7 +98,7 @@ def _is_news(record: log.LogRecord) -> bool:
 
 
 def _unraisable(usual: Callable[[Any], None], what: Any) -> None:
-    """Prints an exception that nobody can catch.
+    """Print an exception that nobody can catch.
 
     But for those of the threads in which TensorStore writes, after a disk refused one
     of orbax's files: the others then come back to an event loop that has ended.

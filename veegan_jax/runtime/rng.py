@@ -14,7 +14,7 @@ from veegan_jax.runtime import parallel
 def normal(
     key: jax.Array, shape: tuple[int, int], *, axis_name: str | None = None
 ) -> jax.Array:
-    """Draws standard normals whose row i depends only on the key and i's global index.
+    """Draw standard normals whose row i depends only on the key and i's global index.
 
     Under a mapped axis each device draws its own rows of one global array, so 1, 4
     and 8 devices see the same noise. Both words of each threefry block are used
@@ -37,7 +37,7 @@ def normal(
 def keep(
     key: jax.Array, shape: tuple[int, int], rate: float, *, axis_name: str | None = None
 ) -> jax.Array:
-    """Draws which units dropout keeps, by the same rule as `normal`.
+    """Draw which units dropout keeps, by the same rule as `normal`.
 
     Args:
       key: one typed threefry key.
@@ -55,7 +55,7 @@ def keep(
 def index(
     key: jax.Array, rows: int, num_choices: int, *, axis_name: str | None = None
 ) -> jax.Array:
-    """Draws uniform integers in [0, num_choices) by the same rule as `normal`.
+    """Draw uniform integers in [0, num_choices) by the same rule as `normal`.
 
     Args:
       key: one typed threefry key.

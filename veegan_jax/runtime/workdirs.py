@@ -24,7 +24,7 @@ _locks: dict[pathlib.Path, filelock.BaseFileLock] = {}  # held until the end
 def claim(
     workdir: pathlib.Path, identity: dict[str, Any], *, flag: str = "workdir"
 ) -> None:
-    """Makes a work directory this run's until the process ends, and no other's.
+    """Make a work directory this run's until the process ends, and no other's.
 
     Args:
       workdir: created if need be.
@@ -118,7 +118,7 @@ def _claimed(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def _check_name(workdir: pathlib.Path, flag: str) -> None:
-    """Refuses what TensorStore, which writes the arrays, has no name for."""
+    """Refuse what TensorStore, which writes the arrays, has no name for."""
     try:
         str(workdir.absolute()).encode()
     except UnicodeEncodeError as error:
@@ -139,7 +139,7 @@ def places() -> list[pathlib.Path]:
 
 
 def _lock(workdir: pathlib.Path, flag: str) -> None:
-    """Keeps other processes out of a directory until this one ends, however it does.
+    """Keep other processes out of a directory until this one ends, however it does.
 
     Raises:
       InputError: if another one is in it.
