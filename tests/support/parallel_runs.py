@@ -81,9 +81,7 @@ def make_config(method, optimizer):
             batch_norm=optimizer == "both",
         ),
         objective=OBJECTIVES[method],
-        optimizer=configs.Optimizer(
-            learning_rate=0.01, learning_rate_d=0.01, ema=0.9
-        ),
+        optimizer=configs.Optimizer(learning_rate=0.01, learning_rate_d=0.01, ema=0.9),
     )
 
 
