@@ -4,26 +4,25 @@
         Writes runs/two_modes/two_modes.png and results.json, in half a minute on two
         CPU cores, compilation included.
 
-The data are two modes on a line and z ~ N(0, 1). Three pairs (G, R):
-  a  G covers one mode and R is fitted to invert it. What R makes of the other mode is
-     left to chance, so R(data) is not N(0, 1).
-  b  The same G; R is fitted to map the data to N(0, 1), so it cannot return z.
+The data are two modes on a line and z ~ N(0, 1). There are three pairs (G, R):
+  a  G covers one mode, and R is fitted to invert it. Nothing says where R sends the
+     other mode, so R(data) is not N(0, 1).
+  b  G is the same. R is fitted to map the data to N(0, 1), so it cannot return z.
   c  G and R are trained together by VEEGAN+.
-Each is charged the two terms of the paper's objective:
-  reconstruction  E 1/2 (z - R(G(z)))^2                            at least 0
-  data to noise   KL(N(0, 1) || law of R(x) + s noise), s = 0.1    at least 0
+Each pair is scored by the two terms of the paper's objective:
+  reconstruction  E 1/2 (z - R(G(z)))^2                              at least 0
+  data to noise   KL(N(0, 1) || density of R(x) + s noise), s = 0.1  at least 0
 The second plus the entropy of N(0, 1), 1.419 nats, is the paper's cross entropy. With
 F the data's distribution function, R = Phi^-1 F and its inverse G score 0 and 2.5e-5
-(the price of s). Expect a: 0 and about log 2 = 0.693, less if R happens to send the
+(because of s). Expect a: 0 and about log 2 = 0.693, less if R happens to send the
 other mode among the z; b: 0.420 and 0; c: sum 0.004 (seed 0) and 0.007 (seed 1).
 
 G of a and b is fitted to its mode by least squares: on this easy line the plain GAN
-forgot a mode on 1 of 12 runs only, so its collapse cannot be relied upon.
+forgot a mode in only 1 of 12 runs, so it does not collapse reliably.
 
 Dimension key: N quadrature nodes, K modes.
 """
 
-import dataclasses
 import functools
 import pathlib
 from typing import Any
@@ -35,18 +34,20 @@ import optax
 from absl import flags
 from scipy import stats
 
-from veegan_jax import methods
+from veegan_jax import config as configs
 from veegan_jax.common import errors, records
-from veegan_jax.config import Config
+from veegan_jax.config import Config, Optimizer, Vectors
 from veegan_jax.data import mixtures
 from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.methods import base as method_base
+from veegan_jax.methods import veegan_plus
 from veegan_jax.methods.base import TrainState
+from veegan_jax.networks.configs import MLP
 from veegan_jax.runtime import loop, parallel, program, workdirs
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/two_modes", "where everything goes")
-# Seed 0 does as well, but learns the mirror image of this map: its arrows cross.
+# Seed 0 learns as well, but the mirror image of this map: its arrows cross.
 SEED = flags.DEFINE_integer("seed", 1, "of every network and every noise")
 STEPS = flags.DEFINE_integer("steps", 4000, "training steps of VEEGAN+")
 
@@ -60,63 +61,72 @@ PERFECT = "perfect: R = Phi^-1 F, G its inverse"
 PURPLE, GREEN, GREY, BLACK = "#7b3fa0", "#2a9d4e", "#888888", "#222222"
 EDGE = 4.4  # the figure shows z, x and R(x) from -EDGE to EDGE
 FIT_STEPS = 1500  # of each least-squares fit, at most
-STD = 0.1  # of the noise around R(x); without it the law of R(x) need have no density
+STD = 0.1  # of the noise around R(x); without it R(x) need not have a density
 # Expectations over N(0, 1) are sums over these nodes: no sampling noise anywhere.
 NODE_N = np.linspace(-6, 6, 601)
 WEIGHT_N = stats.norm.pdf(NODE_N) / stats.norm.pdf(NODE_N).sum()
 
 
 def make_config(steps: int) -> Config:
-    return Config(
-        method="veegan_plus",
-        adversarial_reconstructor=True,
-        dataset=MIXTURE.name,
+    """Return VEEGAN+'s configuration for the two modes.
+
+    Raises:
+      InputError: if `steps` is not positive.
+    """
+    config = Config(
+        "veegan_plus",
+        MIXTURE.name,
         steps=steps,
         batch_size=256,
         latent_size=1,
-        data_size=1,
-        data_scale=2.0,
-        generator_widths=(64, 64, 64),
-        reconstructor_widths=(32, 32),
-        discriminator_widths=(32, 32),
-        activation="leaky_relu",
-        gamma=0.3,
-        gamma_end=0.001,
-        learning_rate=3e-3,
-        learning_rate_d=3e-3,
-        beta1=0.0,
-        beta2=0.99,
-        schedule="cosine",
-        ema=0.99,  # short enough to forget the first steps in a short run
+        data=Vectors(1, scale=2.0),
+        networks=MLP(
+            generator_widths=(64, 64, 64),
+            reconstructor_widths=(32, 32),
+            discriminator_widths=(32, 32),
+            activation="leaky_relu",
+        ),
+        objective=veegan_plus.Objective(
+            adversarial_reconstructor=True, gamma=0.3, gamma_end=0.001
+        ),
+        optimizer=Optimizer(
+            learning_rate=3e-3,
+            learning_rate_d=3e-3,
+            beta1=0.0,
+            beta2=0.99,
+            schedule="cosine",
+            ema=0.99,  # short enough to forget the first steps in a short run
+        ),
     )
+    configs.check(config)
+    return config
 
 
 def data_nodes() -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of an expectation over the data."""
+    """Return nodes and weights of an expectation over the data."""
     x_KN = MIXTURE.means_KX + MIXTURE.sigma * NODE_N
     return x_KN.ravel(), np.tile(WEIGHT_N, len(x_KN)) / len(x_KN)
 
 
 def optimal_code(x_N: np.ndarray) -> np.ndarray:
-    """Phi^-1(F(x)), the increasing map of the data to N(0, 1), in closed form."""
+    """Compute Phi^-1(F(x)), the increasing map of the data to N(0, 1)."""
     standard_KN = (x_N - MIXTURE.means_KX) / MIXTURE.sigma
     below_N = stats.norm.cdf(standard_KN).mean(axis=0)
     above_N = stats.norm.sf(standard_KN).mean(axis=0)
-    # From whichever tail is thinner: 1 - F has no digits left where F is near 1.
+    # Use the thinner tail: 1 - F loses all its digits where F is near 1.
     return np.where(below_N < 0.5, stats.norm.ppf(below_N), stats.norm.isf(above_N))
 
 
 @functools.partial(jax.jit, static_argnames="config")
 def outputs(state: TrainState, config: Config) -> dict[str, jax.Array]:
-    """G(z) and R(G(z)) at the nodes of z, and R(x) at the nodes of the data."""
-    method = methods.get(config.method)
+    """Compute G(z) and R(G(z)) at the nodes of z, and R(x) at those of the data."""
     z_N1 = jnp.asarray(NODE_N, jnp.float32)[:, None]
     x_N1 = jnp.asarray(data_nodes()[0], jnp.float32)[:, None]
-    generated_N1 = method.sample(state, z_N1, config=config)
+    generated_N1 = veegan_plus.generate(state, z_N1, config=config)
     return {
         "generated": generated_N1[:, 0],
-        "again": method.reconstruct(state, generated_N1, config=config)[:, 0],
-        "code": method.reconstruct(state, x_N1, config=config)[:, 0],
+        "again": veegan_plus.reconstruct(state, generated_N1, config=config)[:, 0],
+        "code": veegan_plus.reconstruct(state, x_N1, config=config)[:, 0],
     }
 
 
@@ -129,13 +139,15 @@ def fit_network(
     weight_N: np.ndarray,
     config: Config,
 ) -> TrainState:
-    """Fits one network of the state, G or R, by weighted least squares."""
-    method = methods.get(config.method)
-    apply = {"generator": method.sample, "reconstructor": method.reconstruct}[network]
+    """Fit one network of the state, G or R, by weighted least squares."""
+    apply = {
+        "generator": veegan_plus.generate,
+        "reconstructor": veegan_plus.reconstruct,
+    }[network]
     optimizer = method_base.optimizer(config, network)
 
     def changed(params):
-        ema = params if network == "generator" else state.ema  # `sample` reads ema
+        ema = params if network == "generator" else state.ema  # `generate` reads ema
         return state.replace(params=state.params | {network: params}, ema=ema)
 
     def loss(params):
@@ -153,7 +165,7 @@ def fit_network(
 
 
 def train(start: TrainState, config: Config) -> TrainState:
-    """VEEGAN+ from a state of step 0.
+    """Train VEEGAN+ from a state of step 0.
 
     Raises:
       loop.NonFinite: if it diverges.
@@ -167,7 +179,7 @@ def train(start: TrainState, config: Config) -> TrainState:
 
 
 def make_cases(seed: int, config: Config) -> dict[str, TrainState]:
-    """The three pairs (G, R)."""
+    """Make the three pairs (G, R)."""
     start = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([seed], config))
     fit = functools.partial(
         fit_network,
@@ -188,12 +200,12 @@ def make_cases(seed: int, config: Config) -> dict[str, TrainState]:
 def density(
     at_N: np.ndarray, points_N: np.ndarray, weight_N: np.ndarray, std: float
 ) -> np.ndarray:
-    """Density at `at_N` of weighted points blurred by Gaussian noise."""
+    """Evaluate at `at_N` the density of weighted points with Gaussian noise."""
     return stats.norm.pdf(at_N[:, None], points_N, std) @ weight_N
 
 
 def measure(again_N: np.ndarray, code_N: np.ndarray) -> dict[str, float]:
-    """The objective's two terms and their sum; W1, the distance of R(data) to N(0, 1).
+    """Compute the objective's terms, their sum, and W1 between R(data) and N(0, 1).
 
     Args:
       again_N: R(G(z)) at the nodes of z.
@@ -201,9 +213,9 @@ def measure(again_N: np.ndarray, code_N: np.ndarray) -> dict[str, float]:
     """
     weight_N = data_nodes()[1]
     # 1e-300 bounds the KL at 690 nats, for an R that sends all the data far away.
-    law_N = density(NODE_N, code_N, weight_N, STD) + 1e-300
+    density_N = density(NODE_N, code_N, weight_N, STD) + 1e-300
     reconstruction = 0.5 * WEIGHT_N @ (NODE_N - again_N) ** 2
-    kl = WEIGHT_N @ (stats.norm.logpdf(NODE_N) - np.log(law_N))
+    kl = WEIGHT_N @ (stats.norm.logpdf(NODE_N) - np.log(density_N))
     return {
         "reconstruction": float(reconstruction),
         "data_to_noise": float(kl),
@@ -214,10 +226,10 @@ def measure(again_N: np.ndarray, code_N: np.ndarray) -> dict[str, float]:
 
 def draw(
     cases: dict[str, dict[str, np.ndarray]],
-    figures: dict[str, dict[str, float]],
+    metrics: dict[str, dict[str, float]],
     path: pathlib.Path,
 ) -> None:
-    """Draws the cases side by side, what each is charged below."""
+    """Draw the cases side by side, with the two terms of each below it."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -226,16 +238,16 @@ def draw(
     figure, grid = plt.subplots(
         2, 3, figsize=(13, 8), height_ratios=(6.5, 1), layout="constrained"
     )
-    longest = max(f["sum"] for f in figures.values())
+    longest = max(m["sum"] for m in metrics.values())
     for (case, out), (top, bottom) in zip(cases.items(), grid.T, strict=True):
         draw_maps(top, out)
         top.set_title(TITLES[case], fontsize=12)
-        values = [figures[case][n] for n in ("data_to_noise", "reconstruction")]
+        values = [metrics[case][n] for n in ("data_to_noise", "reconstruction")]
         bars = bottom.barh((0, 1), values, color=(PURPLE, GREEN), height=0.6)
         bottom.bar_label(bars, fmt="%.3f", padding=4)
         bottom.set_xlim(0, 1.2 * longest)
         bottom.set_yticks((0, 1), ["", ""])
-        bottom.set_title(f"sum {figures[case]['sum']:.3f} (lower bound 0)", fontsize=11)
+        bottom.set_title(f"sum {metrics[case]['sum']:.3f} (lower bound 0)", fontsize=11)
         bottom.spines[["top", "right"]].set_visible(False)
     names = ("KL( N(0,1) || R(data) )", "E ½ ( z - R(G(z)) )²")
     grid[1, 0].set_yticks((0, 1), names)
@@ -246,11 +258,11 @@ def draw(
 
 
 def draw_maps(axis: Any, out: dict[str, np.ndarray]) -> None:
-    """The axes of z, x and R's output, one above the other, and the arrows between."""
+    """Draw the axes of z, x and R's output, and the arrows between them."""
     data_N, weight_N = data_nodes()
     at_N = np.linspace(-EDGE, EDGE, 1001)
     normal_N = stats.norm.pdf(at_N)
-    # G leaps from mode to mode: finer nodes fill in what the leap passes over.
+    # G jumps from mode to mode: finer nodes fill the gap.
     z_N = np.linspace(-6, 6, 4801)
     fine_N = stats.norm.pdf(z_N) / stats.norm.pdf(z_N).sum()
     x_N = np.interp(z_N, NODE_N, out["generated"])
@@ -285,11 +297,11 @@ def draw_maps(axis: Any, out: dict[str, np.ndarray]) -> None:
         for start, end in zip(start_N, np.clip(end_N, -EDGE, EDGE), strict=True):
             axis.annotate("", (end, high), (start, low), arrowprops=style)
     away_N = code_N[np.abs(code_N) > EDGE]
-    if away_N.size:  # R sends these off the page: say where to
+    if away_N.size:  # outside the figure: write where
         side = "right" if away_N.mean() > 0 else "left"
-        words = f"R(x) from\n{away_N.min():.0f} to {away_N.max():.0f}"
+        message = f"R(x) from\n{away_N.min():.0f} to {away_N.max():.0f}"
         at = EDGE if side == "right" else -EDGE
-        axis.text(at, 4.75, words, color=PURPLE, ha=side, fontsize=10)
+        axis.text(at, 4.75, message, color=PURPLE, ha=side, fontsize=10)
     for level, name in ((0, "z"), (2, "x"), (4.6, "R(x)")):
         axis.axhline(level, color=BLACK, linewidth=0.8)
         axis.text(-EDGE - 0.2, level, name, ha="right", va="center", fontsize=12)
@@ -305,22 +317,22 @@ def main() -> None:
     if SEED.value < 0:
         raise errors.InputError(f"--seed={SEED.value} must be at least 0")
     config, workdir = make_config(STEPS.value), pathlib.Path(WORKDIR.value)
-    identity = dataclasses.asdict(config) | {"seed": SEED.value}
+    identity = configs.to_json(config) | {"seed": SEED.value}
     workdirs.claim(workdir, identity)
     states_of = make_cases(SEED.value, config)
     cases = {
         case: jax.device_get(outputs(state, config))
         for case, state in states_of.items()
     }
-    figures = {c: measure(out["again"], out["code"]) for c, out in cases.items()}
-    figures["perfect"] = measure(NODE_N, optimal_code(data_nodes()[0]))
-    draw(cases, figures, workdir / "two_modes.png")
-    record = records.provenance() | {"config": identity, "cases": figures}
+    metrics = {c: measure(out["again"], out["code"]) for c, out in cases.items()}
+    metrics["perfect"] = measure(NODE_N, optimal_code(data_nodes()[0]))
+    draw(cases, metrics, workdir / "two_modes.png")
+    record = records.provenance() | {"config": identity, "cases": metrics}
     records.write(workdir / "results.json", record)
-    names = list(figures["perfect"])
+    names = list(metrics["perfect"])
     rows = [
         [TITLES.get(case, PERFECT), *[f"{values[n]:.4f}" for n in names]]
-        for case, values in figures.items()
+        for case, values in metrics.items()
     ]
     print(records.table(["", *[n.replace("_", " ") for n in names]], rows))
     print(f"Neither term can be below 0. Figure and results.json: {workdir}")
