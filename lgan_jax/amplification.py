@@ -20,10 +20,20 @@ import jax
 import numpy as np
 import tqdm
 
-from lgan_jax import autoencoder, classifier, evidence, generation, splits
+from lgan_jax import (
+    autoencoder,
+    classifier,
+    evidence,
+    generation,
+    generators,
+    splits,
+    stages,
+)
 from lgan_jax.config import Config, option
 from lgan_jax.encodings import Encodings
-from lgan_jax.models import OWN, Models, Task
+from lgan_jax.generators import OWN
+from lgan_jax.stages import Models
+from lgan_jax.task import Task
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as pinned_classifiers
 from veegan_jax.common import errors, records
@@ -47,7 +57,7 @@ class Options:
     ways: str = option(
         "lgan,plain_gan,gaussian,mixup,decoded,vae,affine,lgan_moves",
         "main",
-        "what to generate by: names of lgan_jax/generation.py, with commas between",
+        "what to generate by: names of lgan_jax/generators.py, with commas between",
     )
     strong_ways: str = option(
         "", "main", "those to judge by the stronger classifier too"
@@ -102,7 +112,7 @@ class Options:
             )
         for way in (*self.judged(BASIC), *self.judged(STRONG)):
             if way not in (ALL, NONE):
-                generation.check(way)
+                generators.check(way)
 
     def seed_numbers(self) -> range:
         """The seeds of the run."""
@@ -113,6 +123,12 @@ class Options:
         listed = self.ways if kind == BASIC else self.strong_ways
         ways = tuple(way.strip() for way in listed.split(",") if way.strip())
         return (ALL, NONE, *ways) if ways or kind == BASIC else ()
+
+    def stages(self) -> tuple[str, ...]:
+        """The stages of training that the run needs, in order."""
+        ways = (*self.judged(BASIC), *self.judged(STRONG))
+        chosen = [way for way in ways if way not in (ALL, NONE)]
+        return generators.stages(chosen, sample_quality=self.evidence)
 
 
 def preset(dataset: str, **changes: Any) -> Options:
@@ -134,8 +150,8 @@ def recipe(dataset: str, kind: str, options: Options) -> classifier.Recipe:
     return dataclasses.replace(base, layers=layers, hidden=128)
 
 
-def check(workdir: pathlib.Path, config: Config, options: Options) -> None:
-    """Refuses, before any work, a run that could not be carried out.
+def prepare(config: Config, options: Options, workdir: pathlib.Path) -> "Materials":
+    """Load the data; refuse, before any work, a run that could not be carried out.
 
     Raises:
       InputError: for flags, data, a classifier or a work directory that cannot be used.
@@ -155,7 +171,7 @@ def check(workdir: pathlib.Path, config: Config, options: Options) -> None:
             raise errors.InputError(
                 f"--classifier_steps={made.steps} must be a multiple of {made.readings}"
             )
-    materials = _materials(config, options)
+    materials = load(config, options)
     if options.evidence:
         known = materials.task.count_SK.min(axis=0)
         evidence.check(known, materials.full.count_K, options.generated)
@@ -166,6 +182,7 @@ def check(workdir: pathlib.Path, config: Config, options: Options) -> None:
         identity["classifier"] = materials.pinned.identity
     if not options.dry_run:
         workdirs.claim(workdir, identity)
+    return materials
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -179,8 +196,8 @@ class Materials:
     pinned: pinned_classifiers.Classifier | None  # None: nothing asks for it
 
 
-@functools.lru_cache(maxsize=1)  # the ablation asks for one after the other
-def _materials(config: Config, options: Options) -> Materials:
+def load(config: Config, options: Options) -> Materials:
+    """Load the data of a run, and the pinned classifier if it is asked for."""
     data_dir = options.data_dir or None
     train, test = (
         images.load(config.dataset, s, data_dir=data_dir) for s in images.SPLITS
@@ -207,55 +224,22 @@ def _flat(image: np.ndarray) -> np.ndarray:
     return image.reshape(len(image), -1)
 
 
-def prepare(config: Config, options: Options, workdir: pathlib.Path) -> Models:
-    """The models of a run, none of them trained yet.
-
-    Raises:
-      InputError: see `check`.
-    """
-    check(workdir, config, options)
-    return Models(
-        _materials(config, options).task,
-        config,
-        workdir,
-        mode=options.parallel,
-        save_every=options.save_every,
-        dry_run=options.dry_run,
-    )
-
-
-def costs(models: Models, options: Options) -> str:
-    """What a step of each stage costs that the ways need, in words.
-
-    Args:
-      models: from `prepare`, of a dry run.
-      options: what would be measured.
-    """
-    for way in dict.fromkeys((*options.judged(BASIC), *options.judged(STRONG))):
-        if way not in (ALL, NONE):
-            generation.generate(models, way, 0, 1)  # asks for the stages it needs
-    if options.evidence:
-        _ = models.autoencoders
-    return "\n".join(models.costs.values())
-
-
-def run(models: Models, options: Options, workdir: pathlib.Path) -> dict[str, Any]:
+def run(
+    models: Models, materials: Materials, options: Options, workdir: pathlib.Path
+) -> dict[str, Any]:
     """Measures every cell that the work directory does not hold yet.
 
     Args:
-      models: from `prepare`, which fills the work directory with its stages.
+      models: of `materials.task`, with the stages of `options.stages`.
+      materials: from `prepare`.
       options: what to measure.
       workdir: gets cells/ with the figures of every cell and, of the first seed, the
         first images of each class of every way; and results.json.
 
     Returns:
       The record.
-
-    Raises:
-      loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
     config = models.config
-    materials = _materials(config, options)
     cells = [
         (kind, way, s)
         for kind in (BASIC, STRONG)
@@ -329,8 +313,6 @@ def _measure(
         "accuracy": accuracy_ARE.round(3).tolist(),
     }
     judged = generates and kind == BASIC
-    if judged and options.evidence:
-        _ = models.autoencoders  # trained by all processes, if they are not yet
 
     def finish() -> None:
         path.parent.mkdir(exist_ok=True)
@@ -339,7 +321,6 @@ def _measure(
         if judged and s == 0:
             image = x_KGX[:, :_KEPT].reshape(len(x_KGX), -1, *task.shape)
             np.savez_compressed(path.with_suffix(".npz"), image=image)
-        # The first cell of a way also bears what its stages took.
         cell["seconds"] = round(time.perf_counter() - start, 1)
         cell["commit"] = records.commit()
         records.write(path, cell)
@@ -353,7 +334,10 @@ def _evidence(
 ) -> dict[str, float]:
     """The mean over the classes of every figure of `evidence`."""
     task, config = materials.task, models.config
-    shape, params = task.shape, jax.tree.map(lambda a: a[s], models.autoencoders.params)
+    shape, states = (
+        task.shape,
+        jax.tree.map(lambda a: a[s], models.states["autoencoder"]),
+    )
     judged_KJX = x_KGX[:, :_JUDGED]
     labels = np.repeat(np.arange(len(judged_KJX)), judged_KJX.shape[1])
     found = pinned_classifiers.classify(
@@ -361,7 +345,7 @@ def _evidence(
     )
     metrics = []
     for k, (rows, count) in enumerate(zip(*task.splits[s], strict=True)):
-        of_class = jax.tree.map(lambda a, k=k: a[k], params)
+        of_class = jax.tree.map(lambda a, k=k: a[k], states)
         encode = functools.partial(autoencoder.encode, of_class, config=config)
         others = np.setdiff1d(np.flatnonzero(materials.train.label == k), rows)
         known, held, made = (
@@ -386,7 +370,7 @@ def effective_dimension(models: Models) -> float:
         y_Nd = found.restore(found.unit)
         return autoencoder.effective_dimension(y_Nd, found.weight())
 
-    found_SK = jax.jit(jax.vmap(jax.vmap(one)))(models.encodings(OWN))
+    found_SK = jax.jit(jax.vmap(jax.vmap(one)))(models.encodings[OWN])
     return records.number(np.mean(found_SK))
 
 
@@ -432,7 +416,8 @@ def make_record(
         "known": int(materials.task.count_SK[0].sum()),
         "classes": materials.task.count_SK.shape[1],
         "pinned_classifier": materials.pinned and materials.pinned.identity,
-        "wall_seconds": sum(cell["seconds"] for cell in each),
+        "wall_seconds": stages.seconds(options.stages(), workdir)
+        + sum(cell["seconds"] for cell in each),
         # More than one, if the code changed between a stop and going on.
         "commits": sorted({cell["commit"] for cell in each if "commit" in cell}),
         "cells": cells,

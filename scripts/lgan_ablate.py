@@ -14,8 +14,8 @@ import shutil
 
 from absl import flags
 
-from lgan_jax import amplification, config, generation, report
-from lgan_jax.models import OWN
+from lgan_jax import amplification, config, generators, report, stages
+from lgan_jax.generators import OWN
 from veegan_jax.common import errors, records
 from veegan_jax.data import images
 from veegan_jax.runtime import distributed, program
@@ -34,7 +34,7 @@ CPU_DEVICES = flags.DEFINE_integer(
 def main() -> None:
     if CPU_DEVICES.value < 1:
         raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
-    sampler, space = generation.split_name(WAY.value.removesuffix(generation.ON_TOP))
+    sampler, space = generators.split_name(generators.base(WAY.value))
     if sampler != "lgan":  # the rivals have none of these choices
         raise errors.InputError(
             f"--way={WAY.value} must be lgan, lgan_shared or lgan_moves"
@@ -63,12 +63,14 @@ def main() -> None:
     whole, rows = base / "as_it_is", {}
     for name, changes in variants.items():
         path = base / name.replace(" ", "_")
-        models = amplification.prepare(config.preset(dataset, **changes), options, path)
+        changed = config.preset(dataset, **changes)
+        materials = amplification.prepare(changed, options, path)
         if changes and config.keeps_autoencoders(changes):
             _copy_autoencoders(whole, path)
         print(f"\n{name}: {path}", flush=True)
         about = {"variant": name, "changes": changes}
-        rows[name] = about | amplification.run(models, options, path)
+        models = stages.train(materials.task, changed, options.stages(), path)
+        rows[name] = about | amplification.run(models, materials, options, path)
         records.write(path / "ablation.json", rows[name])
     print(f"\n{report.ablation_table(rows, WAY.value)}")
 

@@ -4,7 +4,7 @@
     python scripts/lgan_amplify.py --dataset=mnist --fraction=0.1
     python scripts/lgan_amplify.py --dataset=mnist --fraction=0.01 --ways=lgan,gaussian
 
-Every way to generate (--ways, see lgan_jax/generation.py) makes 5,000 images of each
+Every way to generate (--ways, see lgan_jax/generators.py) makes 5,000 images of each
 class for every seed; classifiers learn from batches of which a quarter, a half and
 three quarters are generated. Prints the tables; results.json and the figures are in
 the work directory. Without MNIST on the machine the bundled 8 x 8 digits are used.
@@ -16,7 +16,7 @@ import pathlib
 
 from absl import flags
 
-from lgan_jax import amplification, config, figures, report
+from lgan_jax import amplification, config, figures, report, stages
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images
 from veegan_jax.runtime import distributed, program
@@ -40,11 +40,15 @@ def main() -> None:
     distributed.start(hosts)
     name = f"runs/lgan/{dataset}/{run_config.fraction:g}"
     workdir = pathlib.Path(WORKDIR.value or name)
-    models = amplification.prepare(run_config, options, workdir)
+    materials = amplification.prepare(run_config, options, workdir)
+    given = materials.task, run_config, options.stages()
     if options.dry_run:
-        print(amplification.costs(models, options))
+        print(stages.dry_run(*given, mode=options.parallel))
         return
-    record = amplification.run(models, options, workdir)
+    models = stages.train(
+        *given, workdir, mode=options.parallel, save_every=options.save_every
+    )
+    record = amplification.run(models, materials, options, workdir)
 
     def draw() -> list[str]:
         made = amplification.read_images(workdir, options)

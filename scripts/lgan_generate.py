@@ -25,8 +25,9 @@ import numpy as np
 from absl import flags
 from scipy.spatial import distance
 
-from lgan_jax import config, generation, splits
-from lgan_jax.models import OWN, Models, Task
+from lgan_jax import config, generation, generators, splits, stages
+from lgan_jax.generators import OWN
+from lgan_jax.task import Task
 from veegan_jax.common import errors, plots
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import folders
@@ -43,7 +44,7 @@ NUM_SAMPLES = flags.DEFINE_integer("num_samples", 100, "images to make of each c
 WAY = flags.DEFINE_string(
     "way",
     "lgan",
-    f"{', '.join(generation.names())}; all but affine also with {generation.ON_TOP}",
+    f"{', '.join(generators.names())}; all but affine also with {generators.ON_TOP}",
 )
 OUTPUT = flags.DEFINE_string(
     "output", None, "a new folder, or a name in .npz (default: WORKDIR/WAY)"
@@ -102,8 +103,8 @@ def check_memory(run_config: config.Config, way: str, classes: int) -> None:
     Raises:
       InputError: naming what is too much.
     """
-    base = way.removesuffix(generation.ON_TOP)
-    if base == "affine" or (base != "vae" and generation.split_name(base)[1] != OWN):
+    base = way.removesuffix(generators.ON_TOP)
+    if base == "affine" or (base != "vae" and generators.split_name(base)[1] != OWN):
         return  # no class has an autoencoder of its own
     widths = run_config.autoencoder_widths
     sizes = run_config.data_size, *widths, run_config.latent_size
@@ -199,7 +200,7 @@ def run() -> None:
             raise errors.InputError(
                 f"--{flag.name}={flag.value} must be at least 0 and below 2**32"
             )
-    generation.check(way)
+    generators.check(way)
     image_dir = pathlib.Path(IMAGE_DIR.value)
     name = image_dir.resolve().name
     workdir = pathlib.Path(WORKDIR.value or f"runs/lgan/generate/{name}")
@@ -239,7 +240,9 @@ def run() -> None:
     split = splits.stratified(given.label, 1.0, seed)
     image_MX = given.image.reshape(len(given.image), -1)
     task = Task(image_MX, given.image.shape[1:], (split,), (seed,))
-    models = Models(task, run_config, models_dir, mode=PARALLEL.value)
+    models = stages.train(
+        task, run_config, generators.stages([way]), models_dir, mode=PARALLEL.value
+    )
     x_KGX = generation.generate(models, way, 0, num, draw=DRAW.value)
     label = np.repeat(np.arange(len(given.names), dtype=np.int32), num)
     made = folders.Classes(x_KGX.reshape(-1, *task.shape), label, given.names)

@@ -6,7 +6,7 @@ import re
 import jax
 import pytest
 
-from lgan_jax import amplification
+from lgan_jax import amplification, stages
 from lgan_jax import config as lgan_config
 from veegan_jax.classifier import network as classifiers
 from veegan_jax.classifier import training as classifier_training
@@ -79,8 +79,8 @@ def test_the_amplification_tells_of_every_stage_it_needs(tmp_path):
     options = amplification.preset(
         "digits", ways="lgan,affine", seeds=2, evidence=False, dry_run=True
     )
-    models = amplification.prepare(config, options, tmp_path / "run")
-    words = amplification.costs(models, options)
+    materials = amplification.prepare(config, options, tmp_path / "run")
+    words = stages.dry_run(materials.task, config, options.stages())
     titles = [line for line in words.splitlines() if not line.startswith(" ")]
     assert [title.partition(":")[0] for title in titles] == ["autoencoder", "lgan"]
     assert all("20 members" in title for title in titles)  # two seeds, ten classes

@@ -22,6 +22,7 @@ from lgan_jax import (
     generation,
     report,
     splits,
+    stages,
 )
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
@@ -55,14 +56,17 @@ def judge(monkeypatch):
     params = classifiers.init(0, "digits", recipe)
     judge = classifiers.Classifier(params, "digits", "nothing", 0, recipe)
     monkeypatch.setattr(classifier_files, "ready", lambda *_: judge)
-    amplification._materials.cache_clear()
-    yield judge
-    amplification._materials.cache_clear()
+    return judge
 
 
 def run(workdir, **changes):
-    models = amplification.prepare(CONFIG, options(**changes), workdir)
-    return models, amplification.run(models, options(**changes), workdir)
+    return carry_out(CONFIG, options(**changes), workdir)
+
+
+def carry_out(config, chosen, workdir):
+    materials = amplification.prepare(config, chosen, workdir)
+    models = stages.train(materials.task, config, chosen.stages(), workdir)
+    return models, amplification.run(models, materials, chosen, workdir)
 
 
 def without_time(cells):
@@ -96,7 +100,8 @@ def test_a_stopped_run_goes_on_with_the_next_cell(tmp_path, monkeypatch, judge):
     assert list(basic) == ["all data", "none", "lgan", "lgan_moves"]
     assert np.shape(basic["lgan"][1]["accuracy"]) == (3, 1, 12)
     assert basic["lgan"][1]["seed"] == 1
-    assert whole["wall_seconds"] > 0 and whole["known"] == 434
+    trained = stages.seconds(options().stages(), tmp_path / "whole")
+    assert whole["wall_seconds"] > trained > 0 and whole["known"] == 434
 
     # The evidence again, by hand, for what judges the classes.
     x_KGX = generation.generate(models, "lgan", 0, 20)
@@ -105,7 +110,7 @@ def test_a_stopped_run_goes_on_with_the_next_cell(tmp_path, monkeypatch, judge):
     assert basic["lgan"][0]["evidence"]["fidelity"] == pytest.approx(fidelity, rel=1e-4)
     values = []  # and the directions that the encodings use
     for s, k in np.ndindex(2, 10):
-        found = jax.tree.map(lambda a, s=s, k=k: a[s, k], models.encodings(""))
+        found = jax.tree.map(lambda a, s=s, k=k: a[s, k], models.encodings[""])
         y_Nd = np.asarray(found.restore(found.unit))[: int(found.count)]
         share_d = np.linalg.eigvalsh(np.cov(y_Nd.T))
         values.append(np.exp(stats.entropy(np.maximum(share_d, 0))))
@@ -126,9 +131,9 @@ def test_a_stopped_run_goes_on_with_the_next_cell(tmp_path, monkeypatch, judge):
 
 def test_classifiers_are_judged_by_the_test_images_or_by_known_ones(tmp_path):
     test = images.load("digits", "test")
-    materials = amplification._materials(CONFIG, options())
+    materials = amplification.load(CONFIG, options())
     assert (materials.tests[0][0] == test.image.reshape(len(test.image), -1)).all()
-    inside = amplification._materials(CONFIG, options(validate=True))
+    inside = amplification.load(CONFIG, options(validate=True))
     for s in range(2):
         image_TX, label_T = inside.tests[s]
         split, rows = splits.inside(materials.train.label, CONFIG.fraction, 0.1, s)
@@ -157,8 +162,8 @@ def test_labels_rows_and_judges_belong_together(tmp_path, monkeypatch, way):
     monkeypatch.setattr(classifier, "train_all", train_all)
     monkeypatch.setattr(evidence, "class_metrics", figures_of)
     twice = options(repeats=2)
-    models = amplification.prepare(CONFIG, twice, tmp_path)
-    materials = amplification._materials(CONFIG, twice)
+    materials = amplification.prepare(CONFIG, twice, tmp_path)
+    models = stages.train(materials.task, CONFIG, twice.stages(), tmp_path)
     path = tmp_path / "cell.json"
     cell = amplification._measure(models, materials, twice, "basic", way, 1, path)
     data, label = given["data"], materials.train.label
@@ -206,8 +211,7 @@ def test_too_few_images_are_refused_before_any_work(
 def test_one_known_image_of_a_class_is_enough_without_evidence(tmp_path):
     few = dataclasses.replace(CONFIG, fraction=1e-4)
     chosen = options(seeds=1, generated=2, evidence=False)
-    models = amplification.prepare(few, chosen, tmp_path)
-    record = amplification.run(models, chosen, tmp_path)
+    models, record = carry_out(few, chosen, tmp_path)
     assert record["known"] == 10
     assert record["commits"] == [record["commit"]]
     made = amplification.read_images(tmp_path, chosen)
@@ -219,8 +223,8 @@ def test_one_known_image_of_a_class_is_enough_without_evidence(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ways": "lgan,gan"}, "unknown way to generate 'gan': one of lgan"),
-        ({"strong_ways": "dcgan"}, "unknown way to generate 'dcgan'"),
+        ({"ways": "lgan,gan"}, "unknown generator 'gan': one of lgan"),
+        ({"strong_ways": "dcgan"}, "unknown generator 'dcgan'"),
         ({"seeds": 0}, "--seeds=0 must be at least 1"),
         ({"first_seed": -1}, "--first_seed=-1 must be at least 0"),
         ({"first_seed": 2**32 - 1}, "seeds must be below 2"),
@@ -245,12 +249,12 @@ def test_the_stronger_classifier_judges_what_it_is_asked_to():
 
 
 def test_a_work_directory_holds_one_run(tmp_path):
-    amplification.check(tmp_path, CONFIG, options())
-    amplification.check(tmp_path, CONFIG, options(ways="affine"))  # more of the same
+    amplification.prepare(tmp_path, CONFIG, options())
+    amplification.prepare(tmp_path, CONFIG, options(ways="affine"))  # more of the same
     with pytest.raises(errors.InputError, match="generated: 20 there, 21 now"):
-        amplification.check(tmp_path, CONFIG, options(generated=21))
+        amplification.prepare(tmp_path, CONFIG, options(generated=21))
     with pytest.raises(errors.InputError, match="classifier: None there"):
-        amplification.check(tmp_path, CONFIG, options(classifier="another.npz"))
+        amplification.prepare(tmp_path, CONFIG, options(classifier="another.npz"))
 
 
 def test_an_ablation_changes_the_sizes_of_the_space_it_is_of():

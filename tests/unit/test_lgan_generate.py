@@ -154,7 +154,7 @@ def test_a_stopped_run_leaves_nothing_and_goes_on(
         (dict(cpu_devices=0), "--cpu_devices=0 must be at least 1"),
         (dict(seed=-1), "--seed=-1 must be at least 0"),
         (dict(seed=2**32), "--seed=4294967296 must be at least 0 and below"),
-        (dict(way="gan"), "unknown way to generate 'gan': one of lgan, plain_gan"),
+        (dict(way="gan"), "unknown generator 'gan': one of lgan, plain_gan"),
         (dict(way="affine+affine"), "each but affine also followed by"),
         (dict(parallel="all"), "--parallel='all' must be one of"),
         (
@@ -180,7 +180,7 @@ def test_a_stopped_run_leaves_nothing_and_goes_on(
 def test_bad_flags_are_refused_before_any_work(
     generate, program, tmp_path, monkeypatch, changes, message
 ):
-    monkeypatch.setattr(program.generation, "generate", None)
+    monkeypatch.setattr(program.stages, "train", None)
     (tmp_path / "taken").mkdir()
     for name in ("taken/file", "old.npz", "new.preview.png"):
         (tmp_path / name).write_text("mine")
@@ -247,7 +247,7 @@ def test_changed_images_need_another_workdir(
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(program.generation, "generate", stop)
+    monkeypatch.setattr(program.stages, "train", stop)
     shutil.copytree(source, tmp_path / "data")
     with pytest.raises(loop.Interrupted):
         generate(image_dir="data")
