@@ -1,16 +1,17 @@
-"""Makes more images of the classes in a folder of your own, by L-GAN or a rival.
+"""Make more images of the classes in a folder of your own, by L-GAN or a rival.
 
     python scripts/lgan_generate.py --image_dir=photos --num_samples=100
-    python scripts/lgan_generate.py --image_dir=photos --way=affine --output=more.npz
+    python scripts/lgan_generate.py --image_dir=photos --generator=affine
 
 photos holds a folder for each class, with at least 10 images in it, all of one size, of
 at most 128 x 128 pixels. Every class gets num_samples images, as OUTPUT/CLASS/00000.png
-and so on with OUTPUT/labels.csv, or as arrays image, label and names in OUTPUT if that
-ends in .npz. A preview.png shows given beside generated ones. Models are trained in the
-work directory: for 10 classes of 100 images of 28 x 28 pixels in two and a half minutes
-on two CPU cores, in one minute for 8 x 8. Stopped by Ctrl-C, the same command goes on;
-a finished model is only read. (On MNIST only `affine` and the ways that end in `_moves`
-made a classifier better: see the README.)
+and so on with OUTPUT/labels.csv. If OUTPUT ends in .npz, it holds the arrays image,
+label and names instead. A preview.png shows given beside generated images.
+
+Models are trained in the work directory. Ten classes of 100 images take two and a half
+minutes on two CPU cores for 28 x 28 pixels, one minute for 8 x 8. After Ctrl-C the same
+command continues; a finished model is only read. On MNIST only `affine` and the
+generators that end in `_moves` made a classifier better: see results/lgan.md.
 """
 
 import dataclasses
@@ -41,13 +42,13 @@ from veegan_jax.runtime import (
 
 IMAGE_DIR = flags.DEFINE_string("image_dir", None, "a folder of images for each class")
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 100, "images to make of each class")
-WAY = flags.DEFINE_string(
-    "way",
+GENERATOR = flags.DEFINE_string(
+    "generator",
     "lgan",
     f"{', '.join(generators.names())}; all but affine also with {generators.ON_TOP}",
 )
 OUTPUT = flags.DEFINE_string(
-    "output", None, "a new folder, or a name in .npz (default: WORKDIR/WAY)"
+    "output", None, "a new folder, or a name in .npz (default: WORKDIR/GENERATOR)"
 )
 SEED = flags.DEFINE_integer("seed", 0, "of the models and of what they generate")
 DRAW = flags.DEFINE_integer("draw", 0, "another number: other images of the models")
@@ -97,13 +98,13 @@ def make_config(given: folders.Classes, changes: dict[str, Any]) -> config.Confi
     return config.Config(**(found | changes))
 
 
-def check_memory(run_config: config.Config, way: str, classes: int) -> None:
+def check_memory(run_config: config.Config, generator: str, classes: int) -> None:
     """Refuses more autoencoders than the memory holds while they are trained.
 
     Raises:
       InputError: naming what is too much.
     """
-    base = way.removesuffix(generators.ON_TOP)
+    base = generators.base(generator)
     if base == "affine" or (base != "vae" and generators.split_name(base)[1] != OWN):
         return  # no class has an autoencoder of its own
     widths = run_config.autoencoder_widths
@@ -117,7 +118,7 @@ def check_memory(run_config: config.Config, way: str, classes: int) -> None:
             f"{classes} classes of images of {run_config.data_size} numbers take "
             f"{needed / 1e9:.0f} GB to train, and the memory has {there / 1e9:.0f}: "
             "give fewer classes, smaller images or smaller --autoencoder_widths, or "
-            "share autoencoders with --way=lgan_moves"
+            "share autoencoders with --generator=lgan_moves"
         )
 
 
@@ -194,17 +195,17 @@ def run() -> None:
     for flag in (NUM_SAMPLES, CPU_DEVICES):
         if flag.value < 1:
             raise errors.InputError(f"--{flag.name}={flag.value} must be at least 1")
-    num, seed, way = NUM_SAMPLES.value, SEED.value, WAY.value
+    num, seed, generator = NUM_SAMPLES.value, SEED.value, GENERATOR.value
     for flag in (SEED, DRAW):
         if not 0 <= flag.value < 2**32:
             raise errors.InputError(
                 f"--{flag.name}={flag.value} must be at least 0 and below 2**32"
             )
-    generators.check(way)
+    generators.check(generator)
     image_dir = pathlib.Path(IMAGE_DIR.value)
     name = image_dir.resolve().name
     workdir = pathlib.Path(WORKDIR.value or f"runs/lgan/generate/{name}")
-    output = pathlib.Path(OUTPUT.value or workdir / way).resolve()
+    output = pathlib.Path(OUTPUT.value or workdir / generator).resolve()
     for flag, path in ((WORKDIR, workdir.resolve()), (OUTPUT, output)):
         if path.is_relative_to(image_dir.resolve()):
             raise errors.InputError(
@@ -221,7 +222,7 @@ def run() -> None:
             f"--num_samples={num} is over 4 GiB of pixels: give less"
         )
     run_config = make_config(given, common_flags.read(config.Config))
-    check_memory(run_config, way, len(given.names))
+    check_memory(run_config, generator, len(given.names))
     distributed.use_cpu_cores(CPU_DEVICES.value)
     for flag in ("autoencoder_batch", "sampler_batch"):
         batch = getattr(run_config, flag)
@@ -241,14 +242,18 @@ def run() -> None:
     image_MX = given.image.reshape(len(given.image), -1)
     task = Task(image_MX, given.image.shape[1:], (split,), (seed,))
     models = stages.train(
-        task, run_config, generators.stages([way]), models_dir, mode=PARALLEL.value
+        task,
+        run_config,
+        generators.stages([generator]),
+        models_dir,
+        mode=PARALLEL.value,
     )
-    x_KGX = generation.generate(models, way, 0, num, draw=DRAW.value)
+    x_KGX = generation.generate(models, generator, 0, num, draw=DRAW.value)
     label = np.repeat(np.arange(len(given.names), dtype=np.int32), num)
     made = folders.Classes(x_KGX.reshape(-1, *task.shape), label, given.names)
     check_output(output, models_dir)  # training takes long enough to fill it
     write(made, given, output)
-    print(f"{len(label)} images of {len(given.names)} classes by {way}: {output}")
+    print(f"{len(label)} images of {len(given.names)} classes by {generator}: {output}")
     if ratios := novelty(made, given):
         least = min(ratios, key=ratios.__getitem__)
         print(

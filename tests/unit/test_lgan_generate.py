@@ -134,10 +134,10 @@ def test_a_stopped_run_leaves_nothing_and_goes_on(
     generate, program, tmp_path, unfinished
 ):
     with pytest.raises(loop.Interrupted, match="same command to go on"):
-        generate(way="gaussian", output="out")
+        generate(generator="gaussian", output="out")
     assert not (tmp_path / "out").exists()
     for output in ("out", "other"):
-        generate(way="gaussian", output=output)
+        generate(generator="gaussian", output=output)
     np.testing.assert_array_equal(
         *(read_png(tmp_path / o)[0] for o in ("out", "other"))
     )
@@ -154,8 +154,8 @@ def test_a_stopped_run_leaves_nothing_and_goes_on(
         (dict(cpu_devices=0), "--cpu_devices=0 must be at least 1"),
         (dict(seed=-1), "--seed=-1 must be at least 0"),
         (dict(seed=2**32), "--seed=4294967296 must be at least 0 and below"),
-        (dict(way="gan"), "unknown generator 'gan': one of lgan, plain_gan"),
-        (dict(way="affine+affine"), "each but affine also followed by"),
+        (dict(generator="gan"), "unknown generator 'gan': one of lgan, plain_gan"),
+        (dict(generator="affine+affine"), "each but affine also followed by"),
         (dict(parallel="all"), "--parallel='all' must be one of"),
         (
             dict(parallel="jit", sampler_batch=9),
@@ -264,7 +264,7 @@ def test_changed_images_need_another_workdir(
 
 
 def test_what_came_there_meanwhile_is_kept(generate, program, tmp_path, monkeypatch):
-    def meanwhile(models, way, s, num, **_):
+    def meanwhile(models, generator, s, num, **_):
         (tmp_path / "new.npz").write_text("mine")
         return np.zeros((3, num, 64), np.uint8)
 
@@ -311,13 +311,13 @@ def test_more_classes_than_the_memory_bears_are_refused(program, monkeypatch):
     monkeypatch.setattr(program.os, "sysconf", memory.get)
     given = config.Config(data_size=10_000, autoencoder_widths=(128,))
     program.check_memory(given, "lgan", 60)
-    for way in ("lgan", "vae", "lgan+affine"):
+    for generator in ("lgan", "vae", "lgan+affine"):
         with pytest.raises(
             errors.InputError, match=r"1000 classes .* take 62 GB to tr"
         ):
-            program.check_memory(given, way, 1000)
-    for way in ("affine", "lgan_moves", "mixup_shared+affine"):
-        program.check_memory(given, way, 1000)
+            program.check_memory(given, generator, 1000)
+    for generator in ("affine", "lgan_moves", "mixup_shared+affine"):
+        program.check_memory(given, generator, 1000)
 
 
 def test_novelty_is_0_for_copies_and_counts_no_image_as_its_own_neighbour(program):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.spatial import distance
 
-from lgan_jax import autoencoder, config, evidence, samplers, train_state, vae
+from lgan_jax import autoencoder, config, sample_quality, samplers, train_state, vae
 from lgan_jax.encodings import standardize
 from lgan_jax.train_state import Rows
 from veegan_jax.runtime import rng
@@ -226,7 +226,7 @@ def test_figures_of_a_class_by_hand(generator):
     )
     y_Nd = generator.random((7, 2)).astype(np.float32)
     y_Gd = 0.9 + 0.1 * generator.random((9, 2)).astype(np.float32)  # in one corner
-    found = evidence.class_metrics(made_GX, known_NX, held_HX, y_Gd, y_Nd)
+    found = sample_quality.class_metrics(made_GX, known_NX, held_HX, y_Gd, y_Nd)
 
     def usual(x_NX):
         return np.median([min(np.linalg.norm(x - k) for k in known_NX) for x in x_NX])
