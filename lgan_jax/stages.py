@@ -15,8 +15,8 @@ image, d encoding.
 
 import dataclasses
 import functools
+import math
 import pathlib
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,8 +31,8 @@ from lgan_jax.generators import MOVES, OWN, SHARED, split_name
 from lgan_jax.task import Task
 from lgan_jax.train_state import Rows, TrainState
 from veegan_jax.common import records
-from veegan_jax.cost import report as cost_report
-from veegan_jax.runtime import checkpoint, distributed, loop, parallel
+from veegan_jax.runtime import loop, parallel
+from veegan_jax.runtime.run import Metrics, Run
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,18 +51,7 @@ class Models:
     shared_encodings: jax.Array | None  # [S, E, K, N, d], if `shared` is a stage
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Stage:
-    """One stage, ready to be trained."""
-
-    name: str  # also of its folder
-    states_L: TrainState  # of step 0
-    step: parallel.Step
-    steps: int
-    data: Any  # see `parallel.run_steps`
-
-
-Fit = Callable[[_Stage], TrainState]  # the stage -> its states, trained or not
+Fit = Callable[[Run], TrainState]  # the run of a stage -> its states, trained or not
 
 
 def train(
@@ -87,9 +76,17 @@ def train(
     Raises:
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
-    fit = functools.partial(
-        _train, task=task, workdir=workdir, mode=mode, save_every=save_every
-    )
+
+    def fit(run: Run) -> TrainState:
+        run = dataclasses.replace(
+            run, workdir=workdir / run.name, mode=mode, save_every=save_every
+        )
+        states_L, failures = run.train()
+        if failures:
+            told = (f"{run.labels[i]} {message}" for i, message in failures.items())
+            raise loop.NonFinite("; ".join(told), states_L)
+        return states_L
+
     return _follow(task, config, names, fit)
 
 
@@ -105,18 +102,9 @@ def dry_run(
     """
     costs: list[str] = []
 
-    def fit(stage: _Stage) -> TrainState:
-        num_steps = _interval(stage)
-        costs.append(
-            cost_report.summarize(
-                stage.name,
-                _run_steps(stage, mode)(num_steps, lower_only=True)(stage.states_L),
-                stage.states_L.params,
-                mode=mode,
-                num_steps=num_steps,
-            )
-        )
-        return stage.states_L
+    def fit(run: Run) -> TrainState:
+        costs.append(dataclasses.replace(run, mode=mode).dry_run())
+        return run.init()
 
     _follow(task, config, names, fit)
     return "\n".join(costs)
@@ -173,8 +161,7 @@ def _fit_images(
     """Fit an autoencoder, or VAE, to each of the rows [*lead, N] of images."""
     module = vae if name == "vae" else autoencoder
     lead = count.shape
-    members = task.keys(name, *lead[1:]), Rows(rows, count)
-    keys_L, rows_L = jax.tree.map(lambda a: _flat(a, lead), members)
+    members = _flat((task.keys(name, *lead[1:]), Rows(rows, count)), lead)
     init = jax.vmap(functools.partial(module.init, config=config))
 
     def step(image_MX, state, axis_name=None):
@@ -182,14 +169,16 @@ def _fit_images(
         x_BX = train_state.batch_of_images(state, image_MX, size, axis_name)
         return module.train_step(state, x_BX, config=config, axis_name=axis_name)
 
-    stage = _Stage(
-        name=name,
-        states_L=_jit_once(init, config)(keys_L, rows_L),
+    run = _run(
+        name,
+        task,
+        math.prod(lead[1:]),
+        init=functools.partial(_jit_once(init, config), *members),
         step=step,
         steps=config.autoencoder_steps,
         data=task.image_MX,
     )
-    return _folded(fit(stage), lead)
+    return _folded(fit(run), lead)
 
 
 def _fit_sampler(
@@ -198,22 +187,62 @@ def _fit_sampler(
     """Fit a latent sampler to each of the encodings, leaves [*lead, ...]."""
     sampler = split_name(name)[0]
     module, lead = samplers.get(sampler), learned_from.count.shape
-    members = task.keys(sampler, *lead[1:]), learned_from
-    keys_L, encodings_L = jax.tree.map(lambda a: _flat(a, lead), members)
+    members = _flat((task.keys(sampler, *lead[1:]), learned_from), lead)
     init = jax.vmap(functools.partial(module.init, config=config))
-    states_L = _jit_once(init, config)(keys_L, encodings_L)
+    init_L = functools.partial(_jit_once(init, config), *members)
     if not hasattr(module, "train_step"):
-        return jax.tree.map(lambda a: a.reshape(*lead, *a.shape[1:]), states_L)
+        return jax.tree.map(lambda a: a.reshape(*lead, *a.shape[1:]), init_L())
 
     def step(state, axis_name=None):
         size = config.sampler_batch // parallel.size(axis_name)
         y_Bd = train_state.batch_of_encodings(state, size, axis_name)
         return module.train_step(state, y_Bd, config=config, axis_name=axis_name)
 
-    stage = _Stage(
-        name=name, states_L=states_L, step=step, steps=config.sampler_steps, data=None
+    run = _run(
+        name,
+        task,
+        math.prod(lead[1:]),
+        init=init_L,
+        step=step,
+        steps=config.sampler_steps,
     )
-    return _folded(fit(stage), lead)
+    return _folded(fit(run), lead)
+
+
+def _run(
+    name: str,
+    task: Task,
+    members_per_seed: int,
+    *,
+    init: Callable[[], TrainState],
+    step: parallel.Step,
+    steps: int,
+    data: Any = None,
+) -> Run:
+    """Describe the training of a stage's members; its metrics are means over seeds."""
+    seeds = len(task.seeds)
+
+    def report(done: int, states_L: TrainState, metrics_L: Metrics) -> Any:
+        del done, states_L
+        by_seed = {n: x_L.reshape(seeds, -1).mean(1) for n, x_L in metrics_L.items()}
+        message = " ".join(f"{n} {x_S.mean():.3g}" for n, x_S in by_seed.items())
+        return by_seed, message
+
+    return Run(
+        name=name,
+        init=init,
+        step=step,
+        steps=steps,
+        interval=max(1, steps // 10),
+        labels=[
+            f"{name} {member} of seed {seed}"
+            for seed in task.seeds
+            for member in range(members_per_seed)
+        ],
+        data=data,
+        keep=1,
+        report=report,
+    )
 
 
 def _jit_once(init: Any, config: Config) -> Any:
@@ -223,9 +252,9 @@ def _jit_once(init: Any, config: Config) -> Any:
     return jax.jit(init, compiler_options=options)
 
 
-def _flat(a: Any, lead: tuple[int, ...]) -> Any:
+def _flat(tree: Any, lead: tuple[int, ...]) -> Any:
     """[*lead, ...] -> [L, ...]."""
-    return a.reshape(-1, *a.shape[len(lead) :])
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[len(lead) :]), tree)
 
 
 def _folded(states_L: TrainState, lead: tuple[int, ...]) -> TrainState:
@@ -272,73 +301,3 @@ def _moves(y_SEKNd: jax.Array, task: Task, config: Config) -> Encodings:
     by_seed = jax.vmap(jax.vmap(draw, (0, 0, None)))
     keys_SE = task.keys("moves", config.shared_autoencoders)
     return jax.jit(by_seed)(keys_SE, y_SEKNd, task.count_SK)
-
-
-# The only users of the training loop.
-
-
-def _interval(stage: _Stage) -> int:
-    return max(1, stage.steps // 10)
-
-
-def _run_steps(stage: _Stage, mode: str) -> Callable[..., Any]:
-    return functools.partial(
-        parallel.run_steps,
-        stage.step,
-        mode=mode,
-        devices=jax.devices(),
-        data=stage.data,
-    )
-
-
-def _train(
-    stage: _Stage, *, task: Task, workdir: pathlib.Path, mode: str, save_every: float
-) -> TrainState:
-    """Train the members of a stage, going on from what its folder holds."""
-    seeds = len(task.seeds)
-    per_seed = len(stage.states_L.step) // seeds
-    labels = [
-        f"{stage.name} {member} of seed {seed}"
-        for seed in task.seeds
-        for member in range(per_seed)
-    ]
-    folder = workdir / stage.name
-    checkpoints = checkpoint.Checkpoints(folder / "checkpoints", keep=1)
-    log = None
-    try:
-        done, states_L = checkpoints.restore(stage.states_L)
-        # One that diverged was left behind: named below, not taken as trained.
-        if (np.asarray(states_L.step) == stage.steps).all():
-            return states_L
-        log = (
-            records.MetricsLog(folder, done) if distributed.is_main_process() else None
-        )
-        clock = [time.perf_counter()]
-
-        def report(done: int, states_L: Any, metrics: dict) -> str:
-            del states_L
-            clock.append(time.perf_counter())
-            by_seed = {n: v.reshape(seeds, -1).mean(1) for n, v in metrics.items()}
-            log.write(done, clock[-1] - clock[-2], by_seed)
-            return " ".join(f"{n} {v.mean():.3g}" for n, v in by_seed.items())
-
-        states_L, failures = loop.train(
-            states_L,
-            done,
-            _run_steps(stage, mode),
-            steps=stage.steps,
-            interval=_interval(stage),
-            save_every=save_every,
-            checkpoints=checkpoints,
-            report=report,
-            name=stage.name,
-            labels=labels,
-        )
-    finally:
-        checkpoints.close()
-        if log:
-            log.close()
-    if failures:
-        told = (f"{labels[member]} {message}" for member, message in failures.items())
-        raise loop.NonFinite("; ".join(told))
-    return states_L

@@ -1,7 +1,4 @@
-"""What the trained samplers share: D, the optimizer, and simultaneous gradients."""
-
-from collections.abc import Callable
-from typing import Any
+"""What the trained samplers share: D, the optimizer, and the initial state."""
 
 import flax.linen as nn
 import jax
@@ -13,8 +10,6 @@ from lgan_jax.config import Config
 from lgan_jax.encodings import Encodings
 from lgan_jax.train_state import TrainState
 from veegan_jax.common import optimizers
-
-Params = dict[str, Any]
 
 
 def discriminator(config: Config) -> networks.MLP:
@@ -52,26 +47,3 @@ def init(
         "discriminator": discriminator(config).init(key_d, y_1d),
     }
     return train_state.create(key_train, variables, encodings, optimizer(config))
-
-
-def gradients(
-    losses: Callable[[Params, Params], tuple[tuple[jax.Array, jax.Array], Any]],
-    state: TrainState,
-) -> tuple[dict[str, Params], dict[str, jax.Array], Any]:
-    """Differentiate D's loss by D and G's loss by G, from one forward pass.
-
-    Args:
-      losses: (params of D, params of G) -> ((loss of D, loss of G), aux).
-      state: before the step.
-
-    Returns:
-      The gradients by network, the losses by name, and aux.
-    """
-    params_d, params_g = state.params["discriminator"], state.params["generator"]
-    (loss_d, loss_g), pullback, aux = jax.vjp(losses, params_d, params_g, has_aux=True)
-    # Each loss is pulled back to its own network; XLA drops the other half.
-    grads = {
-        "discriminator": pullback((1.0, 0.0))[0],
-        "generator": pullback((0.0, 1.0))[1],
-    }
-    return grads, {"loss_d": loss_d, "loss_g": loss_g}, aux

@@ -23,6 +23,7 @@ from lgan_jax.config import Config
 from lgan_jax.encodings import Encodings
 from lgan_jax.samplers import adversarial
 from lgan_jax.train_state import Metrics, TrainState
+from veegan_jax.methods import base
 from veegan_jax.runtime import parallel, rng
 
 softplus = jax.nn.softplus
@@ -99,18 +100,20 @@ def train_step(
     a_Bk = draw_coefficients(key_a, len(y_Bd), config, axis_name)
     discriminator = adversarial.discriminator(config)
 
-    def losses(params_d, params_g):
-        basis_Bkd, offset_Bd = emit(params_g, noise_BE, config)
+    def losses(params):
+        params_d = {"params": params["discriminator"]}
+        basis_Bkd, offset_Bd = emit(params["generator"], noise_BE, config)
         fake_Bd = combine(basis_Bkd, offset_Bd, a_Bk)
-        real_logit = discriminator.apply({"params": params_d}, y_Bd)
-        fake_logit = discriminator.apply({"params": params_d}, fake_Bd)
+        real_logit = discriminator.apply(params_d, y_Bd)
+        fake_logit = discriminator.apply(params_d, fake_Bd)
         loss_d = jnp.mean(softplus(-real_logit)) + jnp.mean(softplus(fake_logit))
         cosine = orthogonality(basis_Bkd)
         loss_g = jnp.mean(softplus(-fake_logit)) + config.orthogonality * cosine
-        return (loss_d, loss_g), {"orthogonality": cosine}
+        return (loss_d, loss_g), cosine
 
-    grads, metrics, more = adversarial.gradients(losses, state)
-    grads, metrics = parallel.mean((grads, metrics | more), axis_name)
+    grads, (loss_d, loss_g), cosine = base.simultaneous_gradients(losses, state.params)
+    metrics = {"loss_d": loss_d, "loss_g": loss_g, "orthogonality": cosine}
+    grads, metrics = parallel.mean((grads, metrics), axis_name)
     return train_state.advance(state, grads, adversarial.optimizer(config)), metrics
 
 

@@ -14,6 +14,7 @@ from lgan_jax.config import Config
 from lgan_jax.encodings import Encodings
 from lgan_jax.samplers import adversarial
 from lgan_jax.train_state import Metrics, TrainState
+from veegan_jax.methods import base
 from veegan_jax.runtime import parallel, rng
 
 softplus = jax.nn.softplus
@@ -44,14 +45,16 @@ def train_step(
     generator = _generator(config)
     discriminator = adversarial.discriminator(config)
 
-    def losses(params_d, params_g):
-        fake_Bd = generator.apply({"params": params_g}, z_BZ)
-        real_logit = discriminator.apply({"params": params_d}, y_Bd)
-        fake_logit = discriminator.apply({"params": params_d}, fake_Bd)
+    def losses(params):
+        params_d = {"params": params["discriminator"]}
+        fake_Bd = generator.apply({"params": params["generator"]}, z_BZ)
+        real_logit = discriminator.apply(params_d, y_Bd)
+        fake_logit = discriminator.apply(params_d, fake_Bd)
         loss_d = jnp.mean(softplus(-real_logit)) + jnp.mean(softplus(fake_logit))
         return (loss_d, jnp.mean(softplus(-fake_logit))), None
 
-    grads, metrics, _ = adversarial.gradients(losses, state)
+    grads, (loss_d, loss_g), _ = base.simultaneous_gradients(losses, state.params)
+    metrics = {"loss_d": loss_d, "loss_g": loss_g}
     grads, metrics = parallel.mean((grads, metrics), axis_name)
     return train_state.advance(state, grads, adversarial.optimizer(config)), metrics
 

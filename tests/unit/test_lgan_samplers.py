@@ -107,7 +107,7 @@ def test_a_threshold_accepts_what_fools_d_best_in_the_order_drawn(encodings):
     every = dataclasses.replace(CONFIG, acceptance="all")
     drawn = lgan.sample(state, jax.random.clone(key), 4 * num, config=every)
     drawn = np.asarray(drawn)
-    unit = (drawn - np.asarray(state.encodings.center)) / state.encodings.scale[None]
+    unit = (drawn - np.asarray(state.data.center)) / state.data.scale[None]
     score = adversarial.discriminator(CONFIG).apply(
         {"params": state.params["discriminator"]}, unit
     )[:, 0]

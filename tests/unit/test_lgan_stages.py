@@ -27,7 +27,7 @@ from lgan_jax import (
 from lgan_jax.generators import MOVES, OWN, SHARED
 from lgan_jax.task import Task
 from veegan_jax.common import errors, records
-from veegan_jax.runtime import loop
+from veegan_jax.runtime import loop, parallel
 
 S, E, K = 2, 2, 3
 CONFIG = config.Config(
@@ -107,7 +107,7 @@ def test_an_interrupted_stage_goes_on_to_the_same_bits(
 
 def test_a_finished_stage_is_only_read(task, tmp_path, monkeypatch):
     trained = states(task, tmp_path, "vae")
-    monkeypatch.setattr(loop, "train", None)
+    monkeypatch.setattr(parallel, "run_steps", None)
     assert_equal(states(task, tmp_path, "vae"), trained)
 
 
