@@ -29,7 +29,6 @@ from lgan_jax.materials import Materials
 from lgan_jax.options import BASIC, STRONG, Options, recipe
 from lgan_jax.stages import Models
 from veegan_jax.common import errors, records
-from veegan_jax.data import images
 from veegan_jax.runtime import distributed, parallel, workdirs
 
 
@@ -43,12 +42,6 @@ def prepare(config: Config, options: Options, workdir: pathlib.Path) -> Material
     devices = len(jax.devices())
     for flag in ("autoencoder_batch", "sampler_batch"):
         parallel.check(options.parallel, getattr(config, flag), devices, flag)
-    size = int(np.prod(images.SHAPES[config.dataset]))
-    if config.data_size != size:
-        raise errors.InputError(
-            f"--data_size={config.data_size}: {config.dataset} has {size}; leave the "
-            "flag out"
-        )
     for kind in (BASIC, STRONG):
         made = recipe(config.dataset, kind, options)
         if made.steps % made.eval_points:

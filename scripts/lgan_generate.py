@@ -80,7 +80,7 @@ def make_config(given: folders.Classes, changes: dict[str, Any]) -> config.Confi
     Raises:
       InputError: for a change of what the images set, or one out of range.
     """
-    for name in ("dataset", "fraction", "data_size"):
+    for name in ("dataset", "fraction"):
         if name in changes:
             raise errors.InputError(
                 f"--{name}={changes[name]}: the images set it; leave the flag out"

@@ -163,7 +163,6 @@ def test_a_stopped_run_leaves_nothing_and_goes_on(
         ),
         (dict(dataset="mnist"), "--dataset=mnist: the images set it"),
         (dict(fraction=0.5), r"--fraction=0\.5: the images set it"),
-        (dict(data_size=9), "--data_size=9: the images set it"),
         (dict(basis_size=13), "--basis_size=13 vectors cannot be orthogonal in"),
         (dict(autoencoder_widths=["x"]), "--autoencoder_widths=x must be positive"),
         (dict(output="taken"), "--output=.*taken exists and is not overwritten"),

@@ -266,7 +266,7 @@ def test_pixels_are_rounded_and_kept_in_range():
         ({"accepted": 0.0}, "--accepted=0.0 must be in (0, 1]"),
         ({"latent_size": 0}, "--latent_size=0 must be at least 1"),
         ({"sampler_rate": -1.0}, "--sampler_rate=-1.0 must be at least 0"),
-        ({"sampler_beta1": 1.0}, "--sampler_beta1=1.0 must be below 1"),
+        ({"sampler_beta1": 1.0}, "--sampler_beta1=1.0 must be in "),
         ({"latent_noise": float("nan")}, "--latent_noise=nan must be at least 0"),
         ({"fraction": 2.0}, "--fraction=2.0 must be in (0, 1]"),
         ({"shared_latent_size": 1}, "--shared_basis_size=24 vectors cannot be ortho"),
