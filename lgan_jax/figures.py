@@ -50,9 +50,10 @@ def draw(
         plot_of["accuracy"] = functools.partial(accuracy, record, names)
     latent = [name for name in names if generators.is_latent(name)]
     used = {generators.split_name(generators.base(name))[1] for name in latent}
+    own = [name for name in names if name in samplers.LATENT]
     known = models.task.count_SK[_SEED].min()
-    if OWN in used and models.config.latent_size > 1 and known > 2:  # there is a plane
-        plot_of["latents"] = functools.partial(latents, models, names)
+    if own and models.config.latent_size > 1 and known > 2:  # there is a plane
+        plot_of["latents"] = functools.partial(latents, models, own)
     if used - {OWN}:
         plot_of["movement"] = functools.partial(movement, models)
     if OWN in used and used - {OWN}:
@@ -117,14 +118,10 @@ def latents(models: Models, names: list[str], path: pathlib.Path) -> None:
 
     panels = {"real": project(real_Nd)}
     key = models.task.keys("sample")[_SEED]
-    for generator in names:
-        name, space = generators.split_name(generators.base(generator))
-        if space != OWN or not generators.is_latent(generator):
-            continue
+    for name in names:
         state = jax.tree.map(lambda a: a[_SEED, k], models.states[name])
-        module = samplers.get(name)
-        y_Gd = module.sample(state, key, 600, config=models.config)
-        panels[generator] = project(y_Gd)
+        y_Gd = samplers.get(name).sample(state, key, 600, config=models.config)
+        panels[name] = project(y_Gd)
     plots.samples_and_density(
         panels,
         panels["real"],
@@ -176,7 +173,7 @@ def accuracy(record: dict[str, Any], names: list[str], path: pathlib.Path) -> No
 
 
 def _pixels(models: Models, k: int, num: int) -> np.ndarray:
-    """The first known images of a class, in [0, 1], [num, X]."""
+    """Return the first known images of a class, in [0, 1], [num, X]."""
     rows = models.task.rows_SKN[_SEED, k, :num]
     return models.task.image_MX[rows].astype(np.float32) / 255
 

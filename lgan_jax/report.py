@@ -60,7 +60,7 @@ def everything(record: Record) -> str:
     for kind in record["cells"]:
         parts += [f"The {kind} classifier:", table(record, kind)]
     if made := sample_quality_table(record):
-        parts += ["What is generated:", made]
+        parts += ["Sample quality:", made]
     if made := eval_points_table(record):
         parts += ["The same training runs, compared at other points:", made]
     return "\n\n".join(parts)
@@ -109,19 +109,17 @@ def _compared(record: Record) -> bool:
 
 def sample_quality_table(record: Record) -> str:
     """Make the table of sample quality; "" if it was not measured."""
-    names = {
-        generator: [cell["sample_quality"] for cell in cells]
-        for generator, cells in record["cells"][BASIC].items()
-        if "sample_quality" in cells[0]
-    }
-    if not names:
-        return ""
     rows = []
-    for generator, found in names.items():
+    for generator, cells in record["cells"][BASIC].items():
+        if "sample_quality" not in cells[0]:
+            continue
+        found = [cell["sample_quality"] for cell in cells]
         metrics = {n: [f[n] for f in found] for n in sample_quality.METRICS}
         spread = [np.std(v, ddof=1) if len(v) > 1 else None for v in metrics.values()]
         pairs = zip(metrics.values(), spread, strict=True)
         rows.append([generator, *[records.cell(np.mean(v), s) for v, s in pairs]])
+    if not rows:
+        return ""
     made = records.table(["", *sample_quality.METRICS], rows)
     if used := record.get("effective_dimension"):
         size = record["config"]["latent_size"]
@@ -166,7 +164,7 @@ def eval_points_table(record: Record, generator: str = "lgan") -> str:
             [ours_SAE[:, a].max(axis=1) for a in range(len(SHARES))],
         ),
     ]
-    if eval_points * known >= every:  # else that is before the first point
+    if eval_points * known >= every:  # else it is before the first point
         label = "equal epochs, of all images known and generated"
         rows.insert(2, row(label, [after(known / every)] * 3, last))
     lucky = ours_SAE[:, :, -1].max(axis=0) - none_SE[:, -1].mean()
@@ -205,17 +203,11 @@ def fractions_table(found: dict[float, Record]) -> str:
       found: fraction -> record. The rows are the generators that most of them have.
     """
     header = ["", *[f"{r['known']:,} images" for r in found.values()]]
-    rows = [
-        [
-            generator,
-            *[
-                f"{accuracies(r, generator)[:, 0, -1].mean():.2f}"
-                for r in found.values()
-            ],
-        ]
-        for generator in (ALL, NONE)
-    ]
-    names = dict.fromkeys(w for r in found.values() for w in r["cells"][BASIC])
+    rows = []
+    for name in (ALL, NONE):
+        means = (accuracies(r, name)[:, 0, -1].mean() for r in found.values())
+        rows.append([name, *[f"{mean:.2f}" for mean in means]])
+    names = dict.fromkeys(name for r in found.values() for name in r["cells"][BASIC])
     for generator in names:
         having = [r for r in found.values() if generator in r["cells"][BASIC]]
         if generator in (ALL, NONE) or len(having) < min(3, len(found)):

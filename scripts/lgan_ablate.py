@@ -37,7 +37,7 @@ def main() -> None:
     if CPU_DEVICES.value < 1:
         raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
     sampler, space = generators.split_name(generators.base(GENERATOR.value))
-    if sampler != "lgan":  # the rivals have none of these choices
+    if sampler != "lgan":  # the rivals do not have these choices
         raise errors.InputError(
             f"--generator={GENERATOR.value} must be lgan, lgan_shared or lgan_moves"
         )
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def _copy_autoencoders(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Trained once, they serve every variant that does not change them."""
+    """Copy trained autoencoders, which every variant that keeps them shares."""
     for use in ("autoencoder", "shared"):
         if (source / use).exists() and not (target / use).exists():
             part = target / f"{use}.part"

@@ -63,11 +63,11 @@ CPU_DEVICES = flags.DEFINE_integer(
 )
 common_flags.define(config.Config, from_preset=True)
 
-# An encoding's spread is estimated from its class's images, here five for each of its
-# dimensions. Fewer than ten would leave one dimension: all images of a class on a line.
+# The spread of encodings is estimated from the images of a class: five images for each
+# dimension. Fewer than ten would leave one dimension, all images of a class on a line.
 PER_DIMENSION = 5
 LEAST = 2 * PER_DIMENSION
-MOST_PIXELS = 128 * 128  # dense layers: in colour 0.3 GB for each class
+MOST_PIXELS = 128 * 128  # the dense layers of a class take 0.3 GB, in colour
 MOST_BYTES = 2**32  # of generated pixels, all in memory
 PREVIEW = "preview.png"
 SHOWN = 10, 16  # classes, and images of each
@@ -75,7 +75,11 @@ JUDGED = 500  # images of each class whose nearest one is looked for
 
 
 def make_config(given: folders.Classes, changes: dict[str, Any]) -> config.Config:
-    """The defaults, with encodings no larger than the images bear, and `changes`.
+    """Make the configuration: encodings are no larger than the images support.
+
+    Args:
+      given: the images.
+      changes: fields that differ from the defaults.
 
     Raises:
       InputError: for a change of what the images set, or one out of range.
@@ -99,7 +103,7 @@ def make_config(given: folders.Classes, changes: dict[str, Any]) -> config.Confi
 
 
 def check_memory(run_config: config.Config, generator: str, classes: int) -> None:
-    """Refuses more autoencoders than the memory holds while they are trained.
+    """Refuse more autoencoders than the memory holds during training.
 
     Raises:
       InputError: naming what is too much.
@@ -123,7 +127,7 @@ def check_memory(run_config: config.Config, generator: str, classes: int) -> Non
 
 
 def check_output(output: pathlib.Path, models: pathlib.Path) -> None:
-    """Refuses a place that is taken or that cannot be written.
+    """Refuse an output that exists or cannot be written.
 
     Raises:
       InputError: naming it.
@@ -150,15 +154,15 @@ def check_output(output: pathlib.Path, models: pathlib.Path) -> None:
 
 
 def write(made: folders.Classes, given: folders.Classes, output: pathlib.Path) -> None:
-    """Writes images and preview under another name first: they appear whole."""
+    """Write images and preview under another name first, so that they appear whole."""
     rows = {}
     for label, name in enumerate(made.names[: SHOWN[0]]):
-        # Letters that the font has, and no dollar, which would start a formula.
+        # Only letters that the font has. A dollar would start a formula.
         short = name[:10].encode("ascii", "replace").decode().replace("$", "?")
         for kind, of in (("given", given), ("generated", made)):
             rows[f"{label}: {short}\n{kind}"] = of.image[of.label == label][: SHOWN[1]]
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".part-") as folder:
-        part = pathlib.Path(folder) / "images"  # its own folder is for its owner alone
+        part = pathlib.Path(folder) / "images"  # the temporary folder itself is private
         part.mkdir()
         plots.image_grid(rows, part / PREVIEW)
         if output.suffix == ".npz":
@@ -171,9 +175,12 @@ def write(made: folders.Classes, given: folders.Classes, output: pathlib.Path) -
 
 
 def novelty(made: folders.Classes, given: folders.Classes) -> dict[str, float]:
-    """Median distance to the nearest given image over that of one given to another.
+    """Compare generated images with the nearest given ones: 0 for copies.
 
-    Classes half of whose given images have an equal are left out.
+    Returns:
+      For each class, the median distance of a generated image to the nearest given one
+      over that of a given image to the nearest other. A class is left out if at least
+      half of its given images have a duplicate.
     """
     found = {}
     for label, name in enumerate(given.names):
@@ -182,7 +189,7 @@ def novelty(made: folders.Classes, given: folders.Classes) -> dict[str, float]:
             for c in (made, given)
         )
         nearest = distance.cdist(ours[:JUDGED], theirs).min(axis=1)
-        # The nearest to a given image is itself.
+        # The nearest given image to a given one is itself.
         others = np.sort(distance.cdist(theirs[:JUDGED], theirs), axis=1)[:, 1]
         if np.median(others) > 0:
             found[name] = float(np.median(nearest) / np.median(others))
@@ -251,7 +258,7 @@ def run() -> None:
     x_KGX = generation.generate(models, generator, 0, num, draw=DRAW.value)
     label = np.repeat(np.arange(len(given.names), dtype=np.int32), num)
     made = folders.Classes(x_KGX.reshape(-1, *task.shape), label, given.names)
-    check_output(output, models_dir)  # training takes long enough to fill it
+    check_output(output, models_dir)  # it may have appeared during training
     write(made, given, output)
     print(f"{len(label)} images of {len(given.names)} classes by {generator}: {output}")
     if ratios := novelty(made, given):
@@ -267,7 +274,7 @@ def main() -> None:
     try:
         run()
     except KeyboardInterrupt:
-        raise loop.Interrupted("stopped; give the same command to go on") from None
+        raise loop.Interrupted("stopped; give the same command to continue") from None
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""L-GAN: random combinations of a basis that a generator emits, judged as encodings.
+"""L-GAN: a generator emits a basis, and random combinations of it are encodings.
 
     V(e) [k, d], m(e) [d] = G(e),  e ~ N(0, I);   y = m(e) + sum_i a_i v_i(e),  a ~ p
     L_D = E softplus(-D(y_real)) + E softplus(D(y))
     L_G = E softplus(-D(y)) + w E mean_{i < j} cos(v_i, v_j)^2
 
-on encodings centred and scaled, so that m = 0 (no learned offset) is not wrong from
-the start. Of what is drawn, the share that fools D is decoded (`accept`). Source:
-"Fighting GAN mode collapse by randomly sampling the latent space" (Expedition
-Technology); the loss, k, p and how far D must be fooled are not given there.
+Encodings are centred and scaled, so that without a learned offset (m = 0) y starts at
+the right mean. Only the candidates that fool D are decoded (`accept`).
+
+Source: "Fighting GAN mode collapse by randomly sampling the latent space" (Expedition
+Technology). It gives neither the loss, nor k and p, nor how well D must be fooled.
 
 Dimension key: B batch, N encodings, C candidates, E noise, k basis vectors, d encoding.
 """
@@ -58,7 +59,7 @@ def draw_coefficients(
     normal_Bk = rng.normal(key, (num, config.basis_size), axis_name=axis_name)
     if config.coefficients == "normal":
         return normal_Bk
-    # By the normal's distribution function: a row belongs to its global example.
+    # By the normal's distribution function: noise is keyed by the global example.
     quantile_Bk = jax.scipy.stats.norm.cdf(normal_Bk)
     if config.coefficients == "uniform":
         return (2 * quantile_Bk - 1) * 3**0.5
@@ -72,7 +73,7 @@ def combine(basis_Bkd: jax.Array, offset_Bd: jax.Array, a_Bk: jax.Array) -> jax.
 
 
 def orthogonality(basis_Bkd: jax.Array) -> jax.Array:
-    """Mean squared cosine between two vectors of a basis: 0 if it is orthogonal."""
+    """Average the squared cosine over pairs of vectors: 0 if a basis is orthogonal."""
     squares = jnp.sum(basis_Bkd**2, axis=-1, keepdims=True)
     unit_Bkd = basis_Bkd * jax.lax.rsqrt(squares + 1e-12)
     cosine_Bkk = jnp.einsum("bid,bjd->bij", unit_Bkd, unit_Bkd)
@@ -124,9 +125,9 @@ def accept(key: jax.Array, score_C: jax.Array, num: int, rule: str) -> jax.Array
       key: of the rejection.
       score_C: D's logits.
       num: how many to accept, at most C.
-      rule: "threshold": those of the highest scores; "rejection": drawn without
-        replacement in proportion to exp D, the density ratio of real to generated if
-        D is optimal (Azadi et al. 2019, with the number accepted fixed).
+      rule: "threshold" takes the highest scores. "rejection" draws without replacement
+        in proportion to exp D, which is the density ratio of real to generated if D is
+        optimal (Azadi et al. 2019, with a fixed number accepted).
 
     Returns:
       Their places, int32 [num], in the order they were drawn.
@@ -134,7 +135,7 @@ def accept(key: jax.Array, score_C: jax.Array, num: int, rule: str) -> jax.Array
     if rule == "rejection":
         score_C = score_C + jax.random.gumbel(key, score_C.shape)
     _, best_N = jax.lax.top_k(score_C, num)
-    return jnp.sort(best_N)  # by D's scores the worst images would come first
+    return jnp.sort(best_N)  # not in the order of the scores
 
 
 def sample(state: TrainState, key: jax.Array, n: int, *, config: Config) -> jax.Array:

@@ -133,7 +133,7 @@ def test_pngs_and_npz_hold_equal_images_and_models_are_only_read_again(
 def test_a_stopped_run_leaves_nothing_and_goes_on(
     generate, program, tmp_path, unfinished
 ):
-    with pytest.raises(loop.Interrupted, match="same command to go on"):
+    with pytest.raises(loop.Interrupted, match="same command to continue"):
         generate(generator="gaussian", output="out")
     assert not (tmp_path / "out").exists()
     for output in ("out", "other"):

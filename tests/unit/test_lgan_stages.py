@@ -98,7 +98,7 @@ def test_an_interrupted_stage_goes_on_to_the_same_bits(
 
     monkeypatch.setattr(records.MetricsLog, "write", write_and_stop)
     for _ in range(2):
-        with pytest.raises(loop.Interrupted, match="give the same command to go on"):
+        with pytest.raises(loop.Interrupted, match="give the same command"):
             states(task, tmp_path, "lgan_moves", "shared")
     resumed = states(task, tmp_path, "lgan_moves", "shared")
     assert calls == [*range(2, 21, 2), *range(2, 21, 2)]  # no step taken twice
