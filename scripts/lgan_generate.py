@@ -23,13 +23,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
 from scipy.spatial import distance
 
 from lgan_jax import config, generation, generators, splits, stages
 from lgan_jax.generators import OWN
 from lgan_jax.task import Task
-from veegan_jax.common import errors, plots
+from veegan_jax.common import errors, fields, plots
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import folders
 from veegan_jax.runtime import (
@@ -40,27 +39,52 @@ from veegan_jax.runtime import (
     workdirs,
 )
 
-IMAGE_DIR = flags.DEFINE_string("image_dir", None, "a folder of images for each class")
-NUM_SAMPLES = flags.DEFINE_integer("num_samples", 100, "images to make of each class")
-GENERATOR = flags.DEFINE_string(
-    "generator",
-    "lgan",
-    f"{', '.join(generators.names())}; all but affine also with {generators.ON_TOP}",
-)
-OUTPUT = flags.DEFINE_string(
-    "output", None, "a new folder, or a name in .npz (default: WORKDIR/GENERATOR)"
-)
-SEED = flags.DEFINE_integer("seed", 0, "of the models and of what they generate")
-DRAW = flags.DEFINE_integer("draw", 0, "another number: other images of the models")
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "of the models (default: runs/lgan/generate/NAME_OF_IMAGE_DIR)"
-)
-PARALLEL = flags.DEFINE_string(
-    "parallel", "none", "none: classes spread over devices; jit, pmap: batches split"
-)
-CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", distributed.cpu_cores(), "CPU cores to spread classes over"
-)
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to generate, from what and where. Each field is also a flag."""
+
+    image_dir: str = fields.field("", "a folder of images for each class", "main")
+    num_samples: int = fields.field(
+        100, "images to make of each class", "main", within="[1, inf)"
+    )
+    generator: str = fields.field(
+        "lgan",
+        f"{', '.join(generators.names())}; all but affine also with "
+        f"{generators.ON_TOP}",
+        "main",
+    )
+    output: str = fields.field(
+        "", "a new folder, or a name in .npz (default: WORKDIR/GENERATOR)"
+    )
+    workdir: str = fields.field(
+        "", "where the models go (default: runs/lgan/generate/NAME_OF_IMAGE_DIR)"
+    )
+    seed: int = fields.field(
+        0, "of the models and of what they generate", within="[0, 2**32)"
+    )
+    draw: int = fields.field(
+        0, "another number: other images of the same models", within="[0, 2**32)"
+    )
+    parallel: str = fields.field(
+        "none",
+        "none: devices share classes; jit or pmap: they share each batch",
+        choices=parallel.MODES,
+    )
+    cpu_devices: int = fields.field(
+        distributed.cpu_cores(), "CPU cores to spread classes over", within="[1, inf)"
+    )
+
+    def __post_init__(self) -> None:
+        fields.check(self)
+        generators.check(self.generator)
+        if not self.image_dir:
+            raise errors.InputError(
+                "give --image_dir=, with a folder of images per class"
+            )
+
+
+common_flags.define(Options, from_preset=False)
 common_flags.define(config.Config, from_preset=True)
 
 # The spread of encodings is estimated from the images of a class: five images for each
@@ -197,27 +221,17 @@ def novelty(made: folders.Classes, given: folders.Classes) -> dict[str, float]:
 
 
 def run() -> None:
-    if not IMAGE_DIR.value:
-        raise errors.InputError("give --image_dir=, with a folder of images per class")
-    for flag in (NUM_SAMPLES, CPU_DEVICES):
-        if flag.value < 1:
-            raise errors.InputError(f"--{flag.name}={flag.value} must be at least 1")
-    num, seed, generator = NUM_SAMPLES.value, SEED.value, GENERATOR.value
-    for flag in (SEED, DRAW):
-        if not 0 <= flag.value < 2**32:
-            raise errors.InputError(
-                f"--{flag.name}={flag.value} must be at least 0 and below 2**32"
-            )
-    generators.check(generator)
-    image_dir = pathlib.Path(IMAGE_DIR.value)
-    name = image_dir.resolve().name
-    workdir = pathlib.Path(WORKDIR.value or f"runs/lgan/generate/{name}")
-    output = pathlib.Path(OUTPUT.value or workdir / generator).resolve()
-    for flag, path in ((WORKDIR, workdir.resolve()), (OUTPUT, output)):
+    options = Options(**common_flags.read(Options))
+    num, generator = options.num_samples, options.generator
+    image_dir = pathlib.Path(options.image_dir)
+    default = f"runs/lgan/generate/{image_dir.resolve().name}"
+    workdir = pathlib.Path(options.workdir or default)
+    output = pathlib.Path(options.output or workdir / generator).resolve()
+    for flag, path in (("workdir", workdir.resolve()), ("output", output)):
         if path.is_relative_to(image_dir.resolve()):
             raise errors.InputError(
-                f"--{flag.name}={path} is in {image_dir} and would be taken for a class"
-                " the next time; give one elsewhere"
+                f"--{flag}={path} is in {image_dir} and would be taken for a class the "
+                "next time; give one elsewhere"
             )
     given = folders.read_classes(image_dir, least=LEAST, most_pixels=MOST_PIXELS)
     if taken := {folders.LABELS, PREVIEW} & set(given.names):
@@ -230,32 +244,27 @@ def run() -> None:
         )
     run_config = make_config(given, common_flags.read(config.Config))
     check_memory(run_config, generator, len(given.names))
-    distributed.use_cpu_cores(CPU_DEVICES.value)
+    distributed.use_cpu_cores(options.cpu_devices)
     for flag in ("autoencoder_batch", "sampler_batch"):
         batch = getattr(run_config, flag)
-        parallel.check(PARALLEL.value, batch, len(jax.devices()), flag)
+        parallel.check(options.parallel, batch, len(jax.devices()), flag)
     models_dir = workdir.resolve() / "models"
     check_output(output, models_dir)
     counts = np.bincount(given.label).tolist()
     identity = {
         **dataclasses.asdict(run_config),
-        "seed": seed,
+        "seed": options.seed,
         "classes": dict(zip(given.names, counts, strict=True)),
         "images_sha256": given.sha256(),
     }
     workdirs.claim(workdir, identity)
 
-    split = splits.stratified(given.label, 1.0, seed)
+    split = splits.stratified(given.label, 1.0, options.seed)
     image_MX = given.image.reshape(len(given.image), -1)
-    task = Task(image_MX, given.image.shape[1:], (split,), (seed,))
-    models = stages.train(
-        task,
-        run_config,
-        generators.stages([generator]),
-        models_dir,
-        mode=PARALLEL.value,
-    )
-    x_KGX = generation.generate(models, generator, 0, num, draw=DRAW.value)
+    task = Task(image_MX, given.image.shape[1:], (split,), (options.seed,))
+    names = generators.stages([generator])
+    models = stages.train(task, run_config, names, models_dir, mode=options.parallel)
+    x_KGX = generation.generate(models, generator, 0, num, draw=options.draw)
     label = np.repeat(np.arange(len(given.names), dtype=np.int32), num)
     made = folders.Classes(x_KGX.reshape(-1, *task.shape), label, given.names)
     check_output(output, models_dir)  # it may have appeared during training
