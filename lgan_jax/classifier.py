@@ -1,11 +1,11 @@
-"""The classifiers that the amplification is judged by.
+"""The classifiers whose accuracy says what generated images are worth.
 
 Every batch takes a share of its rows from generated images and the rest from real
-ones, so that all shares and all ways to generate take equally many optimizer steps.
+ones, so that all shares and all generators take equally many optimizer steps.
 
 Dimension key: B batch, M images of the data set, R rows of the real subset, N
 generated images, T test images, X numbers of an image, K classes, C classifiers,
-E readings.
+E evaluation points.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from veegan_jax.runtime import distributed, rng
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a classifier is built and trained."""
+    """How to build and train a classifier."""
 
     shape: tuple[int, int, int]  # H, W, C of an image
     num_classes: int = 10
@@ -35,15 +35,15 @@ class Recipe:
     steps: int = 3000
     batch_size: int = 128
     learning_rate: float = 1e-3
-    readings: int = 12  # of the test accuracy, evenly over the steps
+    eval_points: int = 12  # of the test accuracy, evenly over the steps
 
 
 class Data(NamedTuple):
-    """What the classifiers of one subset read; images are uint8 [., X]."""
+    """The images of one subset, uint8 [., X], with their labels."""
 
     image_MX: jax.Array
     label_M: jax.Array
-    row_R: jax.Array  # those that are known
+    row_R: jax.Array  # the known ones, by their places in image_MX
     generated_NX: jax.Array
     generated_label_N: jax.Array
     test_TX: jax.Array
@@ -67,17 +67,17 @@ class Network(nn.Module):
 
 
 def train(key: jax.Array, share: jax.Array, data: Data, recipe: Recipe) -> jax.Array:
-    """Trains one classifier and reads its accuracy on the way.
+    """Train one classifier and evaluate its accuracy at several points.
 
     Args:
       key: of the initial weights and the batches. Equal keys give equal weights and
         equal real rows whatever is generated, which pairs the comparisons.
-      share: of each batch that is generated, in [0, 1].
-      data: what it reads.
-      recipe: what and how long.
+      share: the generated share of each batch, in [0, 1].
+      data: known, generated and test images.
+      recipe: how to build and train it.
 
     Returns:
-      % of the test images classified rightly, [E]; the last is that of the end.
+      % of the test images classified rightly, [E]; the last after the last step.
     """
     network, optimizer = Network(recipe), optax.adam(recipe.learning_rate)
     key_params, key_train = jax.random.split(key)
@@ -105,13 +105,13 @@ def train(key: jax.Array, share: jax.Array, data: Data, recipe: Recipe) -> jax.A
         updates, moments = optimizer.update(jax.grad(loss)(params), moments)
         return (optax.apply_updates(params, updates), moments), None
 
-    def until_reading(carry: Any, step_I: jax.Array) -> tuple[Any, jax.Array]:
+    def until_evaluation(carry: Any, step_I: jax.Array) -> tuple[Any, jax.Array]:
         carry, _ = jax.lax.scan(body, carry, step_I)
         return carry, accuracy(carry[0], data.test_TX, data.test_label_T, recipe)
 
-    steps_EI = jnp.arange(recipe.steps).reshape(recipe.readings, -1)
+    steps_EI = jnp.arange(recipe.steps).reshape(recipe.eval_points, -1)
     _, accuracy_E = jax.lax.scan(
-        until_reading, (params, optimizer.init(params)), steps_EI
+        until_evaluation, (params, optimizer.init(params)), steps_EI
     )
     return accuracy_E
 
@@ -119,7 +119,7 @@ def train(key: jax.Array, share: jax.Array, data: Data, recipe: Recipe) -> jax.A
 def accuracy(
     params: Any, image_TX: jax.Array, label_T: jax.Array, recipe: Recipe
 ) -> jax.Array:
-    """% of images uint8 [T, X] with labels [T] that are classified rightly."""
+    """Return the % of images uint8 [T, X] that are classified as their labels [T]."""
 
     def right(example: tuple[jax.Array, jax.Array]) -> jax.Array:
         image_X, label = example
@@ -132,10 +132,14 @@ def accuracy(
 def train_all(
     keys_C: jax.Array, share_C: Any, data: Data, recipe: Recipe
 ) -> np.ndarray:
-    """Trains classifiers that differ in key and share, over all devices: [C, E]."""
+    """Train classifiers that differ in key and share, over all devices.
+
+    Returns:
+      Their accuracies in %, [C, E].
+    """
     missing = -len(share_C) % jax.device_count()  # the last ones are trained twice
     index = np.minimum(np.arange(len(share_C) + missing), len(share_C) - 1)
-    # Each process takes its neighbours of them, over its own devices.
+    # Each process takes neighbouring ones, and spreads them over its own devices.
     mine = np.split(index, distributed.num_processes())[jax.process_index()]
     run = _over_devices(tuple(jax.local_devices()), recipe)
     share_C = jnp.asarray(share_C, jnp.float32)

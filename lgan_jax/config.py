@@ -4,93 +4,126 @@ Dimension key: k basis vectors.
 """
 
 import dataclasses
-import math
 from typing import Any
 
-from veegan_jax.common import errors
-
-COEFFICIENTS = ("normal", "uniform", "laplace")
-ACCEPTANCES = ("all", "threshold", "rejection")
-
-
-def option(default: Any, group: str, text: str) -> Any:
-    """A field that is also a flag."""
-    return dataclasses.field(default=default, metadata={"group": group, "help": text})
+from veegan_jax.common import errors, fields
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Hyper-parameters of the generation. Each field is also a flag of the scripts."""
+    """Hyper-parameters of the models that generate.
 
-    dataset: str = option("digits", "main", "what is amplified; auto: mnist, or digits")
-    fraction: float = option(0.1, "main", "share of the training images that is known")
-    data_size: int = option(64, "main", "numbers in an image; set by the data")
+    Each field with a help text is also a flag of the scripts.
+    """
 
-    latent_size: int = option(12, "autoencoder", "dimensions of an encoding")
-    autoencoder_widths: tuple[int, ...] = option(
-        (128,), "autoencoder", "hidden layers of the encoder; the decoder mirrors them"
+    dataset: str = fields.field(
+        "digits",
+        "what to amplify; auto: mnist where it is installed, else digits",
+        "main",
     )
-    shared_autoencoders: int = option(
-        4, "autoencoder", "how many of all classes, each making as many images"
+    fraction: float = fields.field(
+        0.1, "share of the training images that is known", "main", within="(0, 1]"
     )
-    shared_latent_size: int = option(
-        24, "autoencoder", "dimensions of an encoding of the one of all classes"
+    data_size: int = 64  # numbers in an image; it follows from the data
+
+    latent_size: int = fields.field(
+        12, "dimensions of an encoding", "autoencoder", within="[1, inf)"
     )
-    shared_widths: tuple[int, ...] = option(
-        (512, 256), "autoencoder", "hidden layers of the one of all classes"
+    autoencoder_widths: tuple[int, ...] = fields.field(
+        (128,), "hidden layers of the encoder; the decoder mirrors them", "autoencoder"
     )
-    autoencoder_steps: int = option(2000, "autoencoder", "training steps")
-    autoencoder_batch: int = option(64, "autoencoder", "images per step")
-    autoencoder_rate: float = option(
-        1e-3, "autoencoder", "Adam step size, which falls to 0 along half a cosine"
+    shared_autoencoders: int = fields.field(
+        4,
+        "number of autoencoders of all classes; each makes equally many images",
+        "autoencoder",
+        within="[1, inf)",
     )
-    latent_noise: float = option(
-        0.0, "autoencoder", "noise added to training encodings, in their own std"
+    shared_latent_size: int = fields.field(
+        24,
+        "dimensions of an encoding by an autoencoder of all classes",
+        "autoencoder",
+        within="[1, inf)",
+    )
+    shared_widths: tuple[int, ...] = fields.field(
+        (512, 256), "hidden layers of an autoencoder of all classes", "autoencoder"
+    )
+    autoencoder_steps: int = fields.field(
+        2000, "training steps", "autoencoder", within="[0, inf)"
+    )
+    autoencoder_batch: int = fields.field(
+        64, "images per step", "autoencoder", within="[1, inf)"
+    )
+    autoencoder_rate: float = fields.field(
+        1e-3,
+        "Adam step size at the start; it falls to 0 along half a cosine",
+        "autoencoder",
+        within="[0, inf)",
+    )
+    latent_noise: float = fields.field(
+        0.0,
+        "noise added to encodings in training, in units of their own std",
+        "autoencoder",
+        within="[0, inf)",
     )
 
-    basis_size: int = option(12, "sampler", "k, the vectors that G emits at once")
-    shared_basis_size: int = option(24, "sampler", "k where classes share the space")
-    noise_size: int = option(16, "sampler", "dimensions of G's noise")
-    coefficients: str = option(
-        "normal", "sampler", f"distribution of the weights: {', '.join(COEFFICIENTS)}"
+    basis_size: int = fields.field(
+        12,
+        "k, the number of vectors that G emits at once",
+        "sampler",
+        within="[1, inf)",
     )
-    orthogonality: float = option(1.0, "sampler", "weight of the penalty")
-    offset: bool = option(False, "sampler", "G also emits a vector that is added")
-    acceptance: str = option(
-        "rejection", "sampler", f"what is decoded: {', '.join(ACCEPTANCES)}"
+    shared_basis_size: int = fields.field(
+        24, "k where classes share the space", "sampler", within="[1, inf)"
     )
-    accepted: float = option(
-        0.5, "sampler", "the share of what is drawn that is accepted, if not all is"
+    noise_size: int = fields.field(
+        16, "dimensions of G's noise", "sampler", within="[1, inf)"
     )
-    sampler_widths: tuple[int, ...] = option(
-        (64, 64), "sampler", "hidden layers of G, D and the plain GAN's"
+    coefficients: str = fields.field(
+        "normal",
+        "distribution of the weights: normal, uniform or laplace",
+        "sampler",
+        choices=("normal", "uniform", "laplace"),
     )
-    sampler_steps: int = option(3000, "sampler", "training steps")
-    sampler_batch: int = option(64, "sampler", "encodings per step")
-    sampler_rate: float = option(1e-3, "sampler", "Adam step size of G and D")
-    sampler_beta1: float = option(0.5, "sampler", "Adam beta1 of G and D")
-    move_scale: float = option(0.7, "sampler", "moves are lengthened by this factor")
-    num_moves: int = option(20_000, "sampler", "differences that samplers learn from")
+    orthogonality: float = fields.field(
+        1.0, "weight of the penalty", "sampler", within="[0, inf)"
+    )
+    offset: bool = fields.field(False, "G also emits a vector that is added", "sampler")
+    acceptance: str = fields.field(
+        "rejection",
+        "which candidates are decoded: all, threshold or rejection",
+        "sampler",
+        choices=("all", "threshold", "rejection"),
+    )
+    accepted: float = fields.field(
+        0.5,
+        "share of the candidates to accept, unless all are",
+        "sampler",
+        within="(0.01, 1]",  # with less, candidates were hundreds of times the images
+    )
+    sampler_widths: tuple[int, ...] = fields.field(
+        (64, 64), "hidden layers of G and D, the plain GAN's too", "sampler"
+    )
+    sampler_steps: int = fields.field(
+        3000, "training steps", "sampler", within="[0, inf)"
+    )
+    sampler_batch: int = fields.field(
+        64, "encodings per step", "sampler", within="[1, inf)"
+    )
+    sampler_rate: float = fields.field(
+        1e-3, "Adam step size of G and D", "sampler", within="[0, inf)"
+    )
+    sampler_beta1: float = fields.field(
+        0.5, "Adam beta1 of G and D", "sampler", within="[0, 1)"
+    )
+    move_scale: float = fields.field(
+        0.7, "factor by which moves are lengthened", "sampler", within="[0, inf)"
+    )
+    num_moves: int = fields.field(
+        20_000, "differences that samplers learn from", "sampler", within="[1, inf)"
+    )
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            least = 0 if field.name.endswith("_steps") else 1
-            if field.type is int and value < least:
-                raise errors.InputError(
-                    f"--{field.name}={value} must be at least {least}"
-                )
-            if field.type is float and not (value >= 0 and math.isfinite(value)):
-                raise errors.InputError(f"--{field.name}={value} must be at least 0")
-        for name, choices in (
-            ("coefficients", COEFFICIENTS),
-            ("acceptance", ACCEPTANCES),
-        ):
-            if getattr(self, name) not in choices:
-                raise errors.InputError(
-                    f"--{name}={getattr(self, name)!r} must be one of "
-                    f"{', '.join(choices)}"
-                )
+        fields.check(self)
         for prefix in ("", "shared_"):
             k, size = (getattr(self, prefix + n) for n in ("basis_size", "latent_size"))
             if k > size:
@@ -98,18 +131,9 @@ class Config:
                     f"--{prefix}basis_size={k} vectors cannot be orthogonal in "
                     f"--{prefix}latent_size={size} dimensions"
                 )
-        if self.sampler_beta1 >= 1:
-            raise errors.InputError(
-                f"--sampler_beta1={self.sampler_beta1} must be below 1"
-            )
-        # With less accepted, the candidates would be hundreds of times the images.
-        for name, least in (("fraction", 0), ("accepted", 0.01)):
-            value = getattr(self, name)
-            if not least < value <= 1:
-                raise errors.InputError(f"--{name}={value} must be in ({least}, 1]")
 
     def shared(self) -> "Config":
-        """The configuration of what all classes share."""
+        """Return the configuration of the models that all classes share."""
         return dataclasses.replace(
             self,
             latent_size=self.shared_latent_size,
@@ -119,7 +143,7 @@ class Config:
 
 
 def preset(dataset: str, **changes: Any) -> Config:
-    """The configuration for a data set.
+    """Make the configuration for a data set.
 
     Args:
       dataset: "mnist" or "digits".
@@ -136,11 +160,14 @@ def preset(dataset: str, **changes: Any) -> Config:
 
 
 def variants(config: Config, prefix: str = "") -> dict[str, dict[str, Any]]:
-    """Name -> the fields that differ: one choice of the sampler's at a time.
+    """List the ablation's variants: one changed choice each.
 
     Args:
-      config: the whole.
-      prefix: of the sizes' names: "shared_" for those of what the classes share.
+      config: the configuration to take apart.
+      prefix: of the names of sizes, "shared_" for a space that the classes share.
+
+    Returns:
+      The variant's name -> the fields that differ.
     """
     basis, latent = f"{prefix}basis_size", f"{prefix}latent_size"
     k, d = getattr(config, basis), getattr(config, latent)
@@ -165,9 +192,9 @@ def variants(config: Config, prefix: str = "") -> dict[str, dict[str, Any]]:
 
 
 def keeps_autoencoders(changes: dict[str, Any]) -> bool:
-    """Whether a change leaves the autoencoders what they are."""
-    groups = {f.name: f.metadata["group"] for f in dataclasses.fields(Config)}
-    return all(groups[name] == "sampler" for name in changes)
+    """Whether a change leaves the autoencoders as they are."""
+    metadata = {f.name: f.metadata for f in dataclasses.fields(Config)}
+    return all(metadata[name]["group"] == "sampler" for name in changes)
 
 
 _PRESETS: dict[str, dict[str, Any]] = {

@@ -1,8 +1,8 @@
 """Encodings, or moves between them, centred and scaled: what the samplers learn from.
 
 A move is the difference of two encodings of one class. It is as likely as its opposite,
-which random combinations of a basis are too, while encodings are skewed; and what
-changes a seven may change a nine, so that all classes share their moves.
+and so is a random combination of a basis, while encodings are skewed. A move that turns
+a seven into another may also turn a nine into another, so all classes share moves.
 
 Dimension key: N encodings, padded; d their size; K classes, M moves.
 """
@@ -24,18 +24,18 @@ class Encodings:
     scale: jax.Array  # float32 [d]
 
     def weight(self) -> jax.Array:
-        """1 for encodings, 0 for padding, [N]."""
+        """Return 1 for encodings and 0 for padding, [N]."""
         return (jnp.arange(len(self.unit)) < self.count).astype(jnp.float32)
 
     def restore(self, unit_Bd: jax.Array) -> jax.Array:
-        """Encodings in the autoencoder's own units, for unit ones [B, d]."""
+        """Convert unit encodings [B, d] to the autoencoder's own units."""
         return self.center[None] + self.scale[None] * unit_Bd
 
 
 def standardize(y_Nd: jax.Array, count: jax.Array) -> Encodings:
-    """Centres and scales each dimension of the first `count` rows.
+    """Centre and scale each dimension of the first `count` rows.
 
-    A dimension that does not vary keeps its unit.
+    A dimension that does not vary is not scaled.
     """
     weight_N1 = (jnp.arange(len(y_Nd)) < count)[:, None].astype(y_Nd.dtype)
     center_d = jnp.sum(weight_N1 * y_Nd, axis=0) / count
@@ -48,7 +48,7 @@ def standardize(y_Nd: jax.Array, count: jax.Array) -> Encodings:
 def moves(
     key: jax.Array, y_KNd: jax.Array, count_K: jax.Array, num_moves: int
 ) -> Encodings:
-    """Differences of two different encodings of a class, each class as often.
+    """Draw differences of two different encodings of a class; classes are uniform.
 
     Args:
       key: one typed key.
@@ -57,13 +57,13 @@ def moves(
       num_moves: M.
 
     Returns:
-      The moves, centred (they have mean 0 but for chance) and scaled.
+      The moves, centred (their mean is 0 up to chance) and scaled.
     """
     key_class, key_from, key_to = jax.random.split(key, 3)
     k_M = rng.index(key_class, num_moves, len(y_KNd))
     count_M = count_K[k_M]
     start_M = rng.index(key_from, num_moves, count_M)
-    # Not the same encoding: any of the others is as likely.
+    # Not the same encoding: all others are equally likely.
     further_M = 1 + rng.index(key_to, num_moves, jnp.maximum(count_M - 1, 1))
     end_M = (start_M + further_M) % count_M
     move_Md = y_KNd[k_M, end_M] - y_KNd[k_M, start_M]

@@ -1,9 +1,9 @@
-"""The ways to make more images, all behind `generate`.
+"""More images of every class, by each generator, all behind `generate`.
 
     own, shared:  y ~ sampler of the class's encodings,  x' = S(y)
     moves:        i ~ the class's images, v ~ sampler of moves,  x' = S(E(x_i) + s v)
 
-Of several shared autoencoders each makes as many images.
+Where several autoencoders are shared, each makes equally many images.
 
 Dimension key: E shared autoencoders, K classes, M images of the data set, N images of a
 class, G generated images of a class, X numbers of an image, d encoding.
@@ -16,53 +16,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lgan_jax import autoencoder, samplers, vae
+from lgan_jax import autoencoder, generators, samplers, vae
 from lgan_jax.config import Config
-from lgan_jax.models import MOVES, OWN, SHARED, Models
+from lgan_jax.generators import OWN, SHARED
 from lgan_jax.samplers import affine
-from veegan_jax.common import errors
+from lgan_jax.stages import Models, space_config
+from lgan_jax.train_state import to_uint8, to_unit
 from veegan_jax.runtime import rng
-
-ON_TOP = "+affine"  # what is generated is then moved by `affine` as well
-
-
-def names() -> tuple[str, ...]:
-    """Every way, without those on top of another."""
-    latent = tuple(samplers.LATENT)
-    spaces = (OWN, SHARED, MOVES)
-    return (*(n + space for space in spaces for n in latent), "vae", "affine")
-
-
-def split_name(base: str) -> tuple[str, str]:
-    """A latent sampler's name and the space it samples."""
-    for space in (SHARED, MOVES):
-        if base.endswith(space):
-            return base.removesuffix(space), space
-    return base, OWN
-
-
-def check(way: str) -> None:
-    """Refuses a way that does not exist.
-
-    Raises:
-      InputError: naming those that do.
-    """
-    base = way.removesuffix(ON_TOP)
-    if base not in names() or way == f"affine{ON_TOP}":
-        raise errors.InputError(
-            f"unknown way to generate {way!r}: one of {', '.join(names())}, each but "
-            f"affine also followed by {ON_TOP}"
-        )
 
 
 def generate(
-    models: Models, way: str, s: int, num: int, *, draw: int = 0
+    models: Models, generator: str, s: int, num: int, *, draw: int = 0
 ) -> np.ndarray:
-    """Generates from the models of one seed, which are trained if need be.
+    """Generate images by the models of one seed.
 
     Args:
-      models: of all seeds.
-      way: one of `names`, also followed by `ON_TOP`.
+      models: with the stages that `generators.stages` lists for the generator.
+      generator: one of `generators.names`, also followed by `generators.ON_TOP`.
       s: the place of the seed.
       num: G, images of each class.
       draw: another number gives other images of the same models.
@@ -71,26 +41,24 @@ def generate(
       uint8 [K, G, X].
 
     Raises:
-      InputError: for an unknown way.
-      loop.Interrupted, loop.NonFinite: see `Models`.
+      InputError: for an unknown generator.
     """
-    check(way)
-    base = way.removesuffix(ON_TOP)
+    generators.check(generator)
+    base = generators.base(generator)
     task, config = models.task, models.config
     key, key_affine = (task.keys(use)[s] for use in ("sample", "affine"))
     if draw:
         other = jax.random.fold_in(task.keys("draw")[s], draw)
         key, key_affine = jax.random.split(other)
-    keys_K = jax.random.split(key, models.num_classes)
+    keys_K = jax.random.split(key, task.num_classes)
     rows = task.rows_SKN[s], task.count_SK[s]
     if base == "affine":
         x = _known(keys_K, task.image_MX, *rows, num=num)
     elif base == "vae":
-        params = _at(models.vaes.params, s)
-        x = _from_vae(keys_K, params, config=config, num=num)
+        x = _from_vae(keys_K, _at(models.states["vae"], s), config=config, num=num)
     else:
         x = _from_latents(models, base, keys_K, s, num)
-    if base == "affine" or way.endswith(ON_TOP):
+    if base == "affine" or generator.endswith(generators.ON_TOP):
         x = _affine(key_affine, x, shape=task.shape)
     return np.asarray(x)
 
@@ -98,26 +66,28 @@ def generate(
 def _from_latents(
     models: Models, base: str, keys_K: jax.Array, s: int, num: int
 ) -> Any:
-    name, space = split_name(base)
-    sampler = _at(models.sampler(name, space), s)
-    options = {"name": name, "config": models.space_config(space)}
+    name, space = generators.split_name(base)
+    sampler = _at(models.states[base], s)
+    options = {"name": name, "config": space_config(models.config, space)}
     if space == OWN:
-        params = _at(models.autoencoders.params, s)
-        return _decoded(keys_K, sampler, params, **options, num=num)
-    params, y_EKNd = _at((models.shared.params, models.shared_encodings), s)
+        autoencoder_K = _at(models.states["autoencoder"], s)
+        return _decoded(keys_K, sampler, autoencoder_K, **options, num=num)
+    shared_E, y_EKNd = _at((models.states["shared"], models.shared_encodings), s)
     options["num"] = -(-num // len(y_EKNd))
+    classes, count_K = models.task.num_classes, models.task.count_SK[s]
     parts = []
     for e in range(len(y_EKNd)):
-        of_e = jax.tree.map(lambda a, e=e: a[e], (sampler, params))
+        sampler_e, shared_e = _at((sampler, shared_E), e)
         keys_eK = jax.vmap(jax.random.fold_in, (0, None))(keys_K, e)
         if space == SHARED:
             every = jax.tree.map(
-                lambda a: jnp.broadcast_to(a, (models.num_classes, *a.shape)), of_e[1]
+                lambda a: jnp.broadcast_to(a, (classes, *a.shape)), shared_e
             )
-            parts.append(_decoded(keys_eK, of_e[0], every, **options))
+            parts.append(_decoded(keys_eK, sampler_e, every, **options))
         else:
-            count_K = models.task.count_SK[s]
-            parts.append(_moved(keys_eK, *of_e, y_EKNd[e], count_K, **options))
+            parts.append(
+                _moved(keys_eK, sampler_e, shared_e, y_EKNd[e], count_K, **options)
+            )
     x_KGEX = np.stack([np.asarray(part) for part in parts], axis=2)  # taking turns
     return x_KGEX.reshape(len(x_KGEX), -1, x_KGEX.shape[-1])[:, :num]
 
@@ -126,26 +96,26 @@ def _at(tree: Any, s: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[s], tree)
 
 
-# One class after the other: what is decoded of one is many times its images.
+# One class after the other: the decoded images of one already take much memory.
 
 
 @functools.partial(jax.jit, static_argnames=("name", "config", "num"))
 def _decoded(
-    keys_K: Any, sampler: Any, params: Any, *, name: str, config: Config, num: int
+    keys_K: Any, sampler: Any, state: Any, *, name: str, config: Config, num: int
 ) -> jax.Array:
     def one(class_: Any) -> jax.Array:
-        key, state, params = class_
-        y_Gd = samplers.get(name).sample(state, key, num, config=config)
-        return autoencoder.to_uint8(autoencoder.decode(params, y_Gd, config=config))
+        key, sampler, state = class_
+        y_Gd = samplers.get(name).sample(sampler, key, num, config=config)
+        return to_uint8(autoencoder.decode(state, y_Gd, config=config))
 
-    return jax.lax.map(one, (keys_K, sampler, params))
+    return jax.lax.map(one, (keys_K, sampler, state))
 
 
 @functools.partial(jax.jit, static_argnames=("name", "config", "num"))
 def _moved(
     keys_K: Any,
     sampler: Any,
-    params: Any,
+    state: Any,
     y_KNd: jax.Array,
     count_K: jax.Array,
     *,
@@ -159,18 +129,18 @@ def _moved(
         start_Gd = y_Nd[rng.index(key_row, num, count)]
         move_Gd = samplers.get(name).sample(sampler, key_move, num, config=config)
         y_Gd = start_Gd + config.move_scale * move_Gd
-        return autoencoder.to_uint8(autoencoder.decode(params, y_Gd, config=config))
+        return to_uint8(autoencoder.decode(state, y_Gd, config=config))
 
     return jax.lax.map(one, (keys_K, y_KNd, jnp.asarray(count_K)))
 
 
 @functools.partial(jax.jit, static_argnames=("config", "num"))
-def _from_vae(keys_K: Any, params: Any, *, config: Config, num: int) -> jax.Array:
+def _from_vae(keys_K: Any, state: Any, *, config: Config, num: int) -> jax.Array:
     def one(class_: Any) -> jax.Array:
-        key, params = class_
-        return autoencoder.to_uint8(vae.sample(params, key, num, config=config))
+        key, state = class_
+        return to_uint8(vae.sample(state, key, num, config=config))
 
-    return jax.lax.map(one, (keys_K, params))
+    return jax.lax.map(one, (keys_K, state))
 
 
 @functools.partial(jax.jit, static_argnames="num")
@@ -188,8 +158,8 @@ def _known(
 def _affine(key: Any, x_KGX: jax.Array, *, shape: tuple[int, ...]) -> jax.Array:
     def one(class_: Any) -> jax.Array:
         key, x_GX = class_
-        x_GHWC = autoencoder.to_unit(x_GX).reshape(-1, *shape)
+        x_GHWC = to_unit(x_GX).reshape(-1, *shape)
         moved_GHWC = affine.sample(key, x_GHWC)
-        return autoencoder.to_uint8(moved_GHWC.reshape(x_GX.shape))
+        return to_uint8(moved_GHWC.reshape(x_GX.shape))
 
     return jax.lax.map(one, (jax.random.split(key, len(x_KGX)), x_KGX))

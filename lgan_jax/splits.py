@@ -1,4 +1,4 @@
-"""Which images each class may learn from: a stratified share, fixed by its seed.
+"""Split a data set: a share of every class is known, fixed by a seed.
 
 Dimension key: M images, K classes, N images of the largest class.
 """
@@ -11,19 +11,19 @@ from veegan_jax.common import errors
 
 
 class Split(NamedTuple):
-    """Rows of a data set, class by class; a class's rows from its count on repeat."""
+    """Known rows of a data set by class; those after a class's count are padding."""
 
     rows_KN: np.ndarray  # int32
     count_K: np.ndarray  # int32
 
     def all_rows(self) -> np.ndarray:
-        """Every row once, classes one after the other."""
+        """Return every row once, class after class."""
         pairs = zip(self.rows_KN, self.count_K, strict=True)
         return np.concatenate([rows[:count] for rows, count in pairs])
 
 
 def stratified(label_M: np.ndarray, share: float, seed: int) -> Split:
-    """Draws the same share of every class, at least one image.
+    """Draw the same share of every class, at least one image.
 
     Args:
       label_M: classes 0 to K - 1.
@@ -31,7 +31,8 @@ def stratified(label_M: np.ndarray, share: float, seed: int) -> Split:
       seed: of the draw.
 
     Returns:
-      The split; with equal seeds a smaller share's rows are among a larger one's.
+      The split. With equal seeds, the rows of a smaller share are among those of a
+      larger one.
 
     Raises:
       InputError: for a share outside (0, 1] or a class without images.
@@ -53,11 +54,12 @@ def stratified(label_M: np.ndarray, share: float, seed: int) -> Split:
 def inside(
     label_M: np.ndarray, share: float, pool: float, seed: int
 ) -> tuple[Split, np.ndarray]:
-    """A split to tune on: known images, and others of a larger share to judge by.
+    """Make a split for tuning: known images, and others of a larger share that judge.
 
     Args:
       label_M: classes 0 to K - 1.
-      share: that may be known; where it is all of the pool, three quarters of it are.
+      share: the share to know. Unless it is smaller than the pool, only three quarters
+        of it are known, and the rest judges.
       pool: the share that both are drawn from, or `share` if that is larger.
       seed: of the draw.
 

@@ -1,4 +1,4 @@
-"""Paired differences between two ways, seed by seed, with their uncertainty."""
+"""Paired differences between two generators, seed by seed, with their uncertainty."""
 
 from typing import NamedTuple
 
@@ -15,18 +15,18 @@ class Interval(NamedTuple):
 def paired(
     treated_S: np.ndarray, control_S: np.ndarray, level: float = 0.95
 ) -> Interval:
-    """Mean of the differences and Student's interval for it.
+    """Estimate the mean of the differences, with Student's interval.
 
     Args:
-      treated_S: a figure of each seed, one way.
-      control_S: the same figure of the same seeds, the other way.
-      level: the interval's, in (0, 1).
+      treated_S: a metric of each seed, with one generator.
+      control_S: the same metric of the same seeds, with the other.
+      level: of confidence, in (0, 1).
 
     Returns:
       treated - control. With one seed the interval is not known: (mean, nan, nan).
 
     Raises:
-      ValueError: if the seeds are not as many.
+      ValueError: if the numbers of seeds differ.
     """
     treated_S, control_S = np.asarray(treated_S), np.asarray(control_S)
     if treated_S.shape != control_S.shape:

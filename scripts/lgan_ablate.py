@@ -1,12 +1,12 @@
-"""Changes one choice of L-GAN at a time, judged inside what is known.
+"""Change one choice of L-GAN at a time, judged by images held out of the known tenth.
 
     python scripts/lgan_ablate.py --dataset=mnist
     python scripts/lgan_ablate.py --dataset=digits --only="no penalty,all accepted"
 
-Each variant is a run of lgan_amplify.py --validate, resumable, in
-runs/lgan/ablation/DATASET/WAY/VARIANT; its seeds start at 100, apart from those of the
-tables, and no test image judges. With two seeds MNIST takes 15 minutes on two CPU
-cores. `make_tables.py --add_lgan_ablation=FOLDER` keeps them.
+Each variant is a resumable run of lgan_amplify.py --validate, in
+runs/lgan/ablation/DATASET/GENERATOR/VARIANT. No test image judges, and the seeds start
+at 100, apart from those of the tables. With two seeds MNIST takes 15 minutes on two CPU
+cores.
 """
 
 import pathlib
@@ -14,14 +14,16 @@ import shutil
 
 from absl import flags
 
-from lgan_jax import amplification, config, generation, report
-from lgan_jax.models import OWN
+from lgan_jax import amplification, config, generators, options, report, stages
+from lgan_jax.generators import OWN
 from veegan_jax.common import errors, records
 from veegan_jax.data import images
 from veegan_jax.runtime import distributed, program
 
 DATASET = flags.DEFINE_string("dataset", "auto", "mnist, digits or auto")
-WAY = flags.DEFINE_string("way", "lgan", "taken apart: lgan, lgan_shared, lgan_moves")
+GENERATOR = flags.DEFINE_string(
+    "generator", "lgan", "the one to take apart: lgan, lgan_shared or lgan_moves"
+)
 SEEDS = flags.DEFINE_integer("seeds", 3, "seeds per variant, from 100")
 ONLY = flags.DEFINE_list("only", [], "variants to run (default: each)")
 DATA_DIR = flags.DEFINE_string("data_dir", "", "tensorflow-datasets' folder")
@@ -34,14 +36,14 @@ CPU_DEVICES = flags.DEFINE_integer(
 def main() -> None:
     if CPU_DEVICES.value < 1:
         raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
-    sampler, space = generation.split_name(WAY.value.removesuffix(generation.ON_TOP))
-    if sampler != "lgan":  # the rivals have none of these choices
+    sampler, space = generators.split_name(generators.base(GENERATOR.value))
+    if sampler != "lgan":  # the rivals do not have these choices
         raise errors.InputError(
-            f"--way={WAY.value} must be lgan, lgan_shared or lgan_moves"
+            f"--generator={GENERATOR.value} must be lgan, lgan_shared or lgan_moves"
         )
     dataset = images.choose(DATASET.value, DATA_DIR.value or None)
-    options = amplification.Options(
-        ways=WAY.value,
+    chosen = options.Options(
+        generators=GENERATOR.value,
         seeds=SEEDS.value,
         first_seed=100,
         validate=True,
@@ -59,22 +61,24 @@ def main() -> None:
         n: v for n, v in variants.items() if not ONLY.value or not v or n in ONLY.value
     }
     distributed.use_cpu_cores(CPU_DEVICES.value)
-    base = pathlib.Path(WORKDIR.value) / dataset / WAY.value
+    base = pathlib.Path(WORKDIR.value) / dataset / GENERATOR.value
     whole, rows = base / "as_it_is", {}
     for name, changes in variants.items():
         path = base / name.replace(" ", "_")
-        models = amplification.prepare(config.preset(dataset, **changes), options, path)
+        changed = config.preset(dataset, **changes)
+        materials = amplification.prepare(changed, chosen, path)
         if changes and config.keeps_autoencoders(changes):
             _copy_autoencoders(whole, path)
         print(f"\n{name}: {path}", flush=True)
         about = {"variant": name, "changes": changes}
-        rows[name] = about | amplification.run(models, options, path)
+        models = stages.train(materials.task, changed, chosen.stages(), path)
+        rows[name] = about | amplification.run(models, materials, chosen, path)
         records.write(path / "ablation.json", rows[name])
-    print(f"\n{report.ablation_table(rows, WAY.value)}")
+    print(f"\n{report.ablation_table(rows, GENERATOR.value)}")
 
 
 def _copy_autoencoders(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Trained once, they serve every variant that does not change them."""
+    """Copy trained autoencoders, which every variant that keeps them shares."""
     for use in ("autoencoder", "shared"):
         if (source / use).exists() and not (target / use).exists():
             part = target / f"{use}.part"

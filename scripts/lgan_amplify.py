@@ -1,22 +1,22 @@
-"""Amplifies a fraction of a data set by L-GAN and its rivals, judged by classifiers.
+"""Amplify a fraction of a data set by L-GAN and its rivals, judged by classifiers.
 
     python scripts/lgan_amplify.py
     python scripts/lgan_amplify.py --dataset=mnist --fraction=0.1
-    python scripts/lgan_amplify.py --dataset=mnist --fraction=0.01 --ways=lgan,gaussian
+    python scripts/lgan_amplify.py --dataset=mnist --generators=lgan_moves,affine
 
-Every way to generate (--ways, see lgan_jax/generation.py) makes 5,000 images of each
-class for every seed; classifiers learn from batches of which a quarter, a half and
-three quarters are generated. Prints the tables; results.json and the figures are in
-the work directory. Without MNIST on the machine the bundled 8 x 8 digits are used.
-Stop it at any time and give the same command to go on; more --ways, or --strong_ways,
-add to what was measured before.
+Every generator (see lgan_jax/generators.py) makes 5,000 images of each class, for every
+seed. Classifiers learn from batches with a quarter, a half and three quarters of
+generated images. The script prints the tables, and writes results.json and the figures
+to the work directory. Without MNIST on the machine it uses the bundled 8 x 8 digits.
+Stop it at any time and give the same command to continue. The same command with more
+--generators or --strong_generators adds to what was measured before.
 """
 
 import pathlib
 
 from absl import flags
 
-from lgan_jax import amplification, config, figures, report
+from lgan_jax import amplification, cells, config, figures, options, report, stages
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images
 from veegan_jax.runtime import distributed, program
@@ -25,30 +25,39 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/lgan/DATASET/FRACTION)"
 )
 common_flags.define(config.Config, from_preset=True)
-common_flags.define(amplification.Options, from_preset=True)
+common_flags.define(options.Options, from_preset=True)
 common_flags.define(distributed.Options, from_preset=False)
 
 
 def main() -> None:
     hosts = distributed.Options(**common_flags.read(distributed.Options))
     changes = common_flags.read(config.Config)
-    run_changes = common_flags.read(amplification.Options)
-    data_dir = run_changes.get("data_dir")
+    changed_options = common_flags.read(options.Options)
+    data_dir = changed_options.get("data_dir")
     dataset = images.choose(changes.pop("dataset", "auto"), data_dir or None)
     run_config = config.preset(dataset, **changes)
-    options = amplification.preset(dataset, **run_changes)
+    chosen = options.preset(dataset, **changed_options)
     distributed.start(hosts)
     name = f"runs/lgan/{dataset}/{run_config.fraction:g}"
     workdir = pathlib.Path(WORKDIR.value or name)
-    models = amplification.prepare(run_config, options, workdir)
-    if options.dry_run:
-        print(amplification.costs(models, options))
+    materials = amplification.prepare(run_config, chosen, workdir)
+    task, names = materials.task, chosen.stages()
+    if chosen.dry_run:
+        print(stages.dry_run(task, run_config, names, mode=chosen.parallel))
         return
-    record = amplification.run(models, options, workdir)
+    models = stages.train(
+        task,
+        run_config,
+        names,
+        workdir,
+        mode=chosen.parallel,
+        save_every=chosen.save_every,
+    )
+    record = amplification.run(models, materials, chosen, workdir)
 
     def draw() -> list[str]:
-        made = amplification.read_images(workdir, options)
-        return [*figures.draw(models, record, made, workdir / "figures")]
+        made = cells.read_images(workdir, chosen)
+        return figures.draw(models, record, made, workdir / "figures")
 
     drawn = distributed.on_main_process(draw)
     print(f"\n{report.everything(record)}\n")

@@ -1,16 +1,17 @@
-"""Makes more images of the classes in a folder of your own, by L-GAN or a rival.
+"""Make more images of the classes in a folder of your own, by L-GAN or a rival.
 
     python scripts/lgan_generate.py --image_dir=photos --num_samples=100
-    python scripts/lgan_generate.py --image_dir=photos --way=affine --output=more.npz
+    python scripts/lgan_generate.py --image_dir=photos --generator=affine
 
 photos holds a folder for each class, with at least 10 images in it, all of one size, of
 at most 128 x 128 pixels. Every class gets num_samples images, as OUTPUT/CLASS/00000.png
-and so on with OUTPUT/labels.csv, or as arrays image, label and names in OUTPUT if that
-ends in .npz. A preview.png shows given beside generated ones. Models are trained in the
-work directory: for 10 classes of 100 images of 28 x 28 pixels in two and a half minutes
-on two CPU cores, in one minute for 8 x 8. Stopped by Ctrl-C, the same command goes on;
-a finished model is only read. (On MNIST only `affine` and the ways that end in `_moves`
-made a classifier better: see the README.)
+and so on with OUTPUT/labels.csv. If OUTPUT ends in .npz, it holds the arrays image,
+label and names instead. A preview.png shows given beside generated images.
+
+Models are trained in the work directory. Ten classes of 100 images take two and a half
+minutes on two CPU cores for 28 x 28 pixels, one minute for 8 x 8. After Ctrl-C the same
+command continues; a finished model is only read. On MNIST only `affine` and the
+generators that end in `_moves` made a classifier better: see results/lgan.md.
 """
 
 import dataclasses
@@ -22,12 +23,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
 from scipy.spatial import distance
 
-from lgan_jax import config, generation, splits
-from lgan_jax.models import OWN, Models, Task
-from veegan_jax.common import errors, plots
+from lgan_jax import config, generation, generators, splits, stages
+from lgan_jax.generators import OWN
+from lgan_jax.task import Task
+from veegan_jax.common import errors, fields, plots
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import folders
 from veegan_jax.runtime import (
@@ -38,34 +39,59 @@ from veegan_jax.runtime import (
     workdirs,
 )
 
-IMAGE_DIR = flags.DEFINE_string("image_dir", None, "a folder of images for each class")
-NUM_SAMPLES = flags.DEFINE_integer("num_samples", 100, "images to make of each class")
-WAY = flags.DEFINE_string(
-    "way",
-    "lgan",
-    f"{', '.join(generation.names())}; all but affine also with {generation.ON_TOP}",
-)
-OUTPUT = flags.DEFINE_string(
-    "output", None, "a new folder, or a name in .npz (default: WORKDIR/WAY)"
-)
-SEED = flags.DEFINE_integer("seed", 0, "of the models and of what they generate")
-DRAW = flags.DEFINE_integer("draw", 0, "another number: other images of the models")
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "of the models (default: runs/lgan/generate/NAME_OF_IMAGE_DIR)"
-)
-PARALLEL = flags.DEFINE_string(
-    "parallel", "none", "none: classes spread over devices; jit, pmap: batches split"
-)
-CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", distributed.cpu_cores(), "CPU cores to spread classes over"
-)
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What to generate, from what and where. Each field is also a flag."""
+
+    image_dir: str = fields.field("", "a folder of images for each class", "main")
+    num_samples: int = fields.field(
+        100, "images to make of each class", "main", within="[1, inf)"
+    )
+    generator: str = fields.field(
+        "lgan",
+        f"{', '.join(generators.names())}; all but affine also with "
+        f"{generators.ON_TOP}",
+        "main",
+    )
+    output: str = fields.field(
+        "", "a new folder, or a name in .npz (default: WORKDIR/GENERATOR)"
+    )
+    workdir: str = fields.field(
+        "", "where the models go (default: runs/lgan/generate/NAME_OF_IMAGE_DIR)"
+    )
+    seed: int = fields.field(
+        0, "of the models and of what they generate", within="[0, 2**32)"
+    )
+    draw: int = fields.field(
+        0, "another number: other images of the same models", within="[0, 2**32)"
+    )
+    parallel: str = fields.field(
+        "none",
+        "none: devices share classes; jit or pmap: they share each batch",
+        choices=parallel.MODES,
+    )
+    cpu_devices: int = fields.field(
+        distributed.cpu_cores(), "CPU cores to spread classes over", within="[1, inf)"
+    )
+
+    def __post_init__(self) -> None:
+        fields.check(self)
+        generators.check(self.generator)
+        if not self.image_dir:
+            raise errors.InputError(
+                "give --image_dir=, with a folder of images per class"
+            )
+
+
+common_flags.define(Options, from_preset=False)
 common_flags.define(config.Config, from_preset=True)
 
-# An encoding's spread is estimated from its class's images, here five for each of its
-# dimensions. Fewer than ten would leave one dimension: all images of a class on a line.
+# The spread of encodings is estimated from the images of a class: five images for each
+# dimension. Fewer than ten would leave one dimension, all images of a class on a line.
 PER_DIMENSION = 5
 LEAST = 2 * PER_DIMENSION
-MOST_PIXELS = 128 * 128  # dense layers: in colour 0.3 GB for each class
+MOST_PIXELS = 128 * 128  # the dense layers of a class take 0.3 GB, in colour
 MOST_BYTES = 2**32  # of generated pixels, all in memory
 PREVIEW = "preview.png"
 SHOWN = 10, 16  # classes, and images of each
@@ -73,12 +99,16 @@ JUDGED = 500  # images of each class whose nearest one is looked for
 
 
 def make_config(given: folders.Classes, changes: dict[str, Any]) -> config.Config:
-    """The defaults, with encodings no larger than the images bear, and `changes`.
+    """Make the configuration: encodings are no larger than the images support.
+
+    Args:
+      given: the images.
+      changes: fields that differ from the defaults.
 
     Raises:
       InputError: for a change of what the images set, or one out of range.
     """
-    for name in ("dataset", "fraction", "data_size"):
+    for name in ("dataset", "fraction"):
         if name in changes:
             raise errors.InputError(
                 f"--{name}={changes[name]}: the images set it; leave the flag out"
@@ -96,14 +126,14 @@ def make_config(given: folders.Classes, changes: dict[str, Any]) -> config.Confi
     return config.Config(**(found | changes))
 
 
-def check_memory(run_config: config.Config, way: str, classes: int) -> None:
-    """Refuses more autoencoders than the memory holds while they are trained.
+def check_memory(run_config: config.Config, generator: str, classes: int) -> None:
+    """Refuse more autoencoders than the memory holds during training.
 
     Raises:
       InputError: naming what is too much.
     """
-    base = way.removesuffix(generation.ON_TOP)
-    if base == "affine" or (base != "vae" and generation.split_name(base)[1] != OWN):
+    base = generators.base(generator)
+    if base == "affine" or (base != "vae" and generators.split_name(base)[1] != OWN):
         return  # no class has an autoencoder of its own
     widths = run_config.autoencoder_widths
     sizes = run_config.data_size, *widths, run_config.latent_size
@@ -116,12 +146,12 @@ def check_memory(run_config: config.Config, way: str, classes: int) -> None:
             f"{classes} classes of images of {run_config.data_size} numbers take "
             f"{needed / 1e9:.0f} GB to train, and the memory has {there / 1e9:.0f}: "
             "give fewer classes, smaller images or smaller --autoencoder_widths, or "
-            "share autoencoders with --way=lgan_moves"
+            "share autoencoders with --generator=lgan_moves"
         )
 
 
 def check_output(output: pathlib.Path, models: pathlib.Path) -> None:
-    """Refuses a place that is taken or that cannot be written.
+    """Refuse an output that exists or cannot be written.
 
     Raises:
       InputError: naming it.
@@ -148,15 +178,15 @@ def check_output(output: pathlib.Path, models: pathlib.Path) -> None:
 
 
 def write(made: folders.Classes, given: folders.Classes, output: pathlib.Path) -> None:
-    """Writes images and preview under another name first: they appear whole."""
+    """Write images and preview under another name first, so that they appear whole."""
     rows = {}
     for label, name in enumerate(made.names[: SHOWN[0]]):
-        # Letters that the font has, and no dollar, which would start a formula.
+        # Only letters that the font has. A dollar would start a formula.
         short = name[:10].encode("ascii", "replace").decode().replace("$", "?")
         for kind, of in (("given", given), ("generated", made)):
             rows[f"{label}: {short}\n{kind}"] = of.image[of.label == label][: SHOWN[1]]
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".part-") as folder:
-        part = pathlib.Path(folder) / "images"  # its own folder is for its owner alone
+        part = pathlib.Path(folder) / "images"  # the temporary folder itself is private
         part.mkdir()
         plots.image_grid(rows, part / PREVIEW)
         if output.suffix == ".npz":
@@ -169,9 +199,12 @@ def write(made: folders.Classes, given: folders.Classes, output: pathlib.Path) -
 
 
 def novelty(made: folders.Classes, given: folders.Classes) -> dict[str, float]:
-    """Median distance to the nearest given image over that of one given to another.
+    """Compare generated images with the nearest given ones: 0 for copies.
 
-    Classes half of whose given images have an equal are left out.
+    Returns:
+      For each class, the median distance of a generated image to the nearest given one
+      over that of a given image to the nearest other. A class is left out if at least
+      half of its given images have a duplicate.
     """
     found = {}
     for label, name in enumerate(given.names):
@@ -180,7 +213,7 @@ def novelty(made: folders.Classes, given: folders.Classes) -> dict[str, float]:
             for c in (made, given)
         )
         nearest = distance.cdist(ours[:JUDGED], theirs).min(axis=1)
-        # The nearest to a given image is itself.
+        # The nearest given image to a given one is itself.
         others = np.sort(distance.cdist(theirs[:JUDGED], theirs), axis=1)[:, 1]
         if np.median(others) > 0:
             found[name] = float(np.median(nearest) / np.median(others))
@@ -188,27 +221,17 @@ def novelty(made: folders.Classes, given: folders.Classes) -> dict[str, float]:
 
 
 def run() -> None:
-    if not IMAGE_DIR.value:
-        raise errors.InputError("give --image_dir=, with a folder of images per class")
-    for flag in (NUM_SAMPLES, CPU_DEVICES):
-        if flag.value < 1:
-            raise errors.InputError(f"--{flag.name}={flag.value} must be at least 1")
-    num, seed, way = NUM_SAMPLES.value, SEED.value, WAY.value
-    for flag in (SEED, DRAW):
-        if not 0 <= flag.value < 2**32:
-            raise errors.InputError(
-                f"--{flag.name}={flag.value} must be at least 0 and below 2**32"
-            )
-    generation.check(way)
-    image_dir = pathlib.Path(IMAGE_DIR.value)
-    name = image_dir.resolve().name
-    workdir = pathlib.Path(WORKDIR.value or f"runs/lgan/generate/{name}")
-    output = pathlib.Path(OUTPUT.value or workdir / way).resolve()
-    for flag, path in ((WORKDIR, workdir.resolve()), (OUTPUT, output)):
+    options = Options(**common_flags.read(Options))
+    num, generator = options.num_samples, options.generator
+    image_dir = pathlib.Path(options.image_dir)
+    default = f"runs/lgan/generate/{image_dir.resolve().name}"
+    workdir = pathlib.Path(options.workdir or default)
+    output = pathlib.Path(options.output or workdir / generator).resolve()
+    for flag, path in (("workdir", workdir.resolve()), ("output", output)):
         if path.is_relative_to(image_dir.resolve()):
             raise errors.InputError(
-                f"--{flag.name}={path} is in {image_dir} and would be taken for a class"
-                " the next time; give one elsewhere"
+                f"--{flag}={path} is in {image_dir} and would be taken for a class the "
+                "next time; give one elsewhere"
             )
     given = folders.read_classes(image_dir, least=LEAST, most_pixels=MOST_PIXELS)
     if taken := {folders.LABELS, PREVIEW} & set(given.names):
@@ -220,32 +243,33 @@ def run() -> None:
             f"--num_samples={num} is over 4 GiB of pixels: give less"
         )
     run_config = make_config(given, common_flags.read(config.Config))
-    check_memory(run_config, way, len(given.names))
-    distributed.use_cpu_cores(CPU_DEVICES.value)
+    check_memory(run_config, generator, len(given.names))
+    distributed.use_cpu_cores(options.cpu_devices)
     for flag in ("autoencoder_batch", "sampler_batch"):
         batch = getattr(run_config, flag)
-        parallel.check(PARALLEL.value, batch, len(jax.devices()), flag)
+        parallel.check(options.parallel, batch, len(jax.devices()), flag)
     models_dir = workdir.resolve() / "models"
     check_output(output, models_dir)
     counts = np.bincount(given.label).tolist()
     identity = {
         **dataclasses.asdict(run_config),
-        "seed": seed,
+        "seed": options.seed,
         "classes": dict(zip(given.names, counts, strict=True)),
         "images_sha256": given.sha256(),
     }
     workdirs.claim(workdir, identity)
 
-    split = splits.stratified(given.label, 1.0, seed)
+    split = splits.stratified(given.label, 1.0, options.seed)
     image_MX = given.image.reshape(len(given.image), -1)
-    task = Task(image_MX, given.image.shape[1:], (split,), (seed,))
-    models = Models(task, run_config, models_dir, mode=PARALLEL.value)
-    x_KGX = generation.generate(models, way, 0, num, draw=DRAW.value)
+    task = Task(image_MX, given.image.shape[1:], (split,), (options.seed,))
+    names = generators.stages([generator])
+    models = stages.train(task, run_config, names, models_dir, mode=options.parallel)
+    x_KGX = generation.generate(models, generator, 0, num, draw=options.draw)
     label = np.repeat(np.arange(len(given.names), dtype=np.int32), num)
     made = folders.Classes(x_KGX.reshape(-1, *task.shape), label, given.names)
-    check_output(output, models_dir)  # training takes long enough to fill it
+    check_output(output, models_dir)  # it may have appeared during training
     write(made, given, output)
-    print(f"{len(label)} images of {len(given.names)} classes by {way}: {output}")
+    print(f"{len(label)} images of {len(given.names)} classes by {generator}: {output}")
     if ratios := novelty(made, given):
         least = min(ratios, key=ratios.__getitem__)
         print(
@@ -259,7 +283,7 @@ def main() -> None:
     try:
         run()
     except KeyboardInterrupt:
-        raise loop.Interrupted("stopped; give the same command to go on") from None
+        raise loop.Interrupted("stopped; give the same command to continue") from None
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Ways to make more images of a class, behind one interface.
+"""Samplers of a class's encodings, behind one interface.
 
-Each latent sampler is a module with
+Each is a module with
 
     init(key, encodings, config) -> state
-    train_step(state, axis_name, *, config) -> (state, metrics)     if it is trained
-    sample(state, key, num, *, config) -> encodings [num, d]
+    train_step(state, y_Bd, *, config, axis_name=None) -> (state, metrics)  if trained
+    sample(state, key, n, *, config) -> encodings [n, d]
 """
 
 from types import ModuleType
@@ -22,7 +22,7 @@ LATENT: dict[str, ModuleType] = {
 
 
 def get(name: str) -> ModuleType:
-    """A latent sampler by its name.
+    """Look up a latent sampler by its name.
 
     Raises:
       InputError: naming those that exist.

@@ -1,4 +1,4 @@
-"""Real images turned, scaled, sheared and moved a little: no model at all.
+"""Real images, turned, scaled, sheared and shifted a little: no model at all.
 
     x'(p) = x(A (p - c) + c + t)
 
@@ -20,7 +20,7 @@ def sample(
     shear: float = 0.15,
     shift: float = 1.5 / 28,
 ) -> jax.Array:
-    """Each image moved by its own draw, uniform in plus and minus each range.
+    """Move each image by its own draw, uniform in plus and minus each range.
 
     Args:
       key: one typed key.

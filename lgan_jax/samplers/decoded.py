@@ -4,26 +4,19 @@ Dimension key: N encodings, d their size.
 """
 
 import jax
-from flax import struct
 
 from lgan_jax.config import Config
 from lgan_jax.encodings import Encodings
 from veegan_jax.runtime import rng
 
 
-@struct.dataclass
-class State:
-    encodings: Encodings
-
-
-def init(key: jax.Array, encodings: Encodings, config: Config) -> State:
-    """Nothing is fitted."""
+def init(key: jax.Array, encodings: Encodings, config: Config) -> Encodings:
+    """Keep the encodings: nothing is fitted."""
     del key, config
-    return State(encodings)
+    return encodings
 
 
-def sample(state: State, key: jax.Array, num: int, *, config: Config) -> jax.Array:
-    """Encodings [num, d] of images of the class, drawn with replacement."""
+def sample(state: Encodings, key: jax.Array, n: int, *, config: Config) -> jax.Array:
+    """Draw n encodings [n, d] of images of the class, with replacement."""
     del config
-    index_N = rng.index(key, num, state.encodings.count)
-    return state.encodings.restore(state.encodings.unit[index_N])
+    return state.restore(state.unit[rng.index(key, n, state.count)])

@@ -13,23 +13,25 @@ from veegan_jax.runtime import rng
 
 
 @struct.dataclass
-class State:
-    encodings: Encodings
-    root: jax.Array  # [d, d], its product with itself is the covariance
+class Gaussian:
+    """The fitted distribution of the centred and scaled encodings."""
+
+    data: Encodings  # with their centre and scale
+    root_dd: jax.Array  # [d, d], symmetric; its square is the covariance
 
 
-def init(key: jax.Array, encodings: Encodings, config: Config) -> State:
-    """Fits the covariance of the centred and scaled encodings."""
+def init(key: jax.Array, encodings: Encodings, config: Config) -> Gaussian:
+    """Fit the covariance of the centred and scaled encodings."""
     del key, config
     unit_Nd = encodings.weight()[:, None] * encodings.unit
     covariance_dd = unit_Nd.T @ unit_Nd / encodings.count
-    # By eigenvalues, as a direction that no image uses may have none.
+    # By eigenvalues: the variance is 0 in a direction that no image uses.
     value_d, vector_dd = jnp.linalg.eigh(covariance_dd)
     scaled_dd = vector_dd * jnp.sqrt(jnp.maximum(value_d, 0))[None]
-    return State(encodings, scaled_dd @ vector_dd.T)
+    return Gaussian(encodings, scaled_dd @ vector_dd.T)
 
 
-def sample(state: State, key: jax.Array, num: int, *, config: Config) -> jax.Array:
-    """Encodings [num, d] in the autoencoder's units."""
-    noise_Nd = rng.normal(key, (num, config.latent_size))
-    return state.encodings.restore(noise_Nd @ state.root)
+def sample(state: Gaussian, key: jax.Array, n: int, *, config: Config) -> jax.Array:
+    """Draw n encodings [n, d], in the autoencoder's units."""
+    noise_Nd = rng.normal(key, (n, config.latent_size))
+    return state.data.restore(noise_Nd @ state.root_dd)

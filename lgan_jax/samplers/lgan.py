@@ -1,27 +1,30 @@
-"""L-GAN: random combinations of a basis that a generator emits, judged as encodings.
+"""L-GAN: a generator emits a basis, and random combinations of it are encodings.
 
     V(e) [k, d], m(e) [d] = G(e),  e ~ N(0, I);   y = m(e) + sum_i a_i v_i(e),  a ~ p
     L_D = E softplus(-D(y_real)) + E softplus(D(y))
     L_G = E softplus(-D(y)) + w E mean_{i < j} cos(v_i, v_j)^2
 
-on encodings centred and scaled, so that m = 0 (no learned offset) is not wrong from
-the start. Of what is drawn, the share that fools D is decoded (`accept`). Source:
-"Fighting GAN mode collapse by randomly sampling the latent space" (Expedition
-Technology); the loss, k, p and how far D must be fooled are not given there.
+Encodings are centred and scaled, so that without a learned offset (m = 0) y starts at
+the right mean. Only the candidates that fool D are decoded (`accept`).
+
+Source: "Fighting GAN mode collapse by randomly sampling the latent space" (Expedition
+Technology). It gives neither the loss, nor k and p, nor how well D must be fooled.
 
 Dimension key: B batch, N encodings, C candidates, E noise, k basis vectors, d encoding.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from lgan_jax import networks
-from lgan_jax import state as states
+from lgan_jax import networks, train_state
 from lgan_jax.config import Config
 from lgan_jax.encodings import Encodings
-from lgan_jax.state import Metrics, State
+from lgan_jax.samplers import adversarial
+from lgan_jax.train_state import Metrics, TrainState
+from veegan_jax.methods import base
 from veegan_jax.runtime import parallel, rng
 
 softplus = jax.nn.softplus
@@ -32,24 +35,15 @@ def _generator(config: Config) -> networks.MLP:
     return networks.MLP(config.sampler_widths, vectors * config.latent_size)
 
 
-def _discriminator(config: Config) -> networks.MLP:
-    return networks.MLP(config.sampler_widths, 1)
+def init(key: jax.Array, encodings: Encodings, config: Config) -> TrainState:
+    """Build the state of step 0."""
+    return adversarial.init(key, _generator(config), encodings, config)
 
 
-def init(key: jax.Array, encodings: Encodings, config: Config) -> State:
-    """Initializes G and D from a typed key."""
-    key_g, key_d, key_train = jax.random.split(key, 3)
-    variables = {
-        "generator": _generator(config).init(key_g, jnp.zeros((1, config.noise_size))),
-        "discriminator": _discriminator(config).init(
-            key_d, jnp.zeros((1, config.latent_size))
-        ),
-    }
-    return states.create(key_train, encodings, config, variables)
-
-
-def emit(params: dict, noise_BE: jax.Array, config: Config) -> tuple:
-    """The basis [B, k, d] for each noise, and the offset [B, d]; 0 without one."""
+def emit(
+    params: Any, noise_BE: jax.Array, config: Config
+) -> tuple[jax.Array, jax.Array]:
+    """Emit the basis [B, k, d] for each noise, and the offset [B, d], 0 without one."""
     out = _generator(config).apply({"params": params}, noise_BE)
     out = out.reshape(len(noise_BE), -1, config.latent_size)
     offset_Bd = (
@@ -58,12 +52,14 @@ def emit(params: dict, noise_BE: jax.Array, config: Config) -> tuple:
     return out[:, : config.basis_size], offset_Bd
 
 
-def draw_coefficients(key: jax.Array, num: int, config: Config, axis_name=None):
-    """Weights [num, k] of mean 0 and variance 1."""
+def draw_coefficients(
+    key: jax.Array, num: int, config: Config, axis_name: str | None = None
+) -> jax.Array:
+    """Draw weights [num, k] of mean 0 and variance 1."""
     normal_Bk = rng.normal(key, (num, config.basis_size), axis_name=axis_name)
     if config.coefficients == "normal":
         return normal_Bk
-    # Through the normal's distribution function: rows stay tied to global examples.
+    # By the normal's distribution function: noise is keyed by the global example.
     quantile_Bk = jax.scipy.stats.norm.cdf(normal_Bk)
     if config.coefficients == "uniform":
         return (2 * quantile_Bk - 1) * 3**0.5
@@ -77,7 +73,7 @@ def combine(basis_Bkd: jax.Array, offset_Bd: jax.Array, a_Bk: jax.Array) -> jax.
 
 
 def orthogonality(basis_Bkd: jax.Array) -> jax.Array:
-    """Mean squared cosine between two vectors of a basis: 0 if it is orthogonal."""
+    """Average the squared cosine over pairs of vectors: 0 if a basis is orthogonal."""
     squares = jnp.sum(basis_Bkd**2, axis=-1, keepdims=True)
     unit_Bkd = basis_Bkd * jax.lax.rsqrt(squares + 1e-12)
     cosine_Bkk = jnp.einsum("bid,bjd->bij", unit_Bkd, unit_Bkd)
@@ -89,74 +85,70 @@ def orthogonality(basis_Bkd: jax.Array) -> jax.Array:
 
 
 def train_step(
-    state: State,
-    axis_name: str | None = None,
-    *,
-    config: Config,
-    num_devices: int = 1,
-) -> tuple[State, Metrics]:
-    """One simultaneous update of D and G on encodings drawn with replacement."""
-    keys = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
-    key_rows, key_noise, key_a = keys
-    batch = config.sampler_batch // num_devices
-    encodings = state.encodings
-    index_B = rng.index(key_rows, batch, encodings.count, axis_name=axis_name)
-    real_Bd = encodings.unit[index_B]
-    noise_BE = rng.normal(key_noise, (batch, config.noise_size), axis_name=axis_name)
-    a_Bk = draw_coefficients(key_a, batch, config, axis_name)
-    discriminator = _discriminator(config)
+    state: TrainState, y_Bd: jax.Array, *, config: Config, axis_name: str | None = None
+) -> tuple[TrainState, Metrics]:
+    """Take one simultaneous step of D and G on a batch of encodings.
 
-    def losses(params_d, params_g):
-        basis_Bkd, offset_Bd = emit(params_g, noise_BE, config)
+    Args:
+      state: of one class, or of all moves.
+      y_Bd: centred and scaled encodings, this device's part of the batch.
+      config: the run's.
+      axis_name: the mapped batch axis, or None.
+    """
+    _, key_noise, key_a = train_state.step_keys(state, 3)
+    shape = len(y_Bd), config.noise_size
+    noise_BE = rng.normal(key_noise, shape, axis_name=axis_name)
+    a_Bk = draw_coefficients(key_a, len(y_Bd), config, axis_name)
+    discriminator = adversarial.discriminator(config)
+
+    def losses(params):
+        params_d = {"params": params["discriminator"]}
+        basis_Bkd, offset_Bd = emit(params["generator"], noise_BE, config)
         fake_Bd = combine(basis_Bkd, offset_Bd, a_Bk)
-        real_logit = discriminator.apply({"params": params_d}, real_Bd)
-        fake_logit = discriminator.apply({"params": params_d}, fake_Bd)
+        real_logit = discriminator.apply(params_d, y_Bd)
+        fake_logit = discriminator.apply(params_d, fake_Bd)
         loss_d = jnp.mean(softplus(-real_logit)) + jnp.mean(softplus(fake_logit))
         cosine = orthogonality(basis_Bkd)
         loss_g = jnp.mean(softplus(-fake_logit)) + config.orthogonality * cosine
         return (loss_d, loss_g), cosine
 
-    (loss_d, loss_g), pullback, cosine = jax.vjp(
-        losses, state.params["discriminator"], state.params["generator"], has_aux=True
-    )
-    # Each loss is pulled back to its own network; XLA drops the other half.
-    grads = {
-        "discriminator": pullback((1.0, 0.0))[0],
-        "generator": pullback((0.0, 1.0))[1],
-    }
+    grads, (loss_d, loss_g), cosine = base.simultaneous_gradients(losses, state.params)
     metrics = {"loss_d": loss_d, "loss_g": loss_g, "orthogonality": cosine}
     grads, metrics = parallel.mean((grads, metrics), axis_name)
-    return states.advance(state, grads, config), metrics
+    return train_state.advance(state, grads, adversarial.optimizer(config)), metrics
 
 
 def accept(key: jax.Array, score_C: jax.Array, num: int, rule: str) -> jax.Array:
-    """Which candidates are decoded, int32 [num], in the order they were drawn.
+    """Choose the candidates to decode.
 
     Args:
       key: of the rejection.
       score_C: D's logits.
       num: how many to accept, at most C.
-      rule: "threshold": those of the highest scores; "rejection": drawn without
-        replacement in proportion to exp D, the density ratio of real to generated if
-        D is optimal (Azadi et al. 2019, with the number accepted fixed).
+      rule: "threshold" takes the highest scores. "rejection" draws without replacement
+        in proportion to exp D, which is the density ratio of real to generated if D is
+        optimal (Azadi et al. 2019, with a fixed number accepted).
+
+    Returns:
+      Their places, int32 [num], in the order they were drawn.
     """
     if rule == "rejection":
         score_C = score_C + jax.random.gumbel(key, score_C.shape)
     _, best_N = jax.lax.top_k(score_C, num)
-    return jnp.sort(best_N)  # by D's scores the worst images would come first
+    return jnp.sort(best_N)  # not in the order of the scores
 
 
-def sample(state: State, key: jax.Array, num: int, *, config: Config) -> jax.Array:
-    """Encodings [num, d] in the autoencoder's units, those that `accept` lets pass."""
+def sample(state: TrainState, key: jax.Array, n: int, *, config: Config) -> jax.Array:
+    """Draw n encodings [n, d] that `accept` chooses, in the autoencoder's units."""
     key_noise, key_a, key_accept = jax.random.split(key, 3)
     every = config.acceptance == "all"
-    candidates = num if every else math.ceil(num / config.accepted)
+    candidates = n if every else math.ceil(n / config.accepted)
     noise_CE = rng.normal(key_noise, (candidates, config.noise_size))
     a_Ck = draw_coefficients(key_a, candidates, config)
     basis_Ckd, offset_Cd = emit(state.params["generator"], noise_CE, config)
     unit_Cd = combine(basis_Ckd, offset_Cd, a_Ck)
     if not every:
         params = {"params": state.params["discriminator"]}
-        score_C = _discriminator(config).apply(params, unit_Cd)[:, 0]
-        unit_Cd = unit_Cd[accept(key_accept, score_C, num, config.acceptance)]
-    return state.encodings.restore(unit_Cd)
+        score_C = adversarial.discriminator(config).apply(params, unit_Cd)[:, 0]
+        unit_Cd = unit_Cd[accept(key_accept, score_C, n, config.acceptance)]
+    return state.data.restore(unit_Cd)

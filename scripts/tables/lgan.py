@@ -1,4 +1,4 @@
-"""What make_tables.py needs to know of L-GAN: its records, its tables, its figures."""
+"""L-GAN's part of make_tables.py: its records, its tables and its figures."""
 
 import json
 import pathlib
@@ -6,16 +6,16 @@ import shutil
 from typing import Any
 
 from lgan_jax import report
-from lgan_jax.amplification import STRONG
+from lgan_jax.options import STRONG
 from veegan_jax.common import errors, records
 
 EMPTY = "(not measured yet)"
 DATASETS = ("mnist", "digits")
-FRACTIONS = (0.01, 0.0333, 0.1, 0.333, 1.0)  # that the READMEs have tables of
+FRACTIONS = (0.01, 0.0333, 0.1, 0.333, 1.0)  # those that have tables
 
 
 def add(run: pathlib.Path, results: pathlib.Path) -> None:
-    """Copies a finished run's record and, if its images were judged, its figures.
+    """Copy a finished run's record and, if its images were judged, its figures.
 
     Raises:
       InputError: if it is not finished, a run with --validate, or less than the record
@@ -36,7 +36,7 @@ def add(run: pathlib.Path, results: pathlib.Path) -> None:
         _check_no_less(record, json.loads(target.read_text()), run, target)
     records.publish(target, record)
     pictures = sorted((run / "figures").glob("*.png"))
-    for picture in pictures if record["options"]["evidence"] else ():
+    for picture in pictures if record["options"]["sample_quality"] else ():
         target = results / "figures" / f"lgan-{name}-{picture.name}"
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(picture, target)
@@ -45,25 +45,26 @@ def add(run: pathlib.Path, results: pathlib.Path) -> None:
 def _check_no_less(
     record: dict[str, Any], old: dict[str, Any], run: pathlib.Path, target: pathlib.Path
 ) -> None:
-    """Raises InputError if a record lacks seeds or ways of the one it replaces."""
-    for kind, ways in old["cells"].items():
-        for way, cells in ways.items():
-            ours = record["cells"].get(kind, {}).get(way, [])
+    """Refuse a record that lacks seeds or generators of the one it replaces."""
+    for kind, rows in old["cells"].items():
+        for generator, cells in rows.items():
+            ours = record["cells"].get(kind, {}).get(generator, [])
             if len(ours) < len(cells):
                 raise errors.InputError(
-                    f"{run} has {len(ours)} seeds of {way} ({kind}), and {target}, "
-                    f"which it would replace, has {len(cells)}: move that away first"
+                    f"{run} has {len(ours)} seeds of {generator} ({kind}), and "
+                    f"{target}, which it would replace, has {len(cells)}: move that "
+                    "away first"
                 )
 
 
 def add_ablation(folder: pathlib.Path, results: pathlib.Path) -> None:
-    """Copies the records of lgan_ablate.py on one data set."""
+    """Copy the records of lgan_ablate.py on one data set."""
     paths = sorted(folder.glob("*/ablation.json"))
     if not paths:
         raise errors.InputError(f"--add_lgan_ablation={folder}: no */ablation.json")
     for path in paths:
         record = _record(path.parent, path.name)
-        of = f"{record['config']['dataset']}-{record['options']['ways']}"
+        of = f"{record['config']['dataset']}-{record['options']['generators']}"
         target = results / "lgan" / f"ablation-{of}"
         records.publish(target / f"{path.parent.name}.json", record)
 
@@ -76,7 +77,7 @@ def _record(run: pathlib.Path, name: str) -> dict[str, Any]:
 
 
 def tables(results: pathlib.Path) -> dict[str, str]:
-    """All of L-GAN's tables by name; a table without a record says so."""
+    """Make all of L-GAN's tables, by name; a table without a record says so."""
     made = {}
     every = [json.loads(path.read_text()) for path in (results / "lgan").glob("*.json")]
     for dataset in DATASETS:
@@ -98,14 +99,16 @@ def tables(results: pathlib.Path) -> dict[str, str]:
         made[f"{name}-long"] = EMPTY
         for record in ours:
             if record["options"]["classifier_steps"]:
-                made[f"{name}-long"] = report.readings_table(record)
-        for part in ("", "-evidence", "-readings", "-strong"):
+                made[f"{name}-long"] = report.eval_points_table(record)
+        for part in ("", "-sample-quality", "-eval-points", "-strong"):
             made |= {f"lgan-{dataset}-{f:g}{part}": EMPTY for f in FRACTIONS}
         for fraction, record in found.items():
             name = f"lgan-{dataset}-{fraction:g}"
             made[name] = report.table(record)
-            made[f"{name}-evidence"] = report.evidence_table(record) or EMPTY
-            made[f"{name}-readings"] = report.readings_table(record) or EMPTY
+            made[f"{name}-sample-quality"] = (
+                report.sample_quality_table(record) or EMPTY
+            )
+            made[f"{name}-eval-points"] = report.eval_points_table(record) or EMPTY
             made[f"{name}-strong"] = EMPTY
             if fraction in strong:
                 made[f"{name}-strong"] = report.table(strong[fraction], STRONG)
@@ -117,12 +120,12 @@ def _ablation(folder: pathlib.Path) -> str:
     if not rows:
         return EMPTY
     rows.sort(key=lambda record: bool(record["changes"]))  # the whole one first
-    way = rows[0]["options"]["ways"]
-    return report.ablation_table({r["variant"]: r for r in rows}, way)
+    generator = rows[0]["options"]["generators"]
+    return report.ablation_table({r["variant"]: r for r in rows}, generator)
 
 
 def _repeat(found: list[dict[str, Any]]) -> str:
-    """How to repeat each record, and what it took."""
+    """Make the table of how to repeat each record, and how long that takes."""
     lines = [
         [
             f"{record['known']:,}",

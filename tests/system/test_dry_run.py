@@ -6,8 +6,9 @@ import re
 import jax
 import pytest
 
-from lgan_jax import amplification
+from lgan_jax import amplification, stages
 from lgan_jax import config as lgan_config
+from lgan_jax import options as lgan_options
 from veegan_jax.classifier import network as classifiers
 from veegan_jax.classifier import training as classifier_training
 from veegan_jax.data import images
@@ -76,11 +77,11 @@ def test_the_classifier():
 
 def test_the_amplification_tells_of_every_stage_it_needs(tmp_path):
     config = lgan_config.preset("digits", autoencoder_steps=10, sampler_steps=10)
-    options = amplification.preset(
-        "digits", ways="lgan,affine", seeds=2, evidence=False, dry_run=True
+    options = lgan_options.preset(
+        "digits", generators="lgan,affine", seeds=2, sample_quality=False, dry_run=True
     )
-    models = amplification.prepare(config, options, tmp_path / "run")
-    words = amplification.costs(models, options)
+    materials = amplification.prepare(config, options, tmp_path / "run")
+    words = stages.dry_run(materials.task, config, options.stages())
     titles = [line for line in words.splitlines() if not line.startswith(" ")]
     assert [title.partition(":")[0] for title in titles] == ["autoencoder", "lgan"]
     assert all("20 members" in title for title in titles)  # two seeds, ten classes

@@ -10,7 +10,8 @@ import re
 import numpy as np
 import pytest
 
-from lgan_jax import amplification
+from lgan_jax import cells
+from lgan_jax import options as lgan_options
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.common import errors, files, records
 from veegan_jax.data import images, photo_files
@@ -120,12 +121,12 @@ def test_caches(tmp_path, canary):
 
 
 def test_cells_of_the_amplification(tmp_path, canary):
-    options = amplification.preset("digits", ways="lgan", seeds=1)
-    path = amplification.cell_path(tmp_path, amplification.BASIC, "lgan", 0)
+    options = lgan_options.preset("digits", generators="lgan", seeds=1)
+    path = cells.cell_path(tmp_path, lgan_options.BASIC, "lgan", 0)
     path.parent.mkdir()
     bad_npz(path.with_suffix(".npz"), canary, "image")
     with pytest.raises(ValueError, match="allow_pickle"):
-        amplification.read_images(tmp_path, options)
+        cells.read_images(tmp_path, options)
     path.write_bytes(pickle.dumps(Malicious(canary)))
     with pytest.raises(ValueError):
         json.loads(path.read_text(errors="replace"))

@@ -15,14 +15,18 @@ from scipy import stats
 
 from lgan_jax import (
     amplification,
+    cells,
     classifier,
     config,
-    evidence,
     figures,
     generation,
+    materials,
     report,
+    sample_quality,
     splits,
+    stages,
 )
+from lgan_jax import options as run_options
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import errors
@@ -43,9 +47,13 @@ CONFIG = config.preset(
 
 def options(**changes):
     values = dict(
-        ways="lgan,lgan_moves", seeds=2, repeats=1, generated=20, classifier_steps=12
+        generators="lgan,lgan_moves",
+        seeds=2,
+        repeats=1,
+        generated=20,
+        classifier_steps=12,
     )
-    return amplification.Options(**values | changes)
+    return run_options.Options(**values | changes)
 
 
 @pytest.fixture(autouse=True)
@@ -55,21 +63,24 @@ def judge(monkeypatch):
     params = classifiers.init(0, "digits", recipe)
     judge = classifiers.Classifier(params, "digits", "nothing", 0, recipe)
     monkeypatch.setattr(classifier_files, "ready", lambda *_: judge)
-    amplification._materials.cache_clear()
-    yield judge
-    amplification._materials.cache_clear()
+    return judge
 
 
 def run(workdir, **changes):
-    models = amplification.prepare(CONFIG, options(**changes), workdir)
-    return models, amplification.run(models, options(**changes), workdir)
+    return carry_out(CONFIG, options(**changes), workdir)
+
+
+def carry_out(config, chosen, workdir):
+    materials = amplification.prepare(config, chosen, workdir)
+    models = stages.train(materials.task, config, chosen.stages(), workdir)
+    return models, amplification.run(models, materials, chosen, workdir)
 
 
 def without_time(cells):
     text = json.dumps(cells)
     cells = json.loads(text)
-    for ways in cells.values():
-        for found in ways.values():
+    for rows in cells.values():
+        for found in rows.values():
             for cell in found:
                 assert cell.pop("seconds") >= 0
     return cells
@@ -77,7 +88,7 @@ def without_time(cells):
 
 def test_a_stopped_run_goes_on_with_the_next_cell(tmp_path, monkeypatch, judge):
     models, whole = run(tmp_path / "whole")
-    measure, calls = amplification._measure, []
+    measure, calls = cells.measure, []
 
     def measure_some(*arguments):
         calls.append(arguments[3:6])
@@ -85,9 +96,9 @@ def test_a_stopped_run_goes_on_with_the_next_cell(tmp_path, monkeypatch, judge):
             raise loop.Interrupted("stopped")
         return measure(*arguments)
 
-    monkeypatch.setattr(amplification, "_measure", measure_some)
+    monkeypatch.setattr(cells, "measure", measure_some)
     with pytest.raises(loop.Interrupted):
-        run(tmp_path / "part", ways="lgan")
+        run(tmp_path / "part", generators="lgan")
     _, part = run(tmp_path / "part")
     assert without_time(part["cells"]) == without_time(whole["cells"])
     # The cell at which it stopped was measured again, and no other.
@@ -96,23 +107,26 @@ def test_a_stopped_run_goes_on_with_the_next_cell(tmp_path, monkeypatch, judge):
     assert list(basic) == ["all data", "none", "lgan", "lgan_moves"]
     assert np.shape(basic["lgan"][1]["accuracy"]) == (3, 1, 12)
     assert basic["lgan"][1]["seed"] == 1
-    assert whole["wall_seconds"] > 0 and whole["known"] == 434
+    trained = stages.seconds(options().stages(), tmp_path / "whole")
+    assert whole["wall_seconds"] > trained > 0 and whole["known"] == 434
 
-    # The evidence again, by hand, for what judges the classes.
+    # The sample quality again, by hand, for what judges the classes.
     x_KGX = generation.generate(models, "lgan", 0, 20)
     found = classifiers.classify(judge, x_KGX.reshape(-1, 8, 8, 1))
     fidelity = 100 * np.mean(found == np.repeat(np.arange(10), 20))
-    assert basic["lgan"][0]["evidence"]["fidelity"] == pytest.approx(fidelity, rel=1e-4)
+    assert basic["lgan"][0]["sample_quality"]["fidelity"] == pytest.approx(
+        fidelity, rel=1e-4
+    )
     values = []  # and the directions that the encodings use
     for s, k in np.ndindex(2, 10):
-        found = jax.tree.map(lambda a, s=s, k=k: a[s, k], models.encodings(""))
+        found = jax.tree.map(lambda a, s=s, k=k: a[s, k], models.encodings[""])
         y_Nd = np.asarray(found.restore(found.unit))[: int(found.count)]
         share_d = np.linalg.eigvalsh(np.cov(y_Nd.T))
         values.append(np.exp(stats.entropy(np.maximum(share_d, 0))))
     assert whole["effective_dimension"] == pytest.approx(np.mean(values), rel=1e-3)
     assert f"{np.mean(values):.1f} of 6." in report.everything(whole)
 
-    made = amplification.read_images(tmp_path / "whole", options())
+    made = cells.read_images(tmp_path / "whole", options())
     assert list(made) == ["lgan", "lgan_moves"]
     np.testing.assert_array_equal(made["lgan"], x_KGX.reshape(10, 20, 8, 8, 1))
 
@@ -126,23 +140,23 @@ def test_a_stopped_run_goes_on_with_the_next_cell(tmp_path, monkeypatch, judge):
 
 def test_classifiers_are_judged_by_the_test_images_or_by_known_ones(tmp_path):
     test = images.load("digits", "test")
-    materials = amplification._materials(CONFIG, options())
-    assert (materials.tests[0][0] == test.image.reshape(len(test.image), -1)).all()
-    inside = amplification._materials(CONFIG, options(validate=True))
+    usual = materials.load(CONFIG, options())
+    assert (usual.tests[0][0] == test.image.reshape(len(test.image), -1)).all()
+    inside = materials.load(CONFIG, options(validate=True))
     for s in range(2):
         image_TX, label_T = inside.tests[s]
-        split, rows = splits.inside(materials.train.label, CONFIG.fraction, 0.1, s)
-        assert (image_TX == materials.task.image_MX[rows]).all()
-        assert (label_T == materials.train.label[rows]).all()
+        split, rows = splits.inside(usual.train.label, CONFIG.fraction, 0.1, s)
+        assert (image_TX == usual.task.image_MX[rows]).all()
+        assert (label_T == usual.train.label[rows]).all()
         assert (inside.task.splits[s].rows_KN == split.rows_KN).all()
 
 
-@pytest.mark.parametrize("way", ["none", "all data", "lgan"])
-def test_labels_rows_and_judges_belong_together(tmp_path, monkeypatch, way):
+@pytest.mark.parametrize("name", ["none", "all data", "lgan"])
+def test_labels_rows_and_judges_belong_together(tmp_path, monkeypatch, name):
     """What a cell hands over, with images whose every pixel is their class's number."""
     given = {}
 
-    def generate(models, way, s, num):
+    def generate(models, name, s, num):
         return np.broadcast_to(np.uint8(np.arange(10))[:, None, None], (10, num, 64))
 
     def train_all(keys, share, data, recipe):
@@ -150,19 +164,19 @@ def test_labels_rows_and_judges_belong_together(tmp_path, monkeypatch, way):
         return 10 * np.asarray(share)[:, None] + np.arange(12)[None]
 
     def figures_of(made, known, held, *codes):
-        given.setdefault("evidence", []).append((made, known, held))
-        return dict.fromkeys(evidence.METRICS, 0.0)
+        given.setdefault("quality", []).append((made, known, held))
+        return dict.fromkeys(sample_quality.METRICS, 0.0)
 
     monkeypatch.setattr(generation, "generate", generate)
     monkeypatch.setattr(classifier, "train_all", train_all)
-    monkeypatch.setattr(evidence, "class_metrics", figures_of)
+    monkeypatch.setattr(sample_quality, "class_metrics", figures_of)
     twice = options(repeats=2)
-    models = amplification.prepare(CONFIG, twice, tmp_path)
-    materials = amplification._materials(CONFIG, twice)
+    materials = amplification.prepare(CONFIG, twice, tmp_path)
+    models = stages.train(materials.task, CONFIG, twice.stages(), tmp_path)
     path = tmp_path / "cell.json"
-    cell = amplification._measure(models, materials, twice, "basic", way, 1, path)
+    cell = cells.measure(models, materials, twice, "basic", name, 1, path)
     data, label = given["data"], materials.train.label
-    known = splits.stratified(label, 1 if way == "all data" else CONFIG.fraction, 1)
+    known = splits.stratified(label, 1 if name == "all data" else CONFIG.fraction, 1)
     assert sorted(data.row_R) == sorted(known.all_rows())  # each once: no padding
     assert (data.label_M == label).all()
     test = images.load("digits", "test")
@@ -174,10 +188,10 @@ def test_labels_rows_and_judges_belong_together(tmp_path, monkeypatch, way):
     for share, accuracy_RE in zip(cell["shares"], cell["accuracy"], strict=True):
         expected = np.tile(10 * share + np.arange(12), (2, 1))
         np.testing.assert_allclose(accuracy_RE, expected, atol=1e-3)
-    if way == "lgan":
+    if name == "lgan":
         assert (data.generated_NX == data.generated_label_N[:, None]).all()
         pixels = np.float32(materials.task.image_MX) / 255
-        for k, (made, of_class, held) in enumerate(given["evidence"]):
+        for k, (made, of_class, held) in enumerate(given["quality"]):
             rows = known.rows_KN[k, : known.count_K[k]]
             others = sorted(set(np.flatnonzero(label == k)) - set(rows))
             assert (made == np.float32(k) / 255).all()
@@ -188,9 +202,13 @@ def test_labels_rows_and_judges_belong_together(tmp_path, monkeypatch, way):
 @pytest.mark.parametrize(
     ("changes", "fraction", "message"),
     [
-        ({"generated": 5}, 0.3, "--generated: 5 of a class, and the evidence needs 6"),
-        ({}, 0.02, "known images: 3 of a class, and the evidence needs 6"),
-        ({}, 1.0, "a class has none: give a smaller --fraction, or --noevidence"),
+        (
+            {"generated": 5},
+            0.3,
+            "--generated: 5 of a class, and sample quality needs 6",
+        ),
+        ({}, 0.02, "known images: 3 of a class, and sample quality needs 6"),
+        ({}, 1.0, "a class has none: give a smaller --fraction, or --nosample_quality"),
         ({"validate": True}, 0.0999, "the same images: none is left to judge by"),
     ],
 )
@@ -203,14 +221,13 @@ def test_too_few_images_are_refused_before_any_work(
     assert not (tmp_path / "new").exists()
 
 
-def test_one_known_image_of_a_class_is_enough_without_evidence(tmp_path):
+def test_one_known_image_of_a_class_is_enough_without_sample_quality(tmp_path):
     few = dataclasses.replace(CONFIG, fraction=1e-4)
-    chosen = options(seeds=1, generated=2, evidence=False)
-    models = amplification.prepare(few, chosen, tmp_path)
-    record = amplification.run(models, chosen, tmp_path)
+    chosen = options(seeds=1, generated=2, sample_quality=False)
+    models, record = carry_out(few, chosen, tmp_path)
     assert record["known"] == 10
     assert record["commits"] == [record["commit"]]
-    made = amplification.read_images(tmp_path, chosen)
+    made = cells.read_images(tmp_path, chosen)
     drawn = figures.draw(models, record, made, tmp_path)
     assert "all-classes" in drawn and "latents" not in drawn
     assert "published" not in report.everything(record)  # those are of MNIST
@@ -219,8 +236,8 @@ def test_one_known_image_of_a_class_is_enough_without_evidence(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ways": "lgan,gan"}, "unknown way to generate 'gan': one of lgan"),
-        ({"strong_ways": "dcgan"}, "unknown way to generate 'dcgan'"),
+        ({"generators": "lgan,gan"}, "unknown generator 'gan': one of lgan"),
+        ({"strong_generators": "dcgan"}, "unknown generator 'dcgan'"),
         ({"seeds": 0}, "--seeds=0 must be at least 1"),
         ({"first_seed": -1}, "--first_seed=-1 must be at least 0"),
         ({"first_seed": 2**32 - 1}, "seeds must be below 2"),
@@ -236,21 +253,21 @@ def test_options_out_of_range_are_refused_before_any_work(tmp_path, changes, mes
 
 def test_the_stronger_classifier_judges_what_it_is_asked_to():
     assert options().judged("strong") == ()
-    strong = options(strong_ways="affine, lgan").judged("strong")
+    strong = options(strong_generators="affine, lgan").judged("strong")
     assert strong == ("all data", "none", "affine", "lgan")
-    assert amplification.recipe("mnist", "strong", options()).layers
-    assert (
-        amplification.recipe("mnist", "basic", options(classifier_steps=0)).steps > 99
-    )
+    assert run_options.recipe("mnist", "strong", options()).layers
+    assert run_options.recipe("mnist", "basic", options(classifier_steps=0)).steps > 99
 
 
 def test_a_work_directory_holds_one_run(tmp_path):
-    amplification.check(tmp_path, CONFIG, options())
-    amplification.check(tmp_path, CONFIG, options(ways="affine"))  # more of the same
+    amplification.prepare(CONFIG, options(), tmp_path)
+    amplification.prepare(
+        CONFIG, options(generators="affine"), tmp_path
+    )  # more of the same
     with pytest.raises(errors.InputError, match="generated: 20 there, 21 now"):
-        amplification.check(tmp_path, CONFIG, options(generated=21))
+        amplification.prepare(CONFIG, options(generated=21), tmp_path)
     with pytest.raises(errors.InputError, match="classifier: None there"):
-        amplification.check(tmp_path, CONFIG, options(classifier="another.npz"))
+        amplification.prepare(CONFIG, options(classifier="another.npz"), tmp_path)
 
 
 def test_an_ablation_changes_the_sizes_of_the_space_it_is_of():
@@ -265,7 +282,7 @@ def test_an_ablation_changes_the_sizes_of_the_space_it_is_of():
 
 @pytest.fixture
 def record(generator):
-    """Ten seeds of made-up accuracies: [share, repeat, reading] each."""
+    """Ten seeds of made-up accuracies: [share, repeat, evaluation point] each."""
 
     def cells(shares, level):
         return [
@@ -288,8 +305,8 @@ def record(generator):
     }
 
 
-def accuracy(record, way):
-    return np.array([cell["accuracy"] for cell in record["cells"]["basic"][way]])
+def accuracy(record, name):
+    return np.array([cell["accuracy"] for cell in record["cells"]["basic"][name]])
 
 
 def test_gains_are_paired_by_seed(record):
@@ -307,9 +324,11 @@ def test_gains_are_paired_by_seed(record):
     assert report.error_cut(record, "lgan", 1) == expected
 
 
-def test_readings_compare_at_the_right_steps(record):
+def test_evaluation_points_compare_at_the_right_steps(record):
     def differences(label):
-        (line,) = [x for x in report.readings_table(record).split("\n") if label in x]
+        (line,) = [
+            x for x in report.eval_points_table(record).split("\n") if label in x
+        ]
         return [
             float(cell.split("(")[1].split(",")[0]) for cell in line.split("|")[2:5]
         ]
@@ -319,13 +338,13 @@ def test_readings_compare_at_the_right_steps(record):
     last_SA = ours_SAE[:, :, -1]
     expected = last_SA.mean(axis=0) - none_SE[:, -1].mean()
     np.testing.assert_allclose(differences("equal steps"), expected, atol=0.006)
-    # Of 12 readings the ninth, sixth and third are at 75, 50 and 25 % of the steps.
+    # Of 12 points the ninth, sixth and third are at 75, 50 and 25 % of the steps.
     expected = [
-        (last_SA[:, a] - none_SE[:, reading - 1]).mean()
-        for a, reading in enumerate((9, 6, 3))
+        (last_SA[:, a] - none_SE[:, point - 1]).mean()
+        for a, point in enumerate((9, 6, 3))
     ]
     np.testing.assert_allclose(differences("in proportion"), expected, atol=0.006)
-    # 6,000 of 56,000 images: a little after the first reading.
+    # 6,000 of 56,000 images: a little after the first point.
     share = math.log(12 * 6000 / 56000) / math.log(2)
     none_S = (1 - share) * none_SE[:, 0] + share * none_SE[:, 1]
     expected = last_SA.mean(axis=0) - none_S.mean()
@@ -334,9 +353,9 @@ def test_readings_compare_at_the_right_steps(record):
     np.testing.assert_allclose(differences("best step"), best, atol=0.006)
 
 
-def test_equal_epochs_before_the_first_reading_are_left_out(record):
-    record["known"] = 4000  # 12 readings of 54,000 images: at 4,500
-    assert "and generated" not in report.readings_table(record)
+def test_equal_epochs_before_the_first_point_are_left_out(record):
+    record["known"] = 4000  # 12 points of 54,000 images: at 4,500
+    assert "and generated" not in report.eval_points_table(record)
 
 
 def test_a_run_judged_by_held_out_images_says_so(record):
@@ -344,12 +363,12 @@ def test_a_run_judged_by_held_out_images_says_so(record):
     record["options"]["validate"] = True
     table = report.table(record)
     assert "| held-out accuracy" in table and "all data, the judging ones too" in table
-    assert "published" not in table + report.readings_table(record)
+    assert "published" not in table + report.eval_points_table(record)
 
 
 def test_one_seed_has_no_interval(record):
-    for ways in record["cells"].values():
-        for way in ways:
-            del ways[way][1:]
+    for rows in record["cells"].values():
+        for name in rows:
+            del rows[name][1:]
     assert report.gain(record, "lgan", 0).count("to") == 0
-    assert "nan" not in report.table(record) + report.readings_table(record)
+    assert "nan" not in report.table(record) + report.eval_points_table(record)

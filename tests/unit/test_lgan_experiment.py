@@ -1,4 +1,4 @@
-"""Splits, classifiers, evidence and statistics of the amplification experiment."""
+"""Splits, classifiers, sample quality and statistics of the amplification."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from scipy.spatial import distance
 
-from lgan_jax import classifier, evidence, splits, statistics
+from lgan_jax import classifier, sample_quality, splits, statistics
 from veegan_jax.common import errors
 
 
@@ -48,7 +48,7 @@ def test_paired_intervals_are_scipys(generator):
 
 SHAPE = 3, 4, 1
 RECIPE = classifier.Recipe(
-    SHAPE, 3, hidden=8, steps=200, batch_size=16, learning_rate=0.01, readings=2
+    SHAPE, 3, hidden=8, steps=200, batch_size=16, learning_rate=0.01, eval_points=2
 )
 
 
@@ -76,7 +76,7 @@ def test_classifiers_learn_and_a_share_of_0_reads_nothing_generated(data, optimi
     share = [0.0, 0.0, 0.5, 1.0]
     same = keys(2)[np.array([0, 1, 0, 0])]
     found = classifier.train_all(same, share, data, RECIPE)
-    assert found.shape == (4, RECIPE.readings)
+    assert found.shape == (4, RECIPE.eval_points)
     assert (found[:2, -1] > 95).all()
     assert (found[3] < 60).all()  # nothing but junk
     other = data._replace(generated_NX=data.generated_NX + 77)
@@ -120,7 +120,7 @@ def test_to_tune_on_a_part_of_the_tenth_never_touches_the_rest(generator):
 def test_nearest_is_scipys(generator):
     real, ours = generator.random((30, 7)), generator.random((11, 7))
     ours[4] = real[2]
-    found = evidence.nearest(np.float32(ours), np.float32(real))
+    found = sample_quality.nearest(np.float32(ours), np.float32(real))
     expected = distance.cdist(ours, real).min(axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-3)
     assert found[4] < 1e-3
@@ -128,17 +128,17 @@ def test_nearest_is_scipys(generator):
 
 def test_vendi_counts_what_differs(generator):
     points = np.repeat(1000.0 * np.eye(4), 5, axis=0)
-    assert evidence.vendi(points, 1.0) == pytest.approx(4)
-    assert evidence.vendi(np.zeros((6, 3)), 1.0) == pytest.approx(1)
+    assert sample_quality.vendi(points, 1.0) == pytest.approx(4)
+    assert sample_quality.vendi(np.zeros((6, 3)), 1.0) == pytest.approx(1)
     far = generator.normal(size=(9, 4)) * 1e4
-    assert evidence.vendi(far, 1.0) == pytest.approx(9)
+    assert sample_quality.vendi(far, 1.0) == pytest.approx(9)
 
 
 def test_coverage_counts_neighbourhoods_that_are_reached(generator):
     real = generator.normal(size=(40, 3))
-    assert evidence.coverage(real, real) == 100
-    assert evidence.coverage(real + 1e3, real) == 0
-    some = evidence.coverage(real[:1], real, neighbours=2)
+    assert sample_quality.coverage(real, real) == 100
+    assert sample_quality.coverage(real + 1e3, real) == 0
+    some = sample_quality.coverage(real[:1], real, neighbours=2)
     radius = [np.sort(np.linalg.norm(real - p, axis=1))[2] for p in real]
     near = np.linalg.norm(real - real[0], axis=1) <= radius
     assert some == pytest.approx(100 * near.mean())

@@ -5,7 +5,6 @@ d encoding.
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +12,9 @@ import numpy as np
 import pytest
 from scipy.spatial import distance
 
-from lgan_jax import autoencoder, config, evidence, samplers, vae
+from lgan_jax import autoencoder, config, sample_quality, samplers, train_state, vae
 from lgan_jax.encodings import standardize
+from lgan_jax.train_state import Rows
 from veegan_jax.runtime import rng
 
 CONFIG = config.Config(
@@ -66,7 +66,7 @@ def test_d_and_g_each_descend_their_own_loss(generator, name, fake, num_keys):
     # Padding that is read would show.
     encodings = encodings.replace(unit=encodings.unit.at[20:].set(50.0))
     state = module.init(jax.random.key(0), encodings, CONFIG)
-    new, _ = jax.jit(functools.partial(module.train_step, config=CONFIG))(state)
+    new, _ = jax.jit(step_on(module, CONFIG))(state)
 
     keys = jax.random.split(jax.random.fold_in(state.key, 0), num_keys)
     real_Bd = encodings.unit[rng.index(keys[0], 16, 20)]
@@ -136,23 +136,39 @@ def vae_loss(params, x_BX, noise_Bd):
 
 
 @pytest.mark.parametrize(
-    ("module", "own_loss"), [(autoencoder, autoencoder_loss), (vae, vae_loss)]
+    ("name", "module", "own_loss"),
+    [("autoencoder", autoencoder, autoencoder_loss), ("vae", vae, vae_loss)],
 )
-def test_autoencoders_descend_the_loss_of_their_equation(generator, module, own_loss):
+def test_autoencoders_descend_the_loss_of_their_equation(
+    generator, name, module, own_loss
+):
     image_MX = jnp.asarray(generator.integers(0, 256, (9, 6)), jnp.uint8)
     rows_N = jnp.array([3, 5, 8, 0, 0], jnp.int32)  # the last two are padding
-    state = module.init(jax.random.key(0), rows_N, jnp.int32(3), CONFIG)
-    step = jax.jit(functools.partial(module.train_step, config=CONFIG))
-    new, metrics = step(image_MX, state)
+    state = module.init(jax.random.key(0), Rows(rows_N, jnp.int32(3)), CONFIG)
+    new, metrics = jax.jit(step_on(module, CONFIG, image_MX))(state)
 
     key_rows, key_noise = jax.random.split(jax.random.fold_in(state.key, 0))
     row_B = np.array([3, 5, 8])[np.asarray(rng.index(key_rows, 16, 3))]
     x_BX = image_MX[row_B].astype(jnp.float32) / 255
     noise_Bd = rng.normal(key_noise, (16, 3))
-    loss, grad = jax.value_and_grad(own_loss)(state.params, x_BX, noise_Bd)
+    loss, grad = jax.value_and_grad(own_loss)(state.params[name], x_BX, noise_Bd)
     assert float(metrics["loss"]) == pytest.approx(float(loss), rel=1e-5)
-    assert_close(new.opt_state[0].mu, jax.tree.map(lambda g: 0.1 * g, grad))
-    assert_descends(state.params, new.params, grad)
+    assert_close(new.opt_state[name][0].mu, jax.tree.map(lambda g: 0.1 * g, grad))
+    assert_descends(state.params[name], new.params[name], grad)
+
+
+def step_on(module, config, image_MX=None):
+    """A step that draws its own batch."""
+
+    def step(state):
+        if image_MX is None:
+            batch = train_state.batch_of_encodings(state, config.sampler_batch)
+        else:
+            size = config.autoencoder_batch
+            batch = train_state.batch_of_images(state, image_MX, size)
+        return module.train_step(state, batch, config=config)
+
+    return step
 
 
 def trained(step, state, steps):
@@ -170,9 +186,8 @@ def test_images_of_two_kinds_are_learnt(optimized, module):
     stripe_X = np.array([0, 255] * 3, np.uint8)
     image_MX = jnp.asarray(np.stack([stripe_X, 255 - stripe_X]))
     rows_N = jnp.arange(2, dtype=jnp.int32)
-    state = module.init(jax.random.key(0), rows_N, jnp.int32(2), changed)
-    step = functools.partial(module.train_step, image_MX, config=changed)
-    state, metrics = trained(step, state, 600)
+    state = module.init(jax.random.key(0), Rows(rows_N, jnp.int32(2)), changed)
+    state, metrics = trained(step_on(module, changed, image_MX), state, 600)
     first, last = metrics["loss"][0], metrics["loss"][-50:].mean()
     assert last < 0.5 * first
     # Chance knows nothing of which of the two it is: 6 log 2 for each image. The VAE
@@ -199,8 +214,7 @@ def test_samplers_learn_how_encodings_lie(optimized, generator, name):
         real_dd = encodings.unit.T @ encodings.unit / 500
         return jnp.abs(moment_dd - real_dd).max() + jnp.abs(unit_Gd.mean(0)).max()
 
-    step = functools.partial(module.train_step, config=changed)
-    after, _ = trained(step, state, 2000)
+    after, _ = trained(step_on(module, changed), state, 2000)
     assert distance_to_data(after) < 0.3 * distance_to_data(state)
 
 
@@ -212,7 +226,7 @@ def test_figures_of_a_class_by_hand(generator):
     )
     y_Nd = generator.random((7, 2)).astype(np.float32)
     y_Gd = 0.9 + 0.1 * generator.random((9, 2)).astype(np.float32)  # in one corner
-    found = evidence.class_metrics(made_GX, known_NX, held_HX, y_Gd, y_Nd)
+    found = sample_quality.class_metrics(made_GX, known_NX, held_HX, y_Gd, y_Nd)
 
     def usual(x_NX):
         return np.median([min(np.linalg.norm(x - k) for k in known_NX) for x in x_NX])

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from lgan_jax import autoencoder, config, samplers, vae
+from lgan_jax import autoencoder, config, samplers, train_state, vae
 from lgan_jax.encodings import standardize
-from lgan_jax.samplers import affine, gaussian, lgan
+from lgan_jax.samplers import adversarial, affine, gaussian, lgan
 from veegan_jax.common import errors
 from veegan_jax.runtime import parallel, rng
 
@@ -107,8 +107,8 @@ def test_a_threshold_accepts_what_fools_d_best_in_the_order_drawn(encodings):
     every = dataclasses.replace(CONFIG, acceptance="all")
     drawn = lgan.sample(state, jax.random.clone(key), 4 * num, config=every)
     drawn = np.asarray(drawn)
-    unit = (drawn - np.asarray(state.encodings.center)) / state.encodings.scale[None]
-    score = lgan._discriminator(CONFIG).apply(
+    unit = (drawn - np.asarray(state.data.center)) / state.data.scale[None]
+    score = adversarial.discriminator(CONFIG).apply(
         {"params": state.params["discriminator"]}, unit
     )[:, 0]
     best = np.sort(np.argsort(-np.asarray(score))[:num])
@@ -136,9 +136,14 @@ def test_two_devices_equal_one(encodings, name):
     keys = jax.random.split(jax.random.key(1), 2)
     init = functools.partial(module.init, encodings=encodings[0], config=CONFIG)
     states = jax.vmap(lambda key: init(key))(keys)
+
+    def step(state, axis_name):
+        size = 8 // parallel.size(axis_name)
+        y_Bd = train_state.batch_of_encodings(state, size, axis_name)
+        return module.train_step(state, y_Bd, config=CONFIG, axis_name=axis_name)
+
     results = {}
     for mode, num in (("none", 1), ("pmap", 2)):
-        step = functools.partial(module.train_step, config=CONFIG, num_devices=num)
         run = parallel.run_steps(step, 3, mode=mode, devices=jax.devices()[:num])
         results[mode] = run(states)
     for one, two in zip(
@@ -152,7 +157,9 @@ def test_two_devices_equal_one(encodings, name):
 def test_lgan_losses_are_those_of_the_equations(encodings):
     """One step's losses from its own noise, by NumPy."""
     state = lgan.init(jax.random.key(0), encodings[0], CONFIG)
-    _, metrics = jax.jit(functools.partial(lgan.train_step, config=CONFIG))(state)
+    y_Bd = train_state.batch_of_encodings(state, 8)
+    step = functools.partial(lgan.train_step, config=CONFIG)
+    _, metrics = jax.jit(step)(state, y_Bd)
     keys = jax.random.split(jax.random.fold_in(state.key, 0), 3)
     index = np.asarray(rng.index(keys[0], 8, 20))
     noise = rng.normal(keys[1], (8, 4))
@@ -160,7 +167,8 @@ def test_lgan_losses_are_those_of_the_equations(encodings):
     basis, _ = lgan.emit(state.params["generator"], noise, CONFIG)
     fake = np.einsum("bk,bkd->bd", a, np.asarray(basis))
     judge = functools.partial(
-        lgan._discriminator(CONFIG).apply, {"params": state.params["discriminator"]}
+        adversarial.discriminator(CONFIG).apply,
+        {"params": state.params["discriminator"]},
     )
     softplus = lambda x: np.log1p(np.exp(np.asarray(x, np.float64)))  # noqa: E731
     real_logit = judge(encodings[0].unit[index])
@@ -245,7 +253,7 @@ def test_affine_is_scipys(generator):
 
 
 def test_pixels_are_rounded_and_kept_in_range():
-    found = autoencoder.to_uint8(jnp.array([-0.1, 0.0, 0.499 / 255, 0.5, 1.0, 1.2]))
+    found = train_state.to_uint8(jnp.array([-0.1, 0.0, 0.499 / 255, 0.5, 1.0, 1.2]))
     np.testing.assert_array_equal(found, [0, 0, 0, 128, 255, 255])
 
 
@@ -258,7 +266,7 @@ def test_pixels_are_rounded_and_kept_in_range():
         ({"accepted": 0.0}, "--accepted=0.0 must be in (0, 1]"),
         ({"latent_size": 0}, "--latent_size=0 must be at least 1"),
         ({"sampler_rate": -1.0}, "--sampler_rate=-1.0 must be at least 0"),
-        ({"sampler_beta1": 1.0}, "--sampler_beta1=1.0 must be below 1"),
+        ({"sampler_beta1": 1.0}, "--sampler_beta1=1.0 must be in "),
         ({"latent_noise": float("nan")}, "--latent_noise=nan must be at least 0"),
         ({"fraction": 2.0}, "--fraction=2.0 must be in (0, 1]"),
         ({"shared_latent_size": 1}, "--shared_basis_size=24 vectors cannot be ortho"),

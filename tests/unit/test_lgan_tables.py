@@ -9,7 +9,7 @@ import pytest
 from support import programs
 from tables import lgan as lgan_tables
 
-from lgan_jax import amplification, config
+from lgan_jax import config, options
 from veegan_jax.common import errors
 from veegan_jax.runtime import distributed
 
@@ -24,7 +24,9 @@ TINY = dict(
 def cell(level, shares):
     made = {"accuracy": [[[level, level]]] * shares}
     if shares > 1:
-        made["evidence"] = dict(fidelity=90.0, nearest=1.1, vendi=20.0, coverage=70.0)
+        made["sample_quality"] = dict(
+            fidelity=90.0, nearest=1.1, vendi=20.0, coverage=70.0
+        )
     return made
 
 
@@ -40,9 +42,9 @@ def record():
             "generated": 50,
             "seeds": 2,
             "first_seed": 0,
-            "ways": "lgan",
+            "generators": "lgan",
             "validate": False,
-            "evidence": True,
+            "sample_quality": True,
             "classifier_steps": 0,
         },
         "known": 60,
@@ -65,19 +67,19 @@ def test_a_record_becomes_its_tables(record, tmp_path):
     results = tmp_path / "results"
     empty = lgan_tables.tables(results)
     assert set(empty.values()) == {lgan_tables.EMPTY}
-    assert "lgan-mnist-0.0333-evidence" in empty
+    assert "lgan-mnist-0.0333-sample-quality" in empty
     lgan_tables.add(tmp_path / "run", results)
     picture = results / "figures" / "lgan-mnist-0.1-accuracy.png"
     assert picture.read_bytes() == b"picture"
     made = lgan_tables.tables(results)
     assert "94.70 (+0.60, -0.67 to +1.87)" in made["lgan-mnist-0.1"]
-    assert "| lgan | 90 ± 0   |" in made["lgan-mnist-0.1-evidence"]
+    assert "| lgan | 90 ± 0   |" in made["lgan-mnist-0.1-sample-quality"]
     assert "`python scripts/lgan_amplify.py --seeds=2`" in made["lgan-mnist-repeat"]
     assert "| 0123456789 | 2 from 0 | 2 " in made["lgan-mnist-repeat"]
     assert "60 images" in made["lgan-mnist-fractions"]
     assert made["lgan-digits-fractions"] == lgan_tables.EMPTY
     assert made["lgan-mnist-0.1-strong"] == made["lgan-mnist-long"] == lgan_tables.EMPTY
-    record["options"] |= {"classifier_steps": 24, "evidence": False}
+    record["options"] |= {"classifier_steps": 24, "sample_quality": False}
     (tmp_path / "run" / "results.json").write_text(json.dumps(record))
     lgan_tables.add(tmp_path / "run", results)
     longer = lgan_tables.tables(results)
@@ -87,7 +89,7 @@ def test_a_record_becomes_its_tables(record, tmp_path):
     assert longer.items() <= made.items()
     record["options"]["classifier_steps"] = 0
     basic = record["cells"]["basic"]
-    few = {way: cells[:1] for way, cells in basic.items()}
+    few = {name: cells[:1] for name, cells in basic.items()}
     record["cells"] = {"basic": few, "strong": few}
     (tmp_path / "run" / "results.json").write_text(json.dumps(record))
     lgan_tables.add(tmp_path / "run", results)
@@ -108,11 +110,11 @@ def test_a_record_is_not_replaced_by_less(record, tmp_path):
     add(record)  # as much
     kept = (tmp_path / "lgan" / "mnist-0.1.json").read_bytes()
     basic = record["cells"]["basic"]
-    fewer_seeds = {way: cells[:1] for way, cells in basic.items()}
-    fewer_ways = {way: basic[way] for way in ("all data", "none")}
+    fewer_seeds = {name: cells[:1] for name, cells in basic.items()}
+    fewer_rows = {name: basic[name] for name in ("all data", "none")}
     for fewer, words in (
         (fewer_seeds, "1 seeds of all data"),
-        (fewer_ways, "0 seeds of lgan"),
+        (fewer_rows, "0 seeds of lgan"),
     ):
         with pytest.raises(errors.InputError, match=f"has {words}.*has 2: move that"):
             add(record | {"cells": {"basic": fewer}})
@@ -135,8 +137,8 @@ def test_a_published_record_is_what_its_command_repeats(path):
     assert record["config"] == json.loads(json.dumps(dataclasses.asdict(whole)))
     seeds = int(given.get("seeds", 10))
     assert record["options"]["seeds"] == seeds
-    for ways in record["cells"].values():
-        assert all(len(cells) == seeds for cells in ways.values())
+    for rows in record["cells"].values():
+        assert all(len(cells) == seeds for cells in rows.values())
 
 
 def test_a_run_judged_inside_what_is_known_is_no_result(record, tmp_path):
@@ -167,14 +169,14 @@ def test_every_variant_is_a_configuration():
 @pytest.fixture
 def ablate(monkeypatch, tmp_path):
     tiny = functools.partial(
-        amplification.Options,
-        evidence=False,
+        options.Options,
+        sample_quality=False,
         generated=20,
         repeats=1,
         classifier_steps=12,
     )
     preset = config.preset
-    monkeypatch.setattr(amplification, "Options", tiny)
+    monkeypatch.setattr(options, "Options", tiny)
     monkeypatch.setattr(
         config, "preset", lambda dataset, **changes: preset(dataset, **TINY | changes)
     )
@@ -186,7 +188,9 @@ def ablate(monkeypatch, tmp_path):
 
 
 def test_an_ablation_copies_the_autoencoders(ablate, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(ablate.report, "ablation_table", lambda rows, way: str([*rows]))
+    monkeypatch.setattr(
+        ablate.report, "ablation_table", lambda rows, name: str([*rows])
+    )
     given = ablate.flags.FLAGS
     given.dataset, given.seeds, given.only = "digits", 1, ["all accepted"]
     ablate.main()

@@ -1,4 +1,4 @@
-"""Stages and ways to generate: resumed to the same bits, on many devices, by hand.
+"""Stages and generators: resumed to the same bits, on many devices, by hand.
 
 Dimension key: S seeds, E shared autoencoders, K classes, N images of a class, G
 generated images of a class, X numbers of an image, d encoding.
@@ -14,10 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lgan_jax import autoencoder, config, encodings, generation, splits
-from lgan_jax.models import MOVES, OWN, SHARED, Models, Task
+from lgan_jax import (
+    autoencoder,
+    config,
+    encodings,
+    generation,
+    generators,
+    splits,
+    stages,
+    train_state,
+)
+from lgan_jax.generators import MOVES, OWN, SHARED
+from lgan_jax.task import Task
 from veegan_jax.common import errors, records
-from veegan_jax.runtime import loop
+from veegan_jax.runtime import loop, parallel
 
 S, E, K = 2, 2, 3
 CONFIG = config.Config(
@@ -50,9 +60,22 @@ def task():
     return Task(image, (4, 3, 1), known, (4, 9))
 
 
+GENERATORS = (
+    *("lgan", "plain_gan_shared", "gaussian_moves", "vae", "mixup+affine", "affine"),
+    *("lgan_moves", f"decoded{SHARED}", f"decoded{MOVES}"),
+)
+
+
 @pytest.fixture(scope="module")
 def models(task, tmp_path_factory):
-    return Models(task, CONFIG, tmp_path_factory.mktemp("whole"))
+    names = generators.stages(GENERATORS)
+    return stages.train(task, CONFIG, names, tmp_path_factory.mktemp("whole"))
+
+
+def states(task, folder, name, *needed, config=CONFIG, mode="none"):
+    """The states of one stage, trained with those before it."""
+    models = stages.train(task, config, (*needed, name), folder, mode=mode)
+    return models.states[name]
 
 
 def assert_equal(one, other):
@@ -65,8 +88,6 @@ def assert_equal(one, other):
 def test_an_interrupted_stage_goes_on_to_the_same_bits(
     task, models, tmp_path, monkeypatch
 ):
-    whole = models.sampler("lgan", MOVES)
-    again = Models(task, CONFIG, tmp_path / "again")
     write, calls = records.MetricsLog.write, []
 
     def write_and_stop(log, step, *rest):
@@ -77,18 +98,17 @@ def test_an_interrupted_stage_goes_on_to_the_same_bits(
 
     monkeypatch.setattr(records.MetricsLog, "write", write_and_stop)
     for _ in range(2):
-        with pytest.raises(loop.Interrupted, match="give the same command to go on"):
-            again.sampler("lgan", MOVES)
-        again = Models(task, CONFIG, tmp_path / "again")
-    resumed = again.sampler("lgan", MOVES)
+        with pytest.raises(loop.Interrupted, match="give the same command"):
+            states(task, tmp_path, "lgan_moves", "shared")
+    resumed = states(task, tmp_path, "lgan_moves", "shared")
     assert calls == [*range(2, 21, 2), *range(2, 21, 2)]  # no step taken twice
-    assert_equal(resumed, whole)
+    assert_equal(resumed, models.states["lgan_moves"])
 
 
 def test_a_finished_stage_is_only_read(task, tmp_path, monkeypatch):
-    trained = Models(task, CONFIG, tmp_path).vaes
-    monkeypatch.setattr(loop, "train", None)
-    assert_equal(Models(task, CONFIG, tmp_path).vaes, trained)
+    trained = states(task, tmp_path, "vae")
+    monkeypatch.setattr(parallel, "run_steps", None)
+    assert_equal(states(task, tmp_path, "vae"), trained)
 
 
 def assert_close(one, other, atol):
@@ -98,8 +118,8 @@ def assert_close(one, other, atol):
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_batches_split_over_devices_train_the_same_models(task, models, tmp_path, mode):
-    split = Models(task, CONFIG, tmp_path, mode=mode)
-    ours, theirs = split.shared.params, models.shared.params
+    ours = states(task, tmp_path, "shared", mode=mode).params
+    theirs = models.states["shared"].params
     assert_close(ours, theirs, 2e-4)
     bias = jax.tree.leaves(ours)[0]  # starts at 0
     assert np.abs(bias).max() > 5e-3
@@ -108,8 +128,8 @@ def test_batches_split_over_devices_train_the_same_models(task, models, tmp_path
 def test_seeds_and_classes_are_trained_apart(task, models, tmp_path):
     """The second seed by itself gives what it gives in company."""
     alone = Task(task.image_MX, task.shape, task.splits[1:], task.seeds[1:])
-    ours = Models(alone, CONFIG, tmp_path).autoencoders.params
-    theirs = jax.tree.map(lambda a: a[1:], models.autoencoders.params)
+    ours = states(alone, tmp_path, "autoencoder").params
+    theirs = jax.tree.map(lambda a: a[1:], models.states["autoencoder"].params)
     assert_close(ours, theirs, 1e-5)
     first = jax.tree.leaves(theirs)[0][0]
     assert all(np.abs(first[0] - first[k]).max() > 1e-4 for k in (1, 2))
@@ -118,22 +138,22 @@ def test_seeds_and_classes_are_trained_apart(task, models, tmp_path):
 def test_a_diverging_stage_is_named_with_its_seed(task, tmp_path, monkeypatch):
     wild = dataclasses.replace(CONFIG, autoencoder_rate=1e38)
     with pytest.raises(loop.NonFinite, match=r"autoencoder 0 of seed 4 became"):
-        _ = Models(task, wild, tmp_path / "all").autoencoders
+        states(task, tmp_path, "autoencoder", config=wild)
 
 
 def test_a_member_that_diverged_is_never_taken_as_trained(task, tmp_path, monkeypatch):
     """The same command again names it again, though the stage's folder is complete."""
     step = autoencoder.train_step
 
-    def first_member_diverges(image_MX, state, *args, **options):
-        state, metrics = step(image_MX, state, *args, **options)
-        first = jnp.all(state.rows == task.rows_SKN[0, 0])
+    def first_member_diverges(state, x_BX, **options):
+        state, metrics = step(state, x_BX, **options)
+        first = jnp.all(state.data.index_N == task.rows_SKN[0, 0])
         return state, metrics | {"loss": jnp.where(first, jnp.nan, metrics["loss"])}
 
     monkeypatch.setattr(autoencoder, "train_step", first_member_diverges)
     for _ in range(2):
         with pytest.raises(loop.NonFinite, match=r"^autoencoder 0 of seed 4 became"):
-            _ = Models(task, CONFIG, tmp_path).autoencoders
+            states(task, tmp_path, "autoencoder")
 
 
 def test_moves_join_two_encodings_of_a_class(generator):
@@ -155,9 +175,9 @@ def test_moves_join_two_encodings_of_a_class(generator):
 
 
 def decoded(models, e, y_Nd):
-    params = jax.tree.map(lambda a: a[1, e], models.shared.params)
-    x_NX = autoencoder.decode(params, jnp.asarray(y_Nd), config=CONFIG.shared())
-    return np.asarray(autoencoder.to_uint8(x_NX)).astype(int)
+    state = jax.tree.map(lambda a: a[1, e], models.states["shared"])
+    x_NX = autoencoder.decode(state, jnp.asarray(y_Nd), config=CONFIG.shared())
+    return np.asarray(train_state.to_uint8(x_NX)).astype(int)
 
 
 def nearest_difference(image_X, possible_NX):
@@ -186,29 +206,58 @@ def test_moves_start_at_an_image_of_the_class(models):
             assert nearest_difference(image, possible) <= 1
 
 
-WAYS = ("lgan", "plain_gan_shared", "gaussian_moves", "vae", "mixup+affine", "affine")
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_way_makes_images_of_every_class(models, way):
-    x_KGX = generation.generate(models, way, 0, 5)
+@pytest.mark.parametrize("name", GENERATORS[:6])
+def test_a_generator_makes_images_of_every_class(models, name):
+    x_KGX = generation.generate(models, name, 0, 5)
     assert x_KGX.shape == (K, 5, 12)
     assert x_KGX.dtype == np.uint8
-    np.testing.assert_array_equal(generation.generate(models, way, 0, 5), x_KGX)
-    assert (generation.generate(models, way, 1, 5) != x_KGX).any()
-    assert (generation.generate(models, way, 0, 5, draw=1) != x_KGX).any()
+    np.testing.assert_array_equal(generation.generate(models, name, 0, 5), x_KGX)
+    assert (generation.generate(models, name, 1, 5) != x_KGX).any()
+    assert (generation.generate(models, name, 0, 5, draw=1) != x_KGX).any()
     assert len({image.tobytes() for image in x_KGX[0]}) > 1
 
 
-def test_ways_are_named_by_sampler_and_space():
+def test_generators_are_named_by_sampler_and_space():
     latent = ("lgan", "plain_gan", "gaussian", "mixup", "decoded")
     expected = {n + space for n in latent for space in (OWN, SHARED, MOVES)}
-    assert set(generation.names()) == expected | {"vae", "affine"}
-    assert generation.split_name("plain_gan_moves") == ("plain_gan", MOVES)
-    assert generation.split_name("plain_gan") == ("plain_gan", OWN)
+    assert set(generators.names()) == expected | {"vae", "affine"}
+    assert generators.split_name("plain_gan_moves") == ("plain_gan", MOVES)
+    assert generators.split_name("plain_gan") == ("plain_gan", OWN)
 
 
-@pytest.mark.parametrize("way", ["gan", "affine+affine", "lgan_move", ""])
-def test_an_unknown_way_is_refused_with_those_there_are(way):
-    with pytest.raises(errors.InputError, match=r"unknown way .*lgan_moves.*affine"):
-        generation.check(way)
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (["affine"], []),
+        (["vae+affine"], ["vae"]),
+        (["mixup", "lgan"], ["autoencoder", "mixup", "lgan"]),
+        (
+            ["lgan_moves", "gaussian_shared", "lgan_moves+affine"],
+            ["shared", "lgan_moves", "gaussian_shared"],
+        ),
+    ],
+)
+def test_stages_come_before_what_needs_them(chosen, expected):
+    assert generators.stages(chosen) == tuple(expected)
+    measured = generators.stages(chosen, sample_quality=True)
+    assert measured == tuple(dict.fromkeys([*expected, "autoencoder"]))
+
+
+def test_a_dry_run_tells_of_what_is_trained_and_writes_nothing(
+    task, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "train", None)
+    monkeypatch.chdir(tmp_path)
+    names = generators.stages(["lgan_moves", "gaussian"])
+    told = stages.dry_run(task, CONFIG, names).splitlines()
+    titles = [line.partition(":")[0] for line in told if not line.startswith(" ")]
+    assert titles == ["shared", "lgan_moves", "autoencoder"]  # gaussian is fitted
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["gan", "affine+affine", "lgan_move", ""])
+def test_an_unknown_generator_is_refused_with_those_there_are(name):
+    with pytest.raises(
+        errors.InputError, match=r"unknown generator .*lgan_moves.*affine"
+    ):
+        generators.check(name)
