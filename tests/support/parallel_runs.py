@@ -39,7 +39,6 @@ OBJECTIVES = {
         gamma_end=0.1,
     ),
 }
-METHODS = tuple(OBJECTIVES)
 
 
 def sgd_and_adam(rate, *, beta1, beta2, **_):

@@ -13,6 +13,7 @@ _CALLED = re.compile(
     r"=%?([\w.-]+)|(?:branch_computations|called_computations)=\{([^}]*)\}"
 )
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_KERNEL = re.compile(r"__(?:ynn|xnn|onednn)_fusion")
 _ARRAY = re.compile(r"\b([a-z]\w*)\[([\d,<=]*)\]")
 
 
@@ -85,6 +86,32 @@ def size(array: str) -> int:
         bits = 8 if name == "pred" else int((re.search(r"\d+", name) or "0")[0])
         total += -(-bits * math.prod(int(n) for n in re.findall(r"\d+", dims)) // 8)
     return total
+
+
+def kernel_bytes(text: str) -> int:
+    """Bound the memory that CPU libraries allocate on their own, in bytes.
+
+    XLA fuses chains of operations into one kernel of a library (YNN from JAX 0.11 on)
+    and does not plan the memory of what is computed inside. Kernels run one after
+    another, so the bound is that of the largest: all its results but the last.
+
+    Args:
+      text: of the whole module.
+    """
+    bodies, _ = _bodies(text)
+    bounds = [0]
+    for line in text.splitlines():
+        called = re.search(r"calls=%?([\w.-]+)", line)
+        if called and _KERNEL.search(line):
+            bounds.append(
+                sum(
+                    size(result)
+                    for result, operation, _, inner in bodies(called[1])[1]
+                    if operation not in ("parameter", "constant")
+                    and not inner.lstrip().startswith("ROOT")
+                )
+            )
+    return max(bounds)
 
 
 def num_devices(text: str) -> int:

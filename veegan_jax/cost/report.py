@@ -42,11 +42,12 @@ class Program:
     results: int
     temporaries: int
     donated: int  # results that lie where arguments were
+    kernels: int  # at most, inside kernels of CPU libraries; XLA does not plan it
     collectives: tuple[Collective, ...]
 
     @property
     def memory(self) -> int:
-        """What the program needs, all at once."""
+        """What XLA planned for the program, all at once."""
         return self.arguments + self.results + self.temporaries - self.donated
 
     def words(self, num_steps: int = 1, parameters: int | None = None) -> str:
@@ -68,6 +69,8 @@ class Program:
             "{results:.1f} results + {temporaries:.1f} temporaries - {donated:.1f} "
             "donated".format(**mib)
         )
+        if self.kernels:
+            lines[-1] += f", and up to {self.kernels / 2**20:.1f} in library kernels"
         totals = per_step(self.collectives, num_steps)
         found = ", ".join(
             f"{count} {name} ({moved / 2**20:.3g} MiB)"
@@ -86,9 +89,10 @@ def describe(program: Any, *arguments: Any) -> Program:
 
     Memory is what XLA planned for this one program: state and resident data are
     arguments (an array that two programs use counts in both), activations are
-    temporaries. Not in it: constants and machine code, arrays that other programs or
-    Python hold meanwhile, buffers of the communication library, what an allocator
-    loses between blocks, and the share of a GPU that its driver takes.
+    temporaries. Not in it: what kernels of CPU libraries allocate, of which `kernels`
+    is a bound, constants and machine code, arrays that other programs or Python hold
+    meanwhile, buffers of the communication library, what an allocator loses between
+    blocks, and the share of a GPU that its driver takes.
 
     Args:
       program: a jitted function, or what its `lower` returned.
@@ -114,6 +118,7 @@ def describe(program: Any, *arguments: Any) -> Program:
         results=memory.output_size_in_bytes,
         temporaries=memory.temp_size_in_bytes,
         donated=memory.alias_size_in_bytes,
+        kernels=hlo.kernel_bytes(text),
         collectives=tuple(collectives(text)),
     )
 
