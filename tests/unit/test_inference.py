@@ -1,5 +1,6 @@
 """Inference on the bundled digits: floors, linear maps that invert each other, runs."""
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
