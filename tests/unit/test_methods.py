@@ -19,73 +19,105 @@ import numpy as np
 import pytest
 from support import equations
 
+from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.config import Config
+from veegan_jax.methods import ali, base, gan, pacgan, unrolled, veegan, veegan_plus
+from veegan_jax.networks.configs import MLP, CodeMLP
 from veegan_jax.runtime import rng
 
 B, Z, X = 6, equations.Z, 3
-BASE = Config(
-    batch_size=B,
-    latent_size=Z,
-    data_size=X,
-    generator_noise=1,
+NETWORKS = MLP(
     generator_widths=(5, 4),
+    generator_noise=1,
     reconstructor_widths=(4,),
     discriminator_widths=(5, 4),
     activation="tanh",
-    steps=7,
-    learning_rate=0.02,
-    learning_rate_d=0.03,
-    schedule="cosine",
-    ema=0.9,
 )
 
 
-def case(method: str, **changes: Any) -> Config:
-    return dataclasses.replace(BASE, method=method, **changes)
+def case(
+    method: str, objective: Any, networks: MLP = NETWORKS, **changes: Any
+) -> Config:
+    config = Config(
+        method,
+        steps=7,
+        batch_size=B,
+        latent_size=Z,
+        data=configs.Vectors(X),
+        networks=networks,
+        objective=objective,
+        optimizer=configs.Optimizer(
+            learning_rate=0.02, learning_rate_d=0.03, schedule="cosine", ema=0.9
+        ),
+    )
+    return config.replace(**changes)
 
 
 # Between them they use every option of the networks.
 CASES = {
-    "gan": case("gan", batch_norm=True, activation="leaky_relu", init="he"),
-    "pacgan": case("pacgan", pack=3, batch_norm=True, moments=True),
-    "ali": case("ali", maxout=3, batch_norm=True, reconstructor_noise=2),
-    "unrolled": case("unrolled", unrolled_steps=5, init="orthogonal"),
-    "unrolled_1": case("unrolled", unrolled_steps=1, schedule="constant", ema=0.0),
-    "veegan": case("veegan", reconstructor_std=0.7, batch_norm=True),
-    "veegan_adversarial": case(
-        "veegan_adversarial", reconstructor_std=0.7, adversarial_reconstructor=True
+    "gan": case(
+        "gan",
+        configs.Objective(),
+        batch_norm=True,
+        activation="leaky_relu",
+        kernel_init="he",
     ),
-    "veegan_mean": case("veegan_mean", reconstruction_weight=1 / Z),
+    "pacgan": case(
+        "pacgan", pacgan.Objective(pack=3), batch_norm=True, moment_features=True
+    ),
+    "ali": case("ali", ali.Objective(reconstructor_noise=2), maxout=3, batch_norm=True),
+    "unrolled": case(
+        "unrolled", unrolled.Objective(unrolled_steps=5), kernel_init="orthogonal"
+    ),
+    "unrolled_1": case(
+        "unrolled", unrolled.Objective(unrolled_steps=1), schedule="constant", ema=0.0
+    ),
+    "veegan": case("veegan", veegan.Objective(reconstructor_std=0.7), batch_norm=True),
+    "veegan_adversarial": case(
+        "veegan_adversarial",
+        veegan.Objective(reconstructor_std=0.7, adversarial_reconstructor=True),
+    ),
+    "veegan_mean": case(
+        "veegan_mean",
+        veegan.Objective(reconstruction_weight=1 / Z, reconstructor_std=0.0),
+    ),
     "veegan_plus": case(
         "veegan_plus",
-        adversarial_reconstructor=True,
-        data_scale=2.5,
-        reconstruction_weight=0.3,
-        gamma=0.8,
-        gamma_end=0.05,
+        veegan_plus.Objective(
+            adversarial_reconstructor=True,
+            reconstruction_weight=0.3,
+            gamma=0.8,
+            gamma_end=0.05,
+            pack=2,
+        ),
+        scale=2.5,
         fourier_size=4,
         batch_norm=True,
-        pack=2,
     ),
     "veegan_plus_high_dim": case(
         "veegan_plus",
-        adversarial_reconstructor=True,
+        veegan_plus.Objective(
+            adversarial_reconstructor=True,
+            fourier_start=0.05,
+            penalty_scale=1.7,
+            gamma=0.8,
+            gamma_end=0.05,
+            gamma_decay_start=0.1,
+            gamma_decay_end=0.9,
+        ),
+        CodeMLP(**dataclasses.asdict(NETWORKS), generator_code=3),
         activation="leaky_relu",
-        generator_code=3,
-        moments=True,
+        moment_features=True,
         latent_gain=3.0,
         reconstructor_gain=0.3,
         bias_std=0.5,
-        fourier_start=0.05,
-        penalty_scale=1.7,
-        gamma=0.8,
-        gamma_end=0.05,
-        gamma_decay_start=0.1,
-        gamma_decay_end=0.9,
     ),
     "veegan_plus_relu": case(
-        "veegan_plus", activation="relu", generator_noise=0, relativistic=False
+        "veegan_plus",
+        veegan_plus.Objective(relativistic=False, penalty=False),
+        activation="relu",
+        generator_noise=0,
     ),
 }
 
@@ -291,12 +323,12 @@ def test_samples_use_the_average_and_the_running_moments(name):
                 assert np.abs(actual - old_stats[norm][stat]).min() > 0
     else:
         assert stats == {}
-    sample = jax.jit(methods.get(config.method).sample, static_argnames="config")
+    generate = jax.jit(methods.get(config.method).generate, static_argnames="config")
     z_BZ = run.noise[0][:, :Z]
     padded = np.pad(z_BZ, ((0, 0), (0, config.networks.generator_noise)))
     expected = equations.network(params, padded, config=config, stats=stats)
     np.testing.assert_allclose(
-        sample(new, z_BZ, config=config),
+        generate(new, z_BZ, config=config),
         config.data.scale * expected,
         rtol=1e-4,
         atol=1e-5,
@@ -305,10 +337,9 @@ def test_samples_use_the_average_and_the_running_moments(name):
 
 def test_samples_from_a_key_are_samples_from_its_noise():
     run = second_step("gan")
-    key = jax.random.key(3)
-    drawn = methods.get("gan").sample(run.new, key, config=run.config, num_samples=5)
+    drawn = gan.sample(run.new, jax.random.key(3), 5, config=run.config)
     latent = rng.normal(jax.random.key(3), (5, Z + 1))
-    expected = methods.get("gan").sample(run.new, latent, config=run.config)
+    expected = gan.generate(run.new, latent, config=run.config)
     np.testing.assert_array_equal(drawn, expected)
 
 
@@ -342,6 +373,36 @@ def test_a_step_is_pure_and_traces_once(name):
     step_on_noise(initial(run.config, seed=1), run.x_BX, run.noise, run.config)
     step_on_noise(run.new, run.x_BX, run.noise, run.config)
     assert TRACES.count(run.config) == 1
+
+
+def test_simultaneous_gradients_are_those_of_each_loss_alone():
+    """D's of the first loss, all others' of the second; each term has every network."""
+    generator = np.random.default_rng(4)
+    names = ("generator", "reconstructor", "discriminator")
+    params = {
+        name: {"kernel": jnp.asarray(generator.normal(size=(3, 2)), jnp.float32)}
+        for name in names
+    }
+
+    def losses(params):
+        g, r, d = (params[name]["kernel"] for name in names)
+        loss_d = jnp.sum(jnp.sin(g * d) + r * d**2)
+        loss_g = jnp.sum(jnp.cos(g * d) + g * r**3)
+        return (loss_d, loss_g), {"sum": jnp.sum(g + r + d)}
+
+    grads, values, aux = jax.jit(
+        functools.partial(base.simultaneous_gradients, losses)
+    )(params)
+    alone = [jax.grad(lambda p, i=i: losses(p)[0][i])(params) for i in (0, 1)]
+    assert grads.keys() == set(names)
+    for name in names:
+        own, other = alone if name == "discriminator" else alone[::-1]
+        np.testing.assert_allclose(
+            grads[name]["kernel"], own[name]["kernel"], rtol=1e-5, atol=1e-6
+        )
+        assert np.abs(own[name]["kernel"] - other[name]["kernel"]).max() > 0.1
+    np.testing.assert_allclose(values, losses(params)[0], rtol=1e-6)
+    np.testing.assert_allclose(aux["sum"], losses(params)[1]["sum"], rtol=1e-6)
 
 
 def test_reconstructor_of_algorithm_1_gets_no_adversarial_gradient():
@@ -394,7 +455,7 @@ def test_every_step_use_and_seed_has_its_own_noise(name):
 def test_scan_and_vmap_over_seeds_equal_single_steps():
     # Without BatchNorm: the biases before it have no gradient but rounding, which
     # Adam turns into steps of full size.
-    config = dataclasses.replace(CASES["veegan"], batch_norm=False)
+    config = CASES["veegan"].replace(batch_norm=False)
     step = functools.partial(methods.get(config.method).train_step, config=config)
     x_TBX = np.random.default_rng(2).normal(size=(3, B, X)).astype(np.float32)
     keys_S = jax.vmap(jax.random.key)(np.arange(2))
