@@ -13,10 +13,10 @@ import pytest
 from lgan_jax import amplification
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.common import errors, files, records
-from veegan_jax.config import Config
 from veegan_jax.data import images, photo_files
 from veegan_jax.experiments import base
 from veegan_jax.experiments import ivom as ivom_experiment
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import checkpoint
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -133,7 +133,9 @@ def test_cells_of_the_amplification(tmp_path, canary):
 
 def test_every_file_of_a_work_directory(tmp_path, canary):
     """One after the other is replaced by a pickle; none of them runs."""
-    config = Config(method="gan", generator_widths=(4,), discriminator_widths=(4,))
+    config = resolve.resolve(
+        "gan", "ring", generator_widths=(4,), discriminator_widths=(4,)
+    )
     state = base.init_seeds([0], config)
     checkpoints = checkpoint.Checkpoints(tmp_path / "checkpoints")
     checkpoints.save(1, state)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from veegan_jax.common import errors
-from veegan_jax.config import Config
 from veegan_jax.experiments import base
+from veegan_jax.presets import resolve
 from veegan_jax.runtime import checkpoint, workdirs
 
 # When a restore fails, orbax leaves coroutines behind whose event loop is closed;
@@ -28,8 +28,8 @@ def collect_what_orbax_leaves() -> Iterator[None]:
     gc.collect()
 
 
-CONFIG = Config(
-    method="veegan", generator_widths=(4,), reconstructor_widths=(4,), ema=0.9
+CONFIG = resolve.resolve(
+    "veegan", "ring", generator_widths=(4,), reconstructor_widths=(4,)
 )
 
 

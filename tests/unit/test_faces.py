@@ -16,7 +16,6 @@ TINY = dict(
     batch_size=4,
     latent_size=3,
     image_size=8,
-    data_size=3 * 8 * 8,
     generator_widths=(3, 2),
     discriminator_widths=(2,),
     reconstructor_widths=(2,),
@@ -25,7 +24,6 @@ TINY = dict(
 FLAGS = [
     f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
     for k, v in TINY.items()
-    if k != "data_size"
 ]
 
 

@@ -3,6 +3,7 @@
 What is trained here is tiny; what is checked is that the record says what was drawn.
 """
 
+import functools
 import json
 
 import jax
@@ -10,15 +11,16 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from veegan_jax import config as config_groups
 from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.data import images, pixels
 from veegan_jax.experiments import base
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.metrics import diversity
+from veegan_jax.networks import configs as network_configs
 from veegan_jax.presets import images as image_presets
 from veegan_jax.presets import resolve
-from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
 from veegan_jax.runtime import rng
 
 TINY = dict(
@@ -149,7 +151,7 @@ def test_reconstructions_are_of_the_methods_own_reconstructor():
     x = images.load("digits", "test").image[:6]
     veegan = methods.get("veegan")
     z = veegan.reconstruct(state, x.reshape(6, 64) / 127.5 - 1.0, config=config)
-    expected = np.asarray(veegan.sample(state, z, config=config))
+    expected = np.asarray(veegan.generate(state, z, config=config))
     actual = image_experiment.reconstruct(state, x, config=config)
     np.testing.assert_array_equal(actual, pixels.to_uint8(expected))
     assert expected.std() > 0.01
@@ -160,24 +162,25 @@ def test_presets_are_complete_and_the_same_for_all_but_their_own(dataset):
     for preset in image_presets.PRESETS:
         configs = {m: resolve.resolve(m, dataset, preset) for m in methods.METHODS}
         if (preset, dataset) == ("paper", "cifar10"):
-            assert configs.pop("ali").architecture == "ali"
+            assert isinstance(configs.pop("ali").networks, network_configs.ALI)
         for field in ("steps", "batch_size", "latent_size", "generator_widths"):
-            values = {getattr(c, field) for c in configs.values()}
+            values = {config_groups.get(c, field) for c in configs.values()}
             assert len(values) == 1, (preset, field)
         height, width, channels = image_presets.SHAPES[dataset]
         for config in configs.values():
-            assert config.data.size == height * width * channels
             assert image_experiment.shape(config) == (height, width, channels)
+            vectors = height * width * channels
+            expected = (vectors,) if preset == "dense" else (height, width, channels)
+            assert config.example_shape() == expected
 
 
-@pytest.mark.parametrize("make", (image_presets.preset, stacked_mnist_presets.preset))
-def test_what_follows_from_the_latent_size_follows_it(make):
-    dataset = "digits" if make is image_presets.preset else "stacked_digits"
-    assert make("quick", "ali", dataset, latent_size=5).reconstructor_noise == 5
-    mean = make("quick", "veegan_mean", dataset, latent_size=5)
-    assert mean.reconstruction_weight == 1 / 5
-    other = make("quick", "ali", dataset, latent_size=5, reconstructor_noise=2)
-    assert other.reconstructor_noise == 2
+@pytest.mark.parametrize("dataset", ("digits", "stacked_digits"))
+def test_what_follows_from_the_latent_size_follows_it(dataset):
+    resolved = functools.partial(resolve.resolve, dataset=dataset, latent_size=5)
+    assert resolved("ali").objective.reconstructor_noise == 5
+    assert resolved("veegan_mean").objective.reconstruction_weight == 1 / 5
+    other = resolved("ali", reconstructor_noise=2)
+    assert other.objective.reconstructor_noise == 2
 
 
 def test_a_diverged_seed_is_named():

@@ -1,5 +1,6 @@
 """Inference on the bundled digits: floors, linear maps that invert each other, runs."""
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from scipy import stats
 from sklearn import decomposition
 from support import programs
 
+from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import errors
@@ -86,13 +88,20 @@ class Keyed(NamedTuple):
     key: Any
 
 
+@dataclasses.dataclass(frozen=True)
+class Objective(configs.Objective):
+    """Codes may be drawn around R(x)."""
+
+    reconstructor_std: float = 0.0
+
+
 @pytest.fixture
 def linear(monkeypatch):
     """A method whose G is linear and whose R is its exact inverse, or is constant."""
     matrix = np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32)
     inverse = np.linalg.inv(matrix.astype(np.float64)).astype(np.float32)
 
-    def sample(state, z, *, config):
+    def generate(state, z, *, config):
         del state, config
         with jax.default_matmul_precision("highest"):
             return z @ matrix
@@ -102,13 +111,15 @@ def linear(monkeypatch):
         with jax.default_matmul_precision("highest"):
             return x @ inverse
 
-    method = SimpleNamespace(sample=sample, reconstruct=reconstruct)
+    method = SimpleNamespace(
+        Objective=Objective, generate=generate, reconstruct=reconstruct
+    )
     monkeypatch.setitem(methods.METHODS, "linear", method)
     monkeypatch.setitem(
         methods.METHODS,
         "constant",
         SimpleNamespace(
-            sample=lambda state, z, *, config: jnp.zeros((len(z), 64)) - 0.201,
+            generate=lambda state, z, *, config: jnp.zeros((len(z), 64)) - 0.201,
             reconstruct=lambda state, x, *, config: jnp.zeros((len(x), 64)),
         ),
     )
@@ -183,7 +194,7 @@ def test_the_latent_error_is_of_noisy_images():
     z_NZ, code_NZ = inference.recover(state, config=config, num=700)
     assert z_NZ.shape == code_NZ.shape == (700, 3)
     assert stats.kstest(np.ravel(z_NZ), "norm").pvalue > 0.01
-    without = methods.get("veegan").sample(state, z_NZ, config=config)
+    without = methods.get("veegan").generate(state, z_NZ, config=config)
     without = methods.get("veegan").reconstruct(state, without, config=config)
     assert not np.allclose(without, code_NZ, atol=1e-4)
 
@@ -209,9 +220,12 @@ def script():
         ({"method": "vegan"}, "unknown method 'vegan': one of gan, pacgan, ali"),
         ({"dataset": "cifar10"}, "--dataset=cifar10 must be mnist, digits or auto"),
         ({"preset": "tiny"}, "unknown preset 'tiny': one of quick"),
-        ({"data_size": 9}, "--data_size=9: digits has 64; leave the flag out"),
+        (
+            {"networks": "ali"},
+            "--networks=ali has layers for 32 x 32 pixels, digits has",
+        ),
         ({"classifier": "none.npz"}, "none.npz.*python scripts/train_classifier.py"),
-        ({"reconstructor_std": 0.5}, "--reconstructor_std=0.5: ali draws no z"),
+        ({"reconstructor_std": 0.5}, "--reconstructor_std: ali on digits has no such"),
         ({"seeds": 0}, "--seeds=0 must be at least 1"),
         ({"cpu_devices": 0}, "--cpu_devices=0 must be at least 1"),
     ),
@@ -220,7 +234,7 @@ def test_bad_flags_are_refused_before_any_work(
     flags, message, script, classifier, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(script.cluster, "use_cpu_cores", lambda num: None)
+    monkeypatch.setattr(script.distributed, "use_cpu_cores", lambda num: None)
     given = {"dataset": "digits", "method": "all", "classifier": str(classifier)}
     for name, value in (given | flags).items():
         monkeypatch.setattr(script.flags.FLAGS[name], "value", value)

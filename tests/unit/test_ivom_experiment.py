@@ -77,7 +77,7 @@ def test_errors_are_those_of_the_images_found(run, tmp_path):
     # The starts from R: the first error is that of G(R(x)).
     veegan = methods.get("veegan")
     code = veegan.reconstruct(one, 2 * chosen - 1, config=config)
-    back = (np.asarray(veegan.sample(one, code, config=config)) + 1) / 2
+    back = (np.asarray(veegan.generate(one, code, config=config)) + 1) / 2
     expected = np.mean((back - chosen) ** 2)
     assert record["per_seed"][0]["r"] == pytest.approx(expected, rel=1e-3)
     train = images.load("digits", "train").image.reshape(-1, 64) / 255

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import records
-from veegan_jax.config import Config
 from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
+from veegan_jax.methods import veegan_plus
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import checkpoint, loop
 
@@ -62,15 +63,7 @@ def test_record_holds_what_repeats_it(whole):
     workdir, record, x_SNX = whole
     stored = json.loads((workdir / "results.json").read_text())
     assert stored == json.loads(json.dumps(record))
-    assert (
-        Config(
-            **{
-                k: tuple(v) if isinstance(v, list) else v
-                for k, v in stored["config"].items()
-            }
-        )
-        == SMALL
-    )
+    assert configs.from_json(stored["config"], veegan_plus.Objective) == SMALL
     assert [s["seed"] for s in stored["per_seed"]] == [0, 1]
     quality = [s["high_quality"] for s in stored["per_seed"]]
     assert stored["mean"]["high_quality"] == pytest.approx(np.mean(quality), rel=1e-4)
@@ -137,16 +130,17 @@ def test_signal_saves_and_stops(whole, tmp_path, monkeypatch, number):
 class Diverging:
     """VEEGAN+ whose loss becomes NaN at step 30, for the seeds named."""
 
-    init = staticmethod(methods.get("veegan_plus").init)
-    sample = staticmethod(methods.get("veegan_plus").sample)
+    init = staticmethod(veegan_plus.init)
+    sample = staticmethod(veegan_plus.sample)
 
     def __init__(self, seeds):
         keys = [self.init(jax.random.key(s), SMALL).key for s in seeds]
         self._keys = jnp.stack([jax.random.key_data(k) for k in keys])
 
     def train_step(self, state, x_BX, *, config, axis_name=None):
-        step = methods.get("veegan_plus").train_step
-        new, metrics = step(state, x_BX, config=config, axis_name=axis_name)
+        new, metrics = veegan_plus.train_step(
+            state, x_BX, config=config, axis_name=axis_name
+        )
         mine = jax.random.key_data(state.key)[None]
         bad = (state.step == 30) & jnp.any(jnp.all(self._keys == mine, axis=1))
         metrics["loss_d"] = jnp.where(bad, jnp.nan, metrics["loss_d"])
@@ -155,7 +149,7 @@ class Diverging:
 
 def test_one_diverging_seed_does_not_disturb_the_other(whole, tmp_path, monkeypatch):
     monkeypatch.setitem(methods.METHODS, "diverging", Diverging([1]))
-    config = dataclasses.replace(SMALL, method="diverging")
+    config = SMALL.replace(method="diverging")
     record, x_SNX = run(config, OPTIONS, tmp_path)
     good, bad = record["per_seed"]
     assert "failed" not in good
@@ -168,7 +162,7 @@ def test_one_diverging_seed_does_not_disturb_the_other(whole, tmp_path, monkeypa
 
 def test_all_seeds_diverging_stops_with_the_last_good_state(tmp_path, monkeypatch):
     monkeypatch.setitem(methods.METHODS, "diverging", Diverging([0, 1]))
-    config = dataclasses.replace(SMALL, method="diverging")
+    config = SMALL.replace(method="diverging")
     with pytest.raises(loop.NonFinite, match=r"seed 0 .* seed 1 .*steps 21 to 40"):
         mixture_experiment.run(config, OPTIONS, tmp_path)
     _, state = parameters(tmp_path, config)
@@ -192,7 +186,7 @@ def test_a_run_over_eight_devices_is_the_same_run(whole, tmp_path, mode):
 
 
 def test_batch_that_devices_do_not_divide_is_refused_before_writing(tmp_path):
-    config = dataclasses.replace(SMALL, batch_size=9)
+    config = SMALL.replace(batch_size=9)
     options = dataclasses.replace(OPTIONS, parallel="pmap")
     with pytest.raises(ValueError, match="--batch_size=9 does not divide over 8"):
         mixture_experiment.run(config, options, tmp_path / "run")
@@ -203,7 +197,7 @@ def test_batch_that_devices_do_not_divide_is_refused_before_writing(tmp_path):
 @pytest.mark.parametrize("value", [0, -3])
 def test_sizes_below_one_are_refused(name, value):
     with pytest.raises(ValueError, match=f"--{name}={value} must be at least 1"):
-        dataclasses.replace(SMALL, **{name: value})
+        configs.check(SMALL.replace(**{name: value}))
 
 
 @pytest.mark.parametrize("value", [0, -1])

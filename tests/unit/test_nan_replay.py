@@ -13,16 +13,15 @@ from veegan_jax.config import Config
 from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.methods import gan
+from veegan_jax.networks.configs import MLP
 from veegan_jax.runtime import loop, nan_replay
 
 CONFIG = Config(
-    method="falls",
-    dataset="ring",
+    "falls",
+    "ring",
     steps=40,
     batch_size=8,
-    generator_widths=(4,),
-    discriminator_widths=(4,),
-    batch_norm=False,
+    networks=MLP(generator_widths=(4,), discriminator_widths=(4,)),
 )
 OPTIONS = base.Options(seeds=3, samples=50, interval=10, debug_nans=True)
 FALL = 26  # the step that fails is the one after so many

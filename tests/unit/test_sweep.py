@@ -100,11 +100,19 @@ def test_a_sweep_is_recorded_and_goes_on(tmp_path):
     [
         ("gan", {"steps": (1.0, 2.0)}, "--vary=steps: must be one of learning_rate"),
         ("gan", {"beta1": (0.5, 0.5)}, "--vary=beta1: give different values"),
-        ("gan", {"gamma": (0.1, 0.2)}, "above 0, and of a method with a penalty"),
-        ("veegan_plus", {"gamma_end": (0.0, 0.1)}, "--vary=gamma_end: values must be"),
-        ("veegan_plus", {"gamma_end": (0.1, 9.0)}, "--gamma_end=9.0 must be above 0"),
-        ("gan", {"reconstruction_weight": (0.1, 1.0)}, "gan does not read it"),
-        ("ali", {"penalty_scale": (0.1, 1.0)}, "ali does not read it"),
+        ("gan", {"gamma": (0.1, 0.2)}, "--gamma: gan on ring has no such setting"),
+        ("veegan_plus", {"gamma_end": (0.0, 0.1)}, "--gamma_end=0.0 must be above 0"),
+        (
+            "veegan_plus",
+            {"gamma_end": (0.1, 9.0)},
+            "--gamma_end=9.0 must be above 0 and at",
+        ),
+        (
+            "gan",
+            {"reconstruction_weight": (0.1, 1.0)},
+            "gan on ring has no such setting",
+        ),
+        ("ali", {"penalty_scale": (0.1, 1.0)}, "ali on ring has no such setting"),
     ],
 )
 def test_what_cannot_vary_is_refused(tmp_path, method, grid, message):

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from support import equations
 
+from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import optimizers
 from veegan_jax.config import Config
 from veegan_jax.data import mixtures
+from veegan_jax.methods import veegan_plus
 from veegan_jax.metrics import mixtures as mixture_metrics
+from veegan_jax.networks.configs import MLP
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import parallel
 
@@ -46,26 +49,28 @@ def test_adam_is_finite_through_an_update_with_zero_gradient():
 
 
 def test_gamma_falls_geometrically_to_its_floor():
-    plus = methods.get("veegan_plus")
-    config = Config(steps=100, gamma=0.1, gamma_end=0.001, gamma_decay_end=0.5)
-    values = [float(plus.gamma(jnp.int32(s), config)) for s in (0, 25, 50, 51, 99)]
+    objective = veegan_plus.Objective(gamma=0.1, gamma_end=0.001, gamma_decay_end=0.5)
+    config = Config(steps=100, objective=objective)
+    values = [
+        float(veegan_plus.gamma(jnp.int32(s), config)) for s in (0, 25, 50, 51, 99)
+    ]
     np.testing.assert_allclose(values, [0.1, 0.01, 0.001, 0.001, 0.001], rtol=1e-5)
 
 
 def test_schedules_hold_before_they_fall():
-    plus = methods.get("veegan_plus")
-    config = Config(
-        steps=100,
+    objective = veegan_plus.Objective(
         gamma=0.1,
         gamma_end=0.001,
         gamma_decay_start=0.2,
         gamma_decay_end=1.0,
         fourier_start=0.5,
     )
-    values = [float(plus.gamma(jnp.int32(s), config)) for s in (0, 20, 60, 100)]
+    config = Config(steps=100, objective=objective)
+    values = [float(veegan_plus.gamma(jnp.int32(s), config)) for s in (0, 20, 60, 100)]
     np.testing.assert_allclose(values, [0.1, 0.1, 0.01, 0.001], rtol=1e-5)
     gains = [
-        float(plus.fourier_gain(jnp.int32(s), config)) for s in (0, 50, 60, 70, 99)
+        float(veegan_plus.fourier_gain(jnp.int32(s), config))
+        for s in (0, 50, 60, 70, 99)
     ]
     np.testing.assert_allclose(gains, [0, 0, 0.5, 1, 1], rtol=1e-5)
     adam = optimizers.adam(
@@ -85,15 +90,15 @@ def test_presets_of_the_variants_change_what_their_names_say():
             resolve.resolve(method, "ring", preset)
             for method in ("veegan", "veegan_adversarial", "veegan_mean")
         )
-        assert plain.reconstruction_weight == 1
-        assert averaged.reconstruction_weight == 1 / plain.latent_size
-        assert not plain.adversarial_reconstructor
-        assert adversarial.adversarial_reconstructor
-        assert plain.reconstructor_std == 1
+        assert plain.objective.reconstruction_weight == 1
+        assert averaged.objective.reconstruction_weight == 1 / plain.latent_size
+        assert not plain.objective.adversarial_reconstructor
+        assert adversarial.objective.adversarial_reconstructor
+        assert plain.objective.reconstructor_std == 1
     authors = resolve.resolve("veegan", "grid", "paper")
     assert (authors.latent_size, authors.batch_size) == (254, 500)
-    assert authors.discriminator_widths == (128,)
-    assert authors.generator_noise == 1
+    assert authors.networks.discriminator_widths == (128,)
+    assert authors.networks.generator_noise == 1
 
 
 def test_the_registry_answers_and_refuses():
@@ -118,46 +123,50 @@ def test_veegan_plus_learns_both_modes_of_a_line():
     """Two modes 20 sigma apart, from one Gaussian, in seconds."""
     mixture, steps = mixtures.two_modes(), 2500
     config = Config(
-        method="veegan_plus",
-        adversarial_reconstructor=True,
-        dataset="two_modes",
+        "veegan_plus",
+        "two_modes",
         steps=steps,
         batch_size=64,
         latent_size=1,
-        data_size=1,
-        data_scale=2.0,
-        generator_widths=(32, 32),
-        reconstructor_widths=(32, 32),
-        discriminator_widths=(32, 32),
-        activation="leaky_relu",
-        reconstruction_weight=0.3,
-        gamma=0.3,
-        gamma_end=0.01,
-        learning_rate=3e-3,
-        learning_rate_d=3e-3,
-        beta1=0.0,
-        beta2=0.99,
-        schedule="cosine",
-        ema=0.99,
+        data=configs.Vectors(1, scale=2.0),
+        networks=MLP(
+            generator_widths=(32, 32),
+            reconstructor_widths=(32, 32),
+            discriminator_widths=(32, 32),
+            activation="leaky_relu",
+        ),
+        objective=veegan_plus.Objective(
+            adversarial_reconstructor=True,
+            reconstruction_weight=0.3,
+            gamma=0.3,
+            gamma_end=0.01,
+        ),
+        optimizer=configs.Optimizer(
+            learning_rate=3e-3,
+            learning_rate_d=3e-3,
+            beta1=0.0,
+            beta2=0.99,
+            schedule="cosine",
+            ema=0.99,
+        ),
     )
-    plus = methods.get("veegan_plus")
 
     def step(state, axis_name):
         key = jax.random.fold_in(jax.random.fold_in(state.key, 99), state.step)
         x_BX = mixtures.sample(mixture, key, 64, axis_name=axis_name)
-        return plus.train_step(state, x_BX, config=config, axis_name=axis_name)
+        return veegan_plus.train_step(state, x_BX, config=config, axis_name=axis_name)
 
     run = parallel.run_steps(step, steps, mode="none", devices=jax.devices()[:1])
-    init = jax.vmap(functools.partial(plus.init, config=config))
+    init = jax.vmap(functools.partial(veegan_plus.init, config=config))
     start = jax.jit(init)(jax.vmap(jax.random.key)(np.arange(2)))
     trained, losses = run(start)
     assert trained.step.tolist() == [steps, steps]
 
     @jax.jit
     def score(state):
-        x_NX = plus.sample(state, jax.random.key(5), 2000, config=config)
-        code_NZ = plus.reconstruct(state, x_NX, config=config)
-        x_again = plus.sample(state, code_NZ, config=config)
+        x_NX = veegan_plus.sample(state, jax.random.key(5), 2000, config=config)
+        code_NZ = veegan_plus.reconstruct(state, x_NX, config=config)
+        x_again = veegan_plus.generate(state, code_NZ, config=config)
         error = jnp.sqrt(jnp.mean((x_again - x_NX) ** 2))
         return mixture_metrics.evaluate(x_NX, mixture) | {"reconstruction": error}
 
