@@ -12,7 +12,6 @@ TINY = dict(
     batch_size=4,
     latent_size=3,
     image_size=8,
-    data_size=3 * 8 * 8,
     generator_widths=(3, 2),
     discriminator_widths=(2,),
     reconstructor_widths=(2,),
@@ -23,7 +22,6 @@ TINY = dict(
 FLAGS = [
     f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
     for k, v in TINY.items()
-    if k != "data_size"
 ]
 
 
@@ -59,7 +57,8 @@ def test_the_programs_train_and_measure(scripts, folder, tmp_path):
     assert "decoded as needed" in done.stdout
     workdir = tmp_path / "runs/faces/quick/gan"
     record = json.loads((workdir / "results.json").read_text())
-    assert record["config"]["streamed"] and record["config"]["data_size"] == 192
+    data = {"kind": "photos", "image_size": 8, "channels": 3, "streamed": True}
+    assert record["config"]["data"] == data
     flags = [f"--image_dir={folder}", "--images=3", "--starts=1", "--iterations=5"]
     done = scripts.run("eval_ivom.py", workdir, *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -82,7 +81,7 @@ def test_the_programs_train_and_measure(scripts, folder, tmp_path):
         ("--image_dir=. --method=svm", "unknown method 'svm'"),
         ("--image_dir=FOLDER --batch_size=64", "at least 70 are needed"),
         ("--image_dir=FOLDER --memory_mib=0 --nostreamed", "give more, or leave the"),
-        ("--image_dir=FOLDER --channels=1", "--channels=1: faces has 3"),
+        ("--image_dir=FOLDER --image_size=0", "--image_size=0 must be at least 1"),
     ),
 )
 def test_bad_flags_end_with_one_message(scripts, flags, message, folder, tmp_path):

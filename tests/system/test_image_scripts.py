@@ -37,7 +37,8 @@ def test_the_program_trains_any_method(scripts, tmp_path):
     record = json.loads(
         (tmp_path / "runs/digits/quick/veegan/results.json").read_text()
     )
-    assert record["config"]["image_size"] == 8 and record["config"]["channels"] == 1
+    data = {"kind": "images", "image_size": 8, "channels": 1}
+    assert record["config"]["data"] == data
 
 
 @pytest.mark.parametrize(
@@ -45,11 +46,17 @@ def test_the_program_trains_any_method(scripts, tmp_path):
     (
         ("--preset=tiny", "unknown preset 'tiny': one of quick, paper, best, dense"),
         ("--dataset=ring", "--dataset=ring must be one of cifar10, mnist, digits"),
-        ("--image_size=9", "--image_size=9: digits has 8; leave the flag out"),
-        ("--channels=3", "--channels=3: digits has 1; leave the flag out"),
-        ("--architecture=ali", "--architecture=ali is of 32 x 32 pixels, digits has 8"),
-        ("--dropout=0.5", "--dropout=0.5: gan drops no units; give --dropout=0"),
-        ("--dropout=1", "--dropout=1.0 must be in [0, 1)"),
+        ("--image_size=9", "Unknown command line flag 'image_size'"),
+        (
+            "--networks=ali",
+            "--networks=ali has layers for 32 x 32 pixels, digits",
+        ),
+        ("--gamma=1", "--gamma: gan on digits has no such setting; it has method,"),
+        (
+            "--preset=dense --dropout=0.5",
+            "--dropout=0.5: gan drops no units; give --dropout=0",
+        ),
+        ("--preset=dense --dropout=1", "--dropout=1.0 must be in [0, 1)"),
         (
             "--data_dir=nowhere --dataset=cifar10",
             "cifar10 is not prepared under nowhere",

@@ -94,7 +94,7 @@ def test_the_program_resumes_and_then_measures_without_training(
     for image in of.test.image:
         x = jnp.asarray(image.reshape(1, 64) / 127.5 - 1, jnp.float32)
         z = methods.get("veegan").reconstruct(state, x, config=config)
-        y = methods.get("veegan").sample(state, z, config=config)
+        y = methods.get("veegan").generate(state, z, config=config)
         total += float(jnp.mean((x - y) ** 2)) / 4
         codes.append(np.asarray(z[0]))
     assert errors_of[1] == pytest.approx(total / len(of.test.image), rel=1e-3)

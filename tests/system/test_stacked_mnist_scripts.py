@@ -55,7 +55,7 @@ def test_the_programs_train_and_score(scripts, classifier, tmp_path):
         ("--preset=tiny", "unknown preset 'tiny': one of quick, wide"),
         ("--dataset=cifar10", "--dataset=cifar10 must be mnist, digits or auto"),
         ("--batch_size=9", "--batch_size=9 must be a multiple of --pack=4"),
-        ("--image_size=9", "--image_size=9: stacked_digits has 8; leave the flag out"),
+        ("--dropout=0.5", "--dropout: pacgan on stacked_digits has no such setting"),
         ("--dtype=float8", "--dtype='float8' must be one of float32, bfloat16"),
         ("--classifier=none.npz", "none.npz"),
     ),
