@@ -37,7 +37,6 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "where everything goes (default: runs/faces/PRESET/METHOD)"
 )
 SETTINGS = (*resolve.settings(image_presets), configs.Photos)
-IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "height and width of x, pixels")
 common_flags.define(
     *SETTINGS,
     from_preset=True,
@@ -68,8 +67,6 @@ def main() -> None:
             f"--dataset={flags.FLAGS['dataset'].value}: this script trains on faces; "
             "leave the flag out"
         )
-    if IMAGE_SIZE.value is not None:
-        changes["image_size"] = IMAGE_SIZE.value
     # What can be refused is refused before any image is read.
     _, first = plan(options, changes, streamed=False)[0]
     photos = faces.read(options, first.data.image_size, first.batch_size)

@@ -67,6 +67,9 @@ class Stacks(Images):
 class Photos(Images):
     """Images of a folder or of CelebA."""
 
+    image_size: int = fields.field(
+        64, "height and width of x, pixels", "data", within="[1, inf)"
+    )
     streamed: bool = fields.field(
         False,
         "all seeds see one stream of batches, epoch by epoch, instead of batches of "

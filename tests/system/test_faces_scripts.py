@@ -82,6 +82,7 @@ def test_the_programs_train_and_measure(scripts, folder, tmp_path):
         ("--image_dir=FOLDER --batch_size=64", "at least 70 are needed"),
         ("--image_dir=FOLDER --memory_mib=0 --nostreamed", "give more, or leave the"),
         ("--image_dir=FOLDER --channels=1", "Unknown command line flag 'channels'"),
+        ("--image_dir=FOLDER --image_size=0", "--image_size=0 must be at least 1"),
     ),
 )
 def test_bad_flags_end_with_one_message(scripts, flags, message, folder, tmp_path):

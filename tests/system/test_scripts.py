@@ -31,10 +31,14 @@ def test_train_prints_a_table_and_refuses_another_run(scripts, tmp_path):
     ("flag", "message"),
     [
         ("--method=vae", "unknown method 'vae': one of gan, pacgan, ali"),
-        ("--dataset=cube", "unknown dataset 'cube': one of ring, grid, high_dim"),
+        (
+            "--dataset=cube",
+            "--dataset=cube must be one of ring, grid, high_dim, or",
+        ),
         ("--preset=fast", "unknown preset 'fast': one of quick, paper, best"),
-        ("--data_size=3", "--data_size=3: ring has 2 dimensions"),
-        ("--image_size=8", "--image_size=8: ring has vectors, not images"),
+        ("--size=3", "Unknown command line flag 'size'"),
+        ("--kernel_size=5", "Unknown command line flag 'kernel_size'"),
+        ("--networks=dcgan", "--networks=dcgan is for images, ring has vectors"),
         ("--steps=0", "--steps=0 must be at least 1"),
         ("--generator_widths=8,x", "--generator_widths=8,x must be positive whole"),
         ("--method_file=none.py", "--method_file=none.py: there is no such file"),

@@ -56,6 +56,7 @@ def test_the_programs_train_and_score(scripts, classifier, tmp_path):
         ("--dataset=cifar10", "--dataset=cifar10 must be mnist, digits or auto"),
         ("--batch_size=9", "--batch_size=9 must be a multiple of --pack=4"),
         ("--image_size=9", "Unknown command line flag 'image_size'"),
+        ("--dropout=0.5", "--dropout: pacgan on stacked_digits has no such setting"),
         ("--dtype=float8", "--dtype='float8' must be one of float32, bfloat16"),
         ("--classifier=none.npz", "none.npz"),
     ),

@@ -132,7 +132,7 @@ def check(
     """Refuse a sweep that could not be carried out.
 
     Raises:
-      InputError: see `variants`, `mixture_experiment.check_config` and `base.check`.
+      InputError: see `variants` and `base.check`; or for a field that is not read.
     """
     found = variants(config, grid)
     if idle := ignored(config, found[0]):

@@ -184,6 +184,14 @@ class DCGAN:
     )
     dropout: ClassVar[float] = 0.0
 
+    def check(self, config: Any) -> None:
+        """Refuse vectors."""
+        if len(config.data.shape) != 3:
+            raise errors.InputError(
+                f"--networks=dcgan is for images, {config.dataset} has vectors: leave "
+                "the flag out"
+            )
+
     def example_shape(self, data: Any) -> tuple[int, ...]:
         """Shape of one example as these networks see it."""
         return data.shape
