@@ -23,7 +23,7 @@ from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import errors, fields, plots, records
 from veegan_jax.config import Config
-from veegan_jax.data import images
+from veegan_jax.data import images, pixels
 from veegan_jax.experiments import base
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods import base as method_base
@@ -364,7 +364,7 @@ def draw_reconstructions(
     rows |= {f"PCA, {len(model.std_K)} components": model.reconstruct(real_NX)}
     shape = of.test.image.shape[1:]
     rows = {
-        label: np.rint(255 * x_NX.clip(0, 1)).astype(np.uint8).reshape(-1, *shape)
+        label: pixels.unit_to_uint8(x_NX).reshape(-1, *shape)
         for label, x_NX in rows.items()
     }
     x, *reconstructed, _ = rows.values()

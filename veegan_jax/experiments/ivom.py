@@ -9,12 +9,11 @@ import dataclasses
 import functools
 import itertools
 import json
-import logging
 import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +23,7 @@ from jax.tree_util import Partial
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors, fields, records
+from veegan_jax.common import errors, fields, files, records
 from veegan_jax.config import Config
 from veegan_jax.experiments import base, ivom_targets
 from veegan_jax.experiments import images as image_experiment
@@ -256,7 +255,7 @@ def _measure_blocks(
                 num = len(block.ids)
                 arrays = {n: a[:num] if a.ndim else a for n, a in arrays.items()}
                 if distributed.is_main_process():
-                    _write(block.path(folder), arrays)
+                    files.write_arrays(block.path(folder), arrays)
                 bar.update(num)
                 left -= num
             signal_name = next(filter(None, distributed.share(stop.requested)), "")
@@ -323,24 +322,13 @@ def _measure_block(
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray] | None:
-    """A block that was measured before; None if there is none that can be read."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+    """Return a block that was measured before; None if none can be read."""
+
+    def load(file: BinaryIO) -> dict[str, np.ndarray]:
+        with np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
-    except FileNotFoundError:
-        return None
-    except Exception as error:
-        # NumPy and zipfile raise many kinds for a damaged file.
-        logging.warning("%s cannot be read (%s): measured again", path, error)
-        path.replace(path.with_name(path.name + ".damaged"))
-        return None
 
-
-def _write(path: pathlib.Path, block: dict[str, np.ndarray]) -> None:
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        np.savez(file, **block)
-    temporary.replace(path)
+    return files.load_cached(path, load)
 
 
 def _summarize(
