@@ -67,16 +67,16 @@ def draw_figures(
         f"seed {seed}": error_N
         for seed, error_N in zip(seeds, found["error"], strict=True)
     }
-    floors = {
+    baselines = {
         "PCA": found["pca"],
         "random z": found["random"][0],
         "mean image": found["mean_image"],
     }
     about = f"{config.method} on {config.dataset}"
     plots_errors.distribution(
-        lines | floors,
+        lines | baselines,
         output / "errors.png",
-        dashed=tuple(floors),
+        dashed=tuple(baselines),
         title=f"{about}: errors of the nearest generated images",
     )
     shape = ivom_targets.image_shape(config)
