@@ -26,6 +26,7 @@ from veegan_jax import methods
 from veegan_jax.common import flags as common_flags
 from veegan_jax.common import plots_errors
 from veegan_jax.config import Config
+from veegan_jax.data import pixels
 from veegan_jax.experiments import base, ivom_targets
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import ivom as ivom_experiment
@@ -66,27 +67,26 @@ def draw_figures(
         f"seed {seed}": error_N
         for seed, error_N in zip(seeds, found["error"], strict=True)
     }
-    floors = {
+    baselines = {
         "PCA": found["pca"],
         "random z": found["random"][0],
         "mean image": found["mean_image"],
     }
     about = f"{config.method} on {config.dataset}"
     plots_errors.distribution(
-        lines | floors,
+        lines | baselines,
         output / "errors.png",
-        dashed=tuple(floors),
+        dashed=tuple(baselines),
         title=f"{about}: errors of the nearest generated images",
     )
     shape = ivom_targets.image_shape(config)
     if shape is None:
         return
 
-    def as_bytes(x_NX):
-        x_NHWC = x_NX.reshape(-1, *shape)
-        return np.rint(255 * x_NHWC.clip(0, 1)).astype(np.uint8)
-
-    test, nearest = as_bytes(found["test"]), as_bytes(found["nearest"][0])
+    test, nearest = (
+        pixels.unit_to_uint8(x_NX.reshape(-1, *shape))
+        for x_NX in (found["test"], found["nearest"][0])
+    )
     error_N = found["error"][0]
     np.savez_compressed(
         output / "nearest.npz",

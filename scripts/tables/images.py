@@ -16,7 +16,7 @@ from veegan_jax.presets import images as image_presets
 FOLDERS = ("cifar10", "faces", "inference_mnist")
 _SHOWN = 16  # images of a figure
 # The columns of the first table of a page; the "-details" have all.
-_IVOM = ("ivom", "ivom_5", "ivom_25", "ivom_from_r", "r", "random", "radius")
+_IVOM = ("ivom", "ivom_5", "ivom_25", "ivom_from_r", "r", "random", "latent_rms")
 _INFERENCE = ("reconstruction", "agreement", "latent", "code_std", "code_energy")
 
 

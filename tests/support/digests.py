@@ -28,7 +28,7 @@ METHODS = (
     *("veegan", "veegan_adversarial", "veegan_mean", "veegan_plus"),
 )
 # A record's parts that hold results; the others say when and where it was made.
-RESULTS = ("per_seed", "mean", "std", "oracle", "floors", "baselines", "cells")
+RESULTS = ("per_seed", "mean", "std", "oracle", "baselines", "cells")
 SHORT = "--steps=20 --interval=10 --seeds=2 --samples=100 --cpu_devices=2"
 IMAGES = "--steps=6 --interval=3 --seeds=2 --samples=100 --cpu_devices=2"
 LGAN = (

@@ -26,7 +26,7 @@ from support.faults import (
     until,
 )
 
-from veegan_jax.runtime import distributed
+from veegan_jax.runtime import watchdog
 
 TOGETHER = [*TINY, "--steps=1000", "--interval=50", "--method=gan", "--parallel=pmap"]
 STOPS = "stops. Give the same command to all of them to go on"
@@ -146,7 +146,7 @@ def test_a_run_that_loses_one_after_the_other_ends_as_if_it_had_not(
 def test_a_frozen_host_is_left_and_ends_when_it_wakes(
     scripts, tmp_path, no_one_is_left
 ):
-    assert distributed._HEARTBEAT_SECONDS <= 30
+    assert watchdog.HEARTBEAT_SECONDS <= 30
     runs = {
         frozen: pair(scripts, f"run{frozen}", "--steps=100000", cwd=tmp_path)
         for frozen in (0, 1)
@@ -156,7 +156,7 @@ def test_a_frozen_host_is_left_and_ends_when_it_wakes(
         processes[frozen].send_signal(signal.SIGSTOP)
     start = time.monotonic()
     said = {
-        0: f"process 0 has not answered for {distributed._SILENCE_SECONDS} s",
+        0: f"process 0 has not answered for {watchdog.SILENCE_SECONDS} s",
         1: "process 1 died or cannot be reached",
     }
     for frozen, processes in runs.items():

@@ -82,7 +82,7 @@ def test_the_program_resumes_and_then_measures_without_training(
     assert record["classifier"] == of.classifier.identity
     assert record["code"] == "R(x) + 1 N(0, I); point: R(x)"
     assert set(record["mean"]) == {"variety", *inference_metrics.METRICS}
-    assert record["floors"] == inference.floors("digits", 3, options(classifier))
+    assert record["baselines"] == inference.baselines("digits", 3, options(classifier))
     errors_of = [seed["reconstruction"] for seed in record["per_seed"]]
     assert record["mean"]["reconstruction"] == pytest.approx(np.mean(errors_of), 1e-4)
 

@@ -37,7 +37,7 @@ def run(path, generator, method, ivom):
     measured = record(method) | {
         "mean": {"ivom": ivom, "random": 0.09, "converged": 50.0},
         "std": {"ivom": 0.001, "random": 0.002, "converged": 1.0},
-        "floors": {"mean_image": 0.06, "pca": 0.0081},
+        "baselines": {"mean_image": 0.06, "pca": 0.0081},
         "ivom_of": {"latent_size": 64, "step": 10},
         "trained": whole,
         "published": published.IVOM[method],

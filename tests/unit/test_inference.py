@@ -1,4 +1,4 @@
-"""Inference on the bundled digits: floors, linear maps that invert each other, runs."""
+"""Inference on the bundled digits: baselines, linear maps that invert each other, runs."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import errors
 from veegan_jax.data import images
 from veegan_jax.experiments import base, inference
-from veegan_jax.metrics import inference as inference_metrics
+from veegan_jax.metrics import pca
 from veegan_jax.presets import resolve
 
 TINY = dict(
@@ -47,19 +47,19 @@ def options(classifier, **changes):
 
 def test_pca_is_scikit_learns(of):
     train_NX, test_NX = inference.as_vectors(of.train), inference.as_vectors(of.test)
-    model = inference_metrics.pca(train_NX, 9)
+    model = pca.fit(train_NX, 9)
     theirs = decomposition.PCA(9, svd_solver="full").fit(train_NX)
     expected = theirs.inverse_transform(theirs.transform(test_NX))
     np.testing.assert_allclose(model.reconstruct(test_NX), expected, atol=1e-5)
     white = decomposition.PCA(9, svd_solver="full", whiten=True).fit(train_NX)
     expected = np.abs(white.transform(test_NX))
     np.testing.assert_allclose(np.abs(model.encode(test_NX)), expected, atol=1e-3)
-    everything = inference_metrics.pca(train_NX, 1000)  # some pixels are never used
+    everything = pca.fit(train_NX, 1000)  # some pixels are never used
     assert len(everything.std_K) == np.linalg.matrix_rank(train_NX - model.mean_X)
 
 
-def test_the_floors_of_the_digits(of, classifier):
-    rows = inference.floors("digits", 5, options(classifier))
+def test_the_baselines_of_the_digits(of, classifier):
+    rows = inference.baselines("digits", 5, options(classifier))
     test_NX, mean_X = inference.as_vectors(of.test), inference.as_vectors(of.train)
     mean_X = mean_X.mean(axis=0, keepdims=True)
     label_N = classifiers.classify(of.classifier, of.test.image)

@@ -74,7 +74,9 @@ def test_kolmogorov_smirnov_is_scipys(generator):
         theirs = stats.kstest(z_N, "norm", method="exact")
         np.testing.assert_allclose((distance, p), theirs, rtol=1e-9)
     theirs = stats.kstest(np.sum(z_NZ**2, axis=1), stats.chi2(3).cdf)
-    assert inference_metrics.radius(z_NZ) == pytest.approx(theirs.statistic, rel=1e-9)
+    assert inference_metrics.radius_ks(z_NZ) == pytest.approx(
+        theirs.statistic, rel=1e-9
+    )
 
 
 def test_holm_of_a_textbook():
@@ -158,7 +160,7 @@ def test_what_is_not_the_prior_fails(generator, kind, seen_by, figure):
     rejected = {"offset": 25, "correlation": 0, "dependence": 0}
     assert found["ks_rejected"] == rejected.get(kind, 100)
     if kind == "dependence":
-        assert found["radius"] > 0.1 > 3 * found["ks"]
+        assert found["radius_ks"] > 0.1 > 3 * found["ks"]
 
 
 def test_effect_sizes_do_not_grow_with_the_number_of_codes(generator):
@@ -166,7 +168,7 @@ def test_effect_sizes_do_not_grow_with_the_number_of_codes(generator):
         inference_metrics.code_metrics(1.3 * generator.normal(size=(num, 4)))
         for num in (1000, 16_000)
     )
-    for name in ("ks", "energy", "radius", "std"):
+    for name in ("ks", "energy", "radius_ks", "std"):
         assert few[name] == pytest.approx(many[name], rel=0.35), name
     assert many["ks_p"] < few["ks_p"]
 

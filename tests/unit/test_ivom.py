@@ -17,7 +17,7 @@ from jax.tree_util import Partial
 from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.methods import base as method_base
-from veegan_jax.metrics import baselines as floors
+from veegan_jax.metrics import baselines
 from veegan_jax.metrics import batched_lbfgs as lanes
 from veegan_jax.metrics import ivom as metric
 from veegan_jax.presets import resolve
@@ -336,7 +336,7 @@ def test_best_of_random_is_the_best_of_the_starts(params, x_NHW):
         assert found == pytest.approx(expected, rel=1e-4)
 
 
-def test_floors_are_those_of_scikit_learn(generator):
+def test_baselines_are_those_of_scikit_learn(generator):
     mixing = generator.normal(size=(15, 15)) * np.linspace(0.1, 2, 15)
     train, test = (
         (generator.normal(size=(num, 15)) @ mixing.T + 3).reshape(num, *SHAPE)
@@ -344,23 +344,27 @@ def test_floors_are_those_of_scikit_learn(generator):
     )
     mean_X = train.reshape(60, -1).mean(axis=0)
     expected = [np.mean((x.reshape(-1) - mean_X) ** 2) for x in test]
-    np.testing.assert_allclose(floors.mean_image(train, test), expected, rtol=1e-12)
-    np.testing.assert_allclose(floors.pca(train, test, 0), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        baselines.mean_image_errors(train, test), expected, rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        baselines.pca_errors(train, test, 0), expected, rtol=1e-12
+    )
     for components in (1, 4, 14):
         model = sklearn.decomposition.PCA(components, svd_solver="full")
         flat_NX = test.reshape(9, -1)
         model.fit(train.reshape(60, -1))
         back_NX = model.inverse_transform(model.transform(flat_NX))
         expected = np.mean((back_NX - flat_NX) ** 2, axis=1)
-        found = floors.pca(train, test, components)
+        found = baselines.pca_errors(train, test, components)
         np.testing.assert_allclose(found, expected, rtol=1e-8)
-    np.testing.assert_allclose(floors.pca(train, test, 15), 0, atol=1e-20)
+    np.testing.assert_allclose(baselines.pca_errors(train, test, 15), 0, atol=1e-20)
     with pytest.raises(errors.InputError, match="60 images of 15 values have 0 to 15"):
-        floors.pca(train, test, 16)
+        baselines.pca_errors(train, test, 16)
     with pytest.raises(errors.InputError, match="9 images of 15 values have 0 to 8"):
-        floors.pca(test, train, 9)
+        baselines.pca_errors(test, train, 9)
     with pytest.raises(errors.InputError, match="must differ in number only"):
-        floors.mean_image(train, test[:, :2])
+        baselines.mean_image_errors(train, test[:, :2])
 
 
 GOOD = np.full((4, *SHAPE), 0.5, np.float32)

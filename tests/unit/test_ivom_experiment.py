@@ -82,8 +82,8 @@ def test_errors_are_those_of_the_images_found(run, tmp_path):
     assert record["per_seed"][0]["r"] == pytest.approx(expected, rel=1e-3)
     train = images.load("digits", "train").image.reshape(-1, 64) / 255
     expected = np.mean((chosen - train.mean(axis=0)) ** 2)
-    assert record["floors"]["mean_image"] == pytest.approx(expected, rel=1e-3)
-    assert record["floors"]["pca"] < record["floors"]["mean_image"]
+    assert record["baselines"]["mean_image"] == pytest.approx(expected, rel=1e-3)
+    assert record["baselines"]["pca"] < record["baselines"]["mean_image"]
 
 
 def test_a_stopped_measurement_goes_on(run, tmp_path, monkeypatch):
@@ -132,8 +132,8 @@ def test_stacks_and_mixtures_can_be_measured(tmp_path):
     radius = np.linalg.norm(found["test"], axis=1)
     np.testing.assert_allclose(radius, 1, atol=0.06)  # draws from the ring
     assert "ivom_from_r" not in record["mean"]
-    assert record["floors"]["mean_image"] == pytest.approx(0.5, abs=0.05)
-    assert record["floors"]["pca"] == pytest.approx(
+    assert record["baselines"]["mean_image"] == pytest.approx(0.5, abs=0.05)
+    assert record["baselines"]["pca"] == pytest.approx(
         0, abs=1e-5
     )  # two of two dimensions
 
@@ -157,7 +157,7 @@ def test_which_test_images_are_measured():
 def test_the_published_row_stands_below_ours():
     record = {
         "ivom_of": {"latent_size": 64},
-        "floors": {"mean_image": 0.06, "pca": 0.007},
+        "baselines": {"mean_image": 0.06, "pca": 0.007},
         "mean": {"ivom": 0.02},
         "std": {"ivom": None},
         "published": ("VEEGAN", 0.0068, 0.0001),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import io
 import json
 import pathlib
 
@@ -12,7 +11,7 @@ from flax import traverse_util
 
 from veegan_jax.classifier import network as classifiers
 from veegan_jax.classifier import training as classifier_training
-from veegan_jax.common import errors
+from veegan_jax.common import errors, files
 from veegan_jax.data import images
 from veegan_jax.runtime import distributed
 
@@ -105,19 +104,11 @@ def save(classifier: classifiers.Classifier, path: pathlib.Path) -> None:
     arrays = classifiers.flat(classifier.params) | {
         "metadata": np.asarray(json.dumps(metadata))
     }
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    temporary = path.with_name(path.name + ".part")
-    try:
+    with files.writing(path):
         if path.exists():
             raise errors.InputError(f"{path} exists and is not overwritten")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content.getvalue())
-        temporary.replace(path)
-    except OSError as error:
-        raise errors.InputError(
-            f"{path} cannot be written: {error.strerror or error}"
-        ) from error
+        files.write_arrays(path, arrays)
 
 
 def load(path: pathlib.Path, dataset: str | None = None) -> classifiers.Classifier:

@@ -3,10 +3,13 @@
 import contextlib
 import errno
 import itertools
+import logging
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -38,19 +41,65 @@ def read_array(path: pathlib.Path) -> np.ndarray:
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
-    """Write a file so that it is never seen half written.
+    """Write a text file so that it is never seen half written.
 
     Raises:
-      InputError: if the disk refuses it.
+      InputError: if the system refuses the write.
     """
-    temporary = path.with_name(path.name + ".part")
     with writing(path):
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        save_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an .npz file so that it is never seen half written.
+
+    Raises:
+      OSError: if the system refuses the write.
+    """
+    save_atomically(path, lambda file: np.savez(file, **arrays))
+
+
+def save_atomically(path: pathlib.Path, save: Callable[[BinaryIO], Any]) -> None:
+    """Write a file so that it is never seen half written; others may write it too.
+
+    Args:
+      path: the file; its folder must exist.
+      save: writes the content to the open file that it is given.
+
+    Raises:
+      OSError: if the system refuses the write.
+    """
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with temporary.open("xb") as file:
+            save(file)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_cached(path: pathlib.Path, load: Callable[[BinaryIO], Any]) -> Any:
+    """Return what `load` reads from a file that can be made again, if need be.
+
+    A damaged file gets the suffix .damaged, with a warning.
+
+    Args:
+      path: the file.
+      load: reads the open file; it raises any exception if the file is damaged.
+
+    Returns:
+      What `load` returns; None if there is no such file or it is damaged.
+    """
+    try:
+        with path.open("rb") as file:  # NumPy leaves a damaged file open
+            return load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except Exception as error:  # parsers raise many kinds for a damaged file
+        logging.warning("%s cannot be read (%s): set aside, made again", path, error)
+        with contextlib.suppress(OSError):
+            path.replace(path.with_name(path.name + ".damaged"))
+        return None
 
 
 def free_name(path: pathlib.Path) -> pathlib.Path:

@@ -12,15 +12,14 @@ import logging
 import os
 import pathlib
 import re
-import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.Image
 import tqdm
 
-from veegan_jax.common import errors
+from veegan_jax.common import errors, files
 
 SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "digits": (8, 8, 1)}  # H, W, C
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}  # those that must be prepared
@@ -265,31 +264,18 @@ def cache_root(cache_dir: str | None) -> pathlib.Path:
 
 
 def _read_cache(path: pathlib.Path, dataset: str) -> _Block | None:
-    """Return None if there is none; set a damaged one aside with a warning."""
-    try:
-        # Opened here: NumPy leaves a damaged file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+    def load(file: BinaryIO) -> _Block:
+        with np.load(file, allow_pickle=False) as arrays:
             return _checked(arrays["image"], arrays["label"], dataset)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
-        logging.warning("%s cannot be read (%s): set aside, made again", path, error)
-        with contextlib.suppress(OSError):
-            path.replace(path.with_name(path.name + ".damaged"))
-        return None
+
+    return files.load_cached(path, load)
 
 
 def _write_cache(path: pathlib.Path, block: _Block) -> None:
-    """Keep a split for the next time; where it cannot, warn and go on."""
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    """Keep a split for the next run; if the system refuses it, warn and go on."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                np.savez(file, image=block[0], label=block[1])
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        files.write_arrays(path, {"image": block[0], "label": block[1]})
     except OSError as error:
         logging.warning(
             "decoded images cannot be kept in %s (%s), so every run decodes them: set "

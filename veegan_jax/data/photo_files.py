@@ -12,13 +12,12 @@ import logging
 import os
 import pathlib
 import threading
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from veegan_jax.common import errors
+from veegan_jax.common import errors, files
 from veegan_jax.data import folders, images
 
 _State = tuple[str, int, int]  # of a file: name, bytes, time of change in ns
@@ -258,7 +257,7 @@ class Cache:
                 raise ValueError("it is of other files")
             return Found(skipped, int(record["enlarged"]))
 
-        return _load(self._index, load)
+        return files.load_cached(self._index, load)
 
     def read_images(self, shape: tuple[int, ...]) -> np.ndarray | None:
         """The images that `write` was given, of this shape; None if there are none."""
@@ -269,48 +268,25 @@ class Cache:
                 raise ValueError(f"it holds {image.dtype} {image.shape}, not {shape}")
             return image
 
-        return _load(self._images, load)
+        return files.load_cached(self._images, load)
 
     def write(self, found: Found, total: int, image: np.ndarray | None) -> None:
-        """Keep all for the next time; where it cannot, warn and go on."""
+        """Keep all for the next run; if the system refuses it, warn and go on."""
         rows = [[place, *why] for place, why in sorted(found.skipped.items())]
         record = {"total": total, "enlarged": found.enlarged, "skipped": rows}
         try:
             self._index.parent.mkdir(parents=True, exist_ok=True)
             if image is not None:
-                _write(self._images, lambda file: np.save(file, image))
-            _write(self._index, lambda file: file.write(json.dumps(record).encode()))
+                files.save_atomically(self._images, lambda file: np.save(file, image))
+            files.save_atomically(
+                self._index, lambda file: file.write(json.dumps(record).encode())
+            )
         except OSError as error:
             logging.warning(
                 "decoded images cannot be kept in %s (%s), so every run decodes them: "
                 "set VEEGAN_CACHE_DIR to a folder that can be written",
                 *(self._index.parent, error.strerror or error),
             )
-
-
-def _write(path: pathlib.Path, save: Callable[[BinaryIO], Any]) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with temporary.open("xb") as file:
-            save(file)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _load(path: pathlib.Path, load: Callable[[BinaryIO], Any]) -> Any:
-    """None if there is no such file; sets a damaged one aside with a warning."""
-    try:
-        with path.open("rb") as file:
-            return load(file)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except Exception as error:  # parsers raise many kinds for a damaged file
-        logging.warning("%s cannot be read (%s): set aside, made again", path, error)
-        with contextlib.suppress(OSError):
-            path.replace(path.with_name(path.name + ".damaged"))
-        return None
 
 
 def printable(name: str) -> str:

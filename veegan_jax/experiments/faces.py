@@ -23,7 +23,7 @@ from veegan_jax.runtime import distributed, workdirs
 
 _TEST_EVERY = 20  # every 20th image is held out
 _MOST_TEST = 2000  # held-out images that are read
-_MOST_TRAIN = 4000  # training images that evaluation reads, for its floors
+_MOST_TRAIN = 4000  # training images that evaluation reads, for the baselines
 
 
 @dataclasses.dataclass(frozen=True)

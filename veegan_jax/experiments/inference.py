@@ -23,12 +23,13 @@ from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import errors, fields, plots, records
 from veegan_jax.config import Config
-from veegan_jax.data import images
+from veegan_jax.data import images, pixels
 from veegan_jax.experiments import base
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods import base as method_base
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import inference as inference_metrics
+from veegan_jax.metrics import pca
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, rng
 
@@ -40,7 +41,7 @@ COLUMNS = (  # of the table
     "code_std",
     "code_correlation",
     "code_ks",
-    "code_radius",
+    "code_radius_ks",
     "code_energy",
     "code_energy_p",
     "point_std",
@@ -195,7 +196,7 @@ def _measure(
     record |= {
         "code": describe(config),
         "classifier": of.classifier.identity,
-        "floors": floors(config.dataset, config.latent_size, options),
+        "baselines": baselines(config.dataset, config.latent_size, options),
     }
     records.write(workdir / "results.json", record)
     draw_reconstructions(inferred, of, config, workdir)
@@ -331,16 +332,16 @@ def _classify(classifier: classifiers.Classifier, x_NX: np.ndarray) -> np.ndarra
 
 
 @functools.cache
-def floors(
+def baselines(
     dataset: str, latent_size: int, options: Options
 ) -> dict[str, dict[str, Any]]:
-    """The floors of a data set: measured once, they are the same for any run."""
+    """Return the metrics without a GAN of a data set, the same for all its runs."""
     of = materials(dataset, options)
     classify = functools.partial(_classify, of.classifier)
     train_NX, test_NX = as_vectors(of.train), as_vectors(of.test)
     return {
         row: {name: records.number(value) for name, value in metrics.items()}
-        for row, metrics in inference_metrics.floors(
+        for row, metrics in inference_metrics.baselines(
             train_NX, test_NX, of.test.label, classify, latent_size
         ).items()
     }
@@ -358,13 +359,13 @@ def draw_reconstructions(
     """Test digits over G(R(x)) of each seed and over PCA's reconstruction."""
     chosen = first_of_each_class(of.test.label)
     real_NX = as_vectors(of.test)[chosen]
-    model = inference_metrics.pca(as_vectors(of.train), config.latent_size)
+    model = pca.fit(as_vectors(of.train), config.latent_size)
     rows = {"test x": real_NX}
     rows |= {f"G(R(x)), {label}": seed.x_NX[chosen] for label, seed in inferred.items()}
     rows |= {f"PCA, {len(model.std_K)} components": model.reconstruct(real_NX)}
     shape = of.test.image.shape[1:]
     rows = {
-        label: np.rint(255 * x_NX.clip(0, 1)).astype(np.uint8).reshape(-1, *shape)
+        label: pixels.unit_to_uint8(x_NX).reshape(-1, *shape)
         for label, x_NX in rows.items()
     }
     x, *reconstructed, _ = rows.values()
@@ -429,7 +430,7 @@ def table(runs: dict[str, dict[str, Any]], names: Sequence[str] = COLUMNS) -> st
     header = ["", *[n.replace("_", " ") for n in names]]
     rows = [
         [row, *[records.cell(metrics.get(n)) for n in names]]
-        for row, metrics in first["floors"].items()
+        for row, metrics in first["baselines"].items()
     ]
     for label, run in runs.items():
         cells = [records.cell(run["mean"][n], run["std"][n]) for n in names]

@@ -1,4 +1,4 @@
-"""IvOM of a run of this repository: targets, floors, and a resumable measurement.
+"""IvOM of a run of this repository: targets, baselines and a resumable measurement.
 
 Errors are mean squared ones, of pixels in [0, 1]; of mixtures, in their own unit.
 
@@ -9,12 +9,11 @@ import dataclasses
 import functools
 import itertools
 import json
-import logging
 import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +23,7 @@ from jax.tree_util import Partial
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors, fields, records
+from veegan_jax.common import errors, fields, files, records
 from veegan_jax.config import Config
 from veegan_jax.experiments import base, ivom_targets
 from veegan_jax.experiments import images as image_experiment
@@ -131,7 +130,7 @@ def measure(
     Returns:
       The record; and, for metrics, in the first process alone: the targets "test"
       [N, X] and what was found for each seed and image: "error" [S, N], "nearest" [S,
-      N, X], and the floors' errors "mean_image", "pca" [N] and "random" [S, N].
+      N, X], and the baselines' errors "mean_image", "pca" [N] and "random" [S, N].
 
     Raises:
       InputError: if the folder holds no run, the data cannot be had, or `output` holds
@@ -256,7 +255,7 @@ def _measure_blocks(
                 num = len(block.ids)
                 arrays = {n: a[:num] if a.ndim else a for n, a in arrays.items()}
                 if distributed.is_main_process():
-                    _write(block.path(folder), arrays)
+                    files.write_arrays(block.path(folder), arrays)
                 bar.update(num)
                 left -= num
             signal_name = next(filter(None, distributed.share(stop.requested)), "")
@@ -323,24 +322,13 @@ def _measure_block(
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray] | None:
-    """A block that was measured before; None if there is none that can be read."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+    """Return a block that was measured before; None if none can be read."""
+
+    def load(file: BinaryIO) -> dict[str, np.ndarray]:
+        with np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
-    except FileNotFoundError:
-        return None
-    except Exception as error:
-        # NumPy and zipfile raise many kinds for a damaged file.
-        logging.warning("%s cannot be read (%s): measured again", path, error)
-        path.replace(path.with_name(path.name + ".damaged"))
-        return None
 
-
-def _write(path: pathlib.Path, block: dict[str, np.ndarray]) -> None:
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        np.savez(file, **block)
-    temporary.replace(path)
+    return files.load_cached(path, load)
 
 
 def _summarize(
@@ -358,9 +346,9 @@ def _summarize(
     size = config.latent_size
     num, *values = targets.train_NX.shape
     most = min(size, num - 1, math.prod(values))  # as many components as there can be
-    floors = {
-        "mean_image": baselines.mean_image(targets.train_NX, targets.test_NX),
-        "pca": baselines.pca(targets.train_NX, targets.test_NX, most),
+    errors_of = {
+        "mean_image": baselines.mean_image_errors(targets.train_NX, targets.test_NX),
+        "pca": baselines.pca_errors(targets.train_NX, targets.test_NX, most),
     }
     per_seed = []
     for seed in states:
@@ -370,7 +358,7 @@ def _summarize(
         for at, value in zip(options.report_at()[1:-1], curve[1:-1], strict=True):
             metrics[f"ivom_{at}"] = value
         metrics["converged"] = 100 * prior["converged"].mean()
-        metrics["radius"] = np.sqrt(np.mean(prior["z"] ** 2))
+        metrics["latent_rms"] = np.sqrt(np.mean(prior["z"] ** 2))
         metrics["random"] = curve[0]
         if has_reconstructor(config):
             metrics["r"] = found[seed, "r"]["curve"][:, 0].mean()
@@ -400,10 +388,10 @@ def _summarize(
             n: records.number(v.std(ddof=1)) if len(v) > 1 else None
             for n, v in values.items()
         },
-        "floors": {n: records.number(e.mean()) for n, e in floors.items()},
+        "baselines": {n: records.number(e.mean()) for n, e in errors_of.items()},
         "floor_quantiles": {
             n: [records.number(q) for q in np.percentile(e, QUANTILES)]
-            for n, e in floors.items()
+            for n, e in errors_of.items()
         },
         "published": published.IVOM.get(config.method.split("_")[0])
         if config.dataset == "cifar10"
@@ -418,7 +406,7 @@ def _summarize(
         "error": np.stack([found[s, "prior"]["error"] for s in states]),
         "nearest": np.stack(nearest),
         "random": np.stack([found[s, "prior"]["curve"][:, 0] for s in states]),
-        **floors,
+        **errors_of,
     }
 
 
@@ -431,14 +419,14 @@ METRICS = {
     "r": "the error of G(R(x)), without optimization",
     "random": "the best of as many random z as there are starts, not optimized",
     "converged": "% of the images whose best start stopped by itself",
-    "radius": "root mean square of the coordinates of the z found; of the prior's: 1",
+    "latent_rms": "root mean square of the coordinates of the z found; of the prior's: 1",
 }
 
 
 def table(
     runs: dict[str, dict[str, Any]], names: Sequence[str] = tuple(METRICS)
 ) -> str:
-    """Results as Markdown: the floors, ours, and the published below ours.
+    """Results as Markdown: the baselines, ours, and the published below ours.
 
     Args:
       runs: label of the row -> record.
@@ -449,10 +437,10 @@ def table(
     header = ["", "latent size", *[n.replace("_", " ") for n in names]]
     blank = [""] * (len(names) - 1)
     size = str(first["ivom_of"]["latent_size"])
-    rows = [["mean image", "", records.cell(first["floors"]["mean_image"]), *blank]]
+    rows = [["mean image", "", records.cell(first["baselines"]["mean_image"]), *blank]]
     for run in {r["ivom_of"]["latent_size"]: r for r in runs.values()}.values():
         size = str(run["ivom_of"]["latent_size"])
-        rows.append(["PCA", size, records.cell(run["floors"]["pca"]), *blank])
+        rows.append(["PCA", size, records.cell(run["baselines"]["pca"]), *blank])
     compared = set()  # a published row stands once, below the first of its family
     for label, run in runs.items():
         cells = [records.cell(run["mean"].get(n), run["std"].get(n)) for n in names]

@@ -28,7 +28,7 @@ class Targets:
 
     name: str  # where it comes from, one line for the records
     test_NX: np.ndarray  # float32, never trained on
-    train_NX: np.ndarray  # float32, for the floors
+    train_NX: np.ndarray  # float32, for the baselines
     value_range: tuple[float, float] | None  # None: any
 
 

@@ -1,13 +1,12 @@
 """How well a model infers: G(R(x)) against x, R(G(z)) against z, codes against N(0, I).
 
-Pure functions of NumPy arrays. `METRICS` names what a run reports, `floors` what the
+Pure functions of NumPy arrays. `METRICS` names what a run reports, `baselines` what the
 same figures are without any GAN.
 
 Dimension key: N images or codes, X pixels, Z latent dimensions, K components, C
 classes.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -16,13 +15,15 @@ import numpy as np
 from scipy import special, stats
 from scipy.spatial import distance
 
+from veegan_jax.metrics import pca
+
 LEVEL = 0.05  # of the tests
 SUBSET = 1000  # codes in the energy distance, whose cost grows with their square
 DRAWS = 199  # from N(0, I), to judge an energy distance by: p is at least 1 / 200
 
 # What each figure is, in the order of the records. Codes are z ~ p(z | x) of the test
 # images, as D was shown them; "point" is R(x) without its noise. A perfect model's
-# codes, over all x, are draws from N(0, I): the row "N(0, I)" of `floors`.
+# codes, over all x, are draws from N(0, I): the row "N(0, I)" of `baselines`.
 CODE_METRICS = {
     "mean": "mean over dimensions of the codes' |mean|",
     "worst_mean": "the largest |mean| of a dimension",
@@ -33,7 +34,7 @@ CODE_METRICS = {
     "ks": "mean over dimensions of the Kolmogorov-Smirnov distance to N(0, 1)",
     "ks_p": "p that all dimensions are N(0, 1), Bonferroni over dimensions",
     "ks_rejected": f"% of dimensions that are not N(0, 1), Holm at {LEVEL:g}",
-    "radius": "Kolmogorov-Smirnov distance of |z|^2 to a chi-square of Z degrees",
+    "radius_ks": "Kolmogorov-Smirnov distance of |z|^2 to a chi-square of Z degrees",
     "energy": "% of the largest energy distance to N(0, I)",
     "energy_p": f"its p by {DRAWS} draws from N(0, I)",
 }
@@ -93,7 +94,7 @@ def code_metrics(z_NZ: np.ndarray) -> dict[str, float]:
         "ks": float(ks_Z.mean()),
         "ks_p": float(holm(p_Z).min()),
         "ks_rejected": 100 * float(np.mean(holm(p_Z) <= LEVEL)),
-        "radius": radius(z_NZ),
+        "radius_ks": radius_ks(z_NZ),
         "energy": energy_100,
         "energy_p": energy_p,
     }
@@ -107,7 +108,7 @@ def correlations(z_NZ: np.ndarray) -> np.ndarray:
     return np.abs((unit_NZ.T @ unit_NZ)[np.triu_indices(z_NZ.shape[1], k=1)])
 
 
-def radius(z_NZ: np.ndarray) -> float:
+def radius_ks(z_NZ: np.ndarray) -> float:
     """Kolmogorov-Smirnov distance of |z|^2 to a chi-square of Z degrees of freedom.
 
     In [0, 1], about .87 / sqrt(N) for draws from N(0, I). It sees what no dimension
@@ -227,33 +228,7 @@ def energy_null(num: int, size: int) -> np.ndarray:
     return np.array([energy(z_NZ) for z_NZ in draws])
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class PCA:
-    """The best linear G and R of a number of components, by the training images."""
-
-    mean_X: np.ndarray
-    vector_XK: np.ndarray
-    std_K: np.ndarray  # of the training images along each
-
-    def reconstruct(self, x_NX: np.ndarray) -> np.ndarray:
-        """The nearest points of the plane."""
-        return self.mean_X + (x_NX - self.mean_X) @ self.vector_XK @ self.vector_XK.T
-
-    def encode(self, x_NX: np.ndarray) -> np.ndarray:
-        """Coordinates in units of `std_K`, so that the training images' are white."""
-        return (x_NX - self.mean_X) @ self.vector_XK / self.std_K
-
-
-def pca(x_NX: np.ndarray, components: int) -> PCA:
-    """Principal components of images; at most as many as the images span."""
-    mean_X = x_NX.mean(axis=0, dtype=np.float64)
-    centred_NX = x_NX - mean_X.astype(x_NX.dtype)
-    value_X, vector_XX = np.linalg.eigh(centred_NX.T @ centred_NX / (len(x_NX) - 1))
-    kept = np.flatnonzero(value_X > 1e-6 * value_X.max())[-components:][::-1]
-    return PCA(mean_X, vector_XX[:, kept], np.sqrt(value_X[kept]))
-
-
-def floors(
+def baselines(
     train_NX: np.ndarray,
     test_NX: np.ndarray,
     label_N: np.ndarray,
@@ -274,7 +249,7 @@ def floors(
       the same or of any class (expectations over all pairs); codes of PCA, and of as
       many draws from N(0, I) as there are test images (a mean of 10 times).
     """
-    model = pca(train_NX, latent_size)
+    model = pca.fit(train_NX, latent_size)
     linear_NX = model.reconstruct(test_NX)
     constant_NX = np.broadcast_to(model.mean_X, test_NX.shape)
     of_test_N = classify(test_NX)

@@ -1,54 +1,41 @@
 """The processes of a run on several hosts: how they start, agree and end.
 
-All run the same script and hold the same state. Only the first reads and writes the
-work directory; what it decides or refuses, all are told. With one process every
-function here does the obvious thing and costs nothing.
+All processes run the same script and hold the same state. Only process 0, the main
+process, reads and writes the work directory; it tells the others what it decides or
+refuses. With one process every function here does the obvious thing and costs nothing.
 """
 
-import contextlib
 import dataclasses
 import itertools
 import json
 import os
 import re
-import socket
 import sys
 import threading
-import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from veegan_jax.common import errors
+from veegan_jax.common import errors, fields
+from veegan_jax.runtime import compat, watchdog
 
-# A process that has not been heard of for so long is dead: JAX then ends the others.
-_HEARTBEAT_SECONDS = 30
-# The first that answers nothing for so long is frozen. Before JAX, which would abort
-# the others with a dump of their threads and without a word of which one it is.
-_SILENCE_SECONDS = 20
-# Waiting itself has no limit: one host may draw figures for as long as it takes, and
-# heartbeats tell of one that died.
-_FOREVER_MS = 10**9
-_FAILED = "veegan/failed"
-
-_numbers = itertools.count()  # of what was shared
-_busy_alone = threading.Event()  # the first process does what no other does
-_over = threading.Event()  # this process ends, and its watchers have nothing to say
+_numbers = itertools.count()  # number the calls of `share`
+_alone = threading.Event()  # set while only the main process works
 
 
 def cpu_cores() -> int:
-    """How many CPU cores this process may use."""
+    """Return how many CPU cores this process may use."""
     if hasattr(os, "sched_getaffinity"):  # a cluster's share; not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def use_cpu_cores(num: int) -> None:
-    """Make each CPU core a device of its own, if no accelerator takes their place.
+    """Make each CPU core a device of its own, unless there is an accelerator.
 
     Small matrices do not split over cores (batch 500 x 128: no gain from the second);
     whole seeds do. Call before the first JAX computation.
@@ -62,33 +49,37 @@ def use_cpu_cores(num: int) -> None:
 
 
 class Unreachable(Exception):
-    """Another process is gone or never came: the same command may do better."""
-
-
-def _flag(default: Any, text: str) -> Any:
-    metadata = {"group": "performance", "help": text}
-    return dataclasses.field(default=default, metadata=metadata)
+    """Another process is gone or never came; the same command may work later."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
     """The devices and hosts of a run; each field is also a flag."""
 
-    cpu_devices: int = _flag(cpu_cores(), "CPU cores to spread the work over")
-    distributed: bool = _flag(
+    cpu_devices: int = fields.field(
+        cpu_cores(),
+        "CPU cores to spread the work over",
+        "performance",
+        within="[1, inf)",
+    )
+    distributed: bool = fields.field(
         False,
         "join the other processes of this job: Slurm, Kubernetes, TPU pods and Open "
         "MPI tell which, elsewhere the next three flags do",
+        "performance",
     )
-    coordinator: str = _flag("", "host:port of process 0, the same for all processes")
-    num_processes: int = _flag(0, "how many processes the job has")
-    process_id: int = _flag(-1, "which of them this one is, from 0")
+    coordinator: str = fields.field(
+        "", "host:port of process 0, the same for all processes", "performance"
+    )
+    num_processes: int = fields.field(
+        0, "how many processes the job has", "performance"
+    )
+    process_id: int = fields.field(
+        -1, "which of them this one is, from 0", "performance"
+    )
 
     def __post_init__(self) -> None:
-        if self.cpu_devices < 1:
-            raise errors.InputError(
-                f"--cpu_devices={self.cpu_devices} must be at least 1"
-            )
+        fields.check(self)
         given = {
             "coordinator": self.coordinator != "",
             "num_processes": self.num_processes != 0,
@@ -130,19 +121,21 @@ def start(options: Options) -> None:
     use_cpu_cores(options.cpu_devices)
     if not options.distributed:
         return
-    # Its handler of SIGTERM would take the place of the training loop's.
+    # JAX's handler of SIGTERM would replace the training loop's.
     jax.config.update("jax_enable_preemption_service", False)
-    told = {}
+    given = {}
     if options.coordinator:
-        told = {
+        given = {
             "coordinator_address": options.coordinator,
             "num_processes": options.num_processes,
             "process_id": options.process_id,
             "cluster_detection_method": "deactivate",
         }
     try:
-        jax.distributed.initialize(**told, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
-    except ValueError as error:  # what could not be detected
+        jax.distributed.initialize(
+            **given, heartbeat_timeout_seconds=watchdog.HEARTBEAT_SECONDS
+        )
+    except ValueError as error:  # no cluster was detected
         raise errors.InputError(
             f"--distributed: no Slurm, Kubernetes, TPU or Open MPI job was found "
             f"({error}); start one, or give --coordinator, --num_processes and "
@@ -154,10 +147,9 @@ def start(options: Options) -> None:
             f"--distributed: cannot join the others at {where} "
             f"({str(error).splitlines()[0]}); start all of them, with the same address"
         ) from error
-    for wait in (_wait_for_failure, _wait_for_death, _wait_for_silence):
-        threading.Thread(target=wait, daemon=True, name=wait.__name__).start()
+    watchdog.start()
     if not is_main_process():
-        # The first one's words are enough.
+        # The main process prints for all.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     counts = share(jax.local_device_count())
     if len(set(counts)) > 1:
@@ -167,40 +159,34 @@ def start(options: Options) -> None:
 
 
 def is_alone() -> bool:
-    """Whether this process has joined no others."""
+    """Return whether this process has joined no others."""
     return not jax.distributed.is_initialized()
 
 
 def num_processes() -> int:
-    """How many processes this run has; one for what only the first one does."""
-    return 1 if _busy_alone.is_set() else jax.process_count()
+    """Return how many processes this run has; 1 inside `on_main_process`."""
+    return 1 if _alone.is_set() else jax.process_count()
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that reads and writes the work directory."""
+    """Return whether this process is the one that uses the work directory."""
     return jax.process_index() == 0
 
 
-def _client() -> Any:
-    from jax._src import distributed  # JAX offers its key-value store nowhere else
-
-    return distributed.global_state.client
-
-
 def share(value: Any) -> list[Any]:
-    """What every process gives, in their order; waits for the slowest.
+    """Return the values of all processes, in their order; wait for the slowest.
 
     Args:
-      value: JSON values; arrays of NumPy become lists.
+      value: this process's, of JSON types; NumPy arrays become lists.
     """
     if num_processes() == 1:
         return [value]
-    number, client = next(_numbers), _client()
+    number, client = next(_numbers), compat.key_value_client()
     text = json.dumps(value, default=lambda a: np.asarray(a).tolist())
     client.key_value_set(f"veegan/{number}/{jax.process_index()}", text)
-    client.wait_at_barrier(f"veegan/{number}", _FOREVER_MS)
+    client.wait_at_barrier(f"veegan/{number}", watchdog.FOREVER_MS)
     found = dict(client.key_value_dir_get(f"veegan/{number}/"))
-    if number:  # everyone is past the one before
+    if number:  # all processes have read the values of the call before
         client.key_value_delete(f"veegan/{number - 1}/{jax.process_index()}")
     return [
         json.loads(found[f"veegan/{number}/{process}"])
@@ -214,11 +200,11 @@ def barrier() -> None:
 
 
 def on_main_process(function: Callable[[], Any]) -> Any:
-    """What a function returns in the first process, the only one that calls it.
+    """Call a function in the main process and return its value in all processes.
 
     Args:
-      function: returns JSON values. Whatever it calls takes the process for the only
-        one; it may not train.
+      function: returns values of JSON types. Inside it `num_processes` is 1; it may
+        not train.
 
     Raises:
       InputError: in every process, if the function raised it.
@@ -227,25 +213,25 @@ def on_main_process(function: Callable[[], Any]) -> Any:
         return function()
     outcome: dict[str, Any] = {}
     if is_main_process():
-        _busy_alone.set()
+        _alone.set()
         try:
             outcome = {"value": function()}
         except errors.InputError as error:
             outcome = {"error": str(error)}
         finally:
-            _busy_alone.clear()
-    told = share(outcome)[0]
-    if "error" in told:
-        raise errors.InputError(told["error"])
-    return outcome["value"] if is_main_process() else told["value"]
+            _alone.clear()
+    shared = share(outcome)[0]
+    if "error" in shared:
+        raise errors.InputError(shared["error"])
+    return outcome["value"] if is_main_process() else shared["value"]
 
 
 def from_main_process(tree: Any) -> Any:
-    """The first process's arrays, to the bit, in every process.
+    """Return the main process's arrays, to the bit, in every process.
 
     Args:
-      tree: arrays of the same shapes and types everywhere; those of the others are
-        not read.
+      tree: arrays of the same shapes and types in all processes; only the main
+        process's values are used.
     """
     if num_processes() == 1:
         return tree
@@ -254,7 +240,7 @@ def from_main_process(tree: Any) -> Any:
 
 
 def gather(tree: Any) -> list[Any]:
-    """Every process's arrays, to the bit, in their order; shapes are the same."""
+    """Return the arrays of all processes, to the bit; shapes must be equal."""
     if num_processes() == 1:
         return [tree]
     barrier()
@@ -267,7 +253,11 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _pack(tree: Any) -> np.ndarray:
-    """All bytes of a tree: sums and typed keys would not leave every bit as it was."""
+    """Return all bytes of a tree.
+
+    JAX broadcasts by summing, which changes some bits of floats (-0.0, NaN), and does
+    not take typed keys. Bytes arrive as they were.
+    """
     leaves = [
         jax.random.key_data(a) if _is_key(a) else a for a in jax.tree.leaves(tree)
     ]
@@ -276,6 +266,7 @@ def _pack(tree: Any) -> np.ndarray:
 
 
 def _unpack(bytes_N: np.ndarray, like: Any) -> Any:
+    """Undo `_pack`; `like` gives the structure, shapes and types."""
     taken = 0
 
     def one(leaf: Any) -> Any:
@@ -293,98 +284,9 @@ def _unpack(bytes_N: np.ndarray, like: Any) -> Any:
 
 
 def finish() -> None:
-    """End an orderly run: leave when all processes have come to this point."""
+    """End an orderly run: wait for all processes here, then disconnect."""
     if is_alone():
         return
     barrier()
-    _over.set()
+    watchdog.stop()
     jax.distributed.shutdown()
-
-
-def fail(words: str) -> NoReturn:
-    """Exits, and tells the others, who exit as well, why this process cannot go on.
-
-    The usual way out would wait for the others, who wait for this one.
-    """
-    _over.set()
-    words = f"process {jax.process_index()} on {socket.gethostname()} failed: {words}"
-    _client().key_value_set(_FAILED, words, allow_overwrite=True)
-    if is_main_process():
-        time.sleep(1)  # it answers the others' questions
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)
-
-
-def _wait_for_failure() -> None:
-    """End this process when another one says that it failed."""
-    try:
-        words = _client().blocking_key_value_get(_FAILED, _FOREVER_MS)
-    except jax.errors.JaxRuntimeError:
-        return  # the connection is gone: the other watcher knows why
-    # The first answers the others, who wait for the same words.
-    _end(words, 1, seconds=1.0 if is_main_process() else 0.0)
-
-
-def _wait_for_death() -> None:
-    """End this process when JAX's heartbeats say that another one died.
-
-    JAX does so itself, by aborting; this says more, if it is the faster.
-    """
-    try:
-        # Nobody else comes to this barrier, so it can only fail.
-        name = f"veegan/watch/{jax.process_index()}"
-        _client().wait_at_barrier(name, _FOREVER_MS)
-    except jax.errors.JaxRuntimeError as error:
-        found = re.search(r"[Tt]ask (\d+)", str(error))
-        who = f"process {found[1]}" if found else "another process"
-        why = str(error).splitlines()[0].partition(". ")[0]
-        _end(f"{who} died or cannot be reached ({why[:200]})", os.EX_TEMPFAIL)
-
-
-def _wait_for_silence() -> None:
-    """End this process when the first one, which serves the others, is frozen."""
-
-    def ask(answered: threading.Event) -> None:
-        with contextlib.suppress(jax.errors.JaxRuntimeError):  # there is no such key
-            _client().key_value_try_get("veegan/nothing")
-        answered.set()
-
-    while not is_main_process() and not _over.wait(2):
-        answered = threading.Event()
-        threading.Thread(target=ask, args=[answered], daemon=True).start()
-        # A last second: for an answer that waited, as this thread did, for Python.
-        if not answered.wait(_SILENCE_SECONDS) and not answered.wait(1):
-            words = f"process 0 has not answered for {_SILENCE_SECONDS} s"
-            _end(words, os.EX_TEMPFAIL)
-
-
-def is_of_another(error: Exception) -> bool:
-    """Whether an error of JAX tells that another process is gone."""
-    words = r"[Gg]loo|NCCL|[Cc]oordination|heartbeat|UNAVAILABLE|DEADLINE_EXCEEDED"
-    is_jax = isinstance(error, jax.errors.JaxRuntimeError)
-    return is_jax and not is_alone() and bool(re.search(words, str(error)))
-
-
-def leave(error: Exception) -> NoReturn:
-    """Exit because another process is gone; the others will find out as well."""
-    _over.set()
-    _end_now(
-        f"another process died or cannot be reached ({str(error).splitlines()[0]})",
-        os.EX_TEMPFAIL,
-    )
-
-
-def _end(words: str, status: int, seconds: float = 0.0) -> None:
-    if not _over.is_set():
-        _end_now(words, status, seconds)
-
-
-def _end_now(words: str, status: int, seconds: float = 0.0) -> NoReturn:
-    text = (
-        f"\n{words}\nThis process, {jax.process_index()} of {num_processes()}, stops. "
-        "Give the same command to all of them to go on from the newest checkpoint.\n"
-    )
-    os.write(2, text.encode())
-    time.sleep(seconds)
-    os._exit(status)

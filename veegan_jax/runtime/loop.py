@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import tqdm
 
-from veegan_jax.runtime import checkpoint, distributed
+from veegan_jax.runtime import checkpoint, compat, distributed
 
 Report = Callable[[int, Any, dict[str, np.ndarray]], str]
 
@@ -82,10 +82,7 @@ def train(
         dynamic_ncols=True,
         disable=not distributed.is_main_process(),
     )
-    # The usual clock may be set back, and the bar would stand still until it is again
-    # as late as it was.
-    bar._time = time.perf_counter
-    bar.start_t = bar.last_print_t = time.perf_counter()
+    compat.use_monotonic_clock(bar)
     with stop, bar:
         while done < steps:
             num = min(interval, steps - done)

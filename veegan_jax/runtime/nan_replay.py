@@ -49,8 +49,8 @@ def replay(
         if _bad(new) or _bad(metrics):
             path = folder / f"step-{number + 1}"
             path.mkdir(parents=True, exist_ok=True)
-            _save(path / "before.npz", state)
-            _save(path / "after.npz", new)
+            files.write_arrays(path / "before.npz", arrays(state))
+            files.write_arrays(path / "after.npz", arrays(new))
             where = _blame(step, state, batch)
             text = _report(number + 1, where, history, state, new)
             files.write_atomically(path / "report.txt", text)
@@ -82,13 +82,6 @@ def _bad(tree: Any) -> list[str]:
         for name, array in arrays(tree).items()
         if np.issubdtype(array.dtype, np.inexact) and not np.isfinite(array).all()
     ]
-
-
-def _save(path: pathlib.Path, tree: Any) -> None:
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        np.savez(file, **arrays(tree))
-    temporary.replace(path)
 
 
 def _blame(step: Step, state: Any, batch: Any) -> tuple[str, str]:

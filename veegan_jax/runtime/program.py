@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from absl import app, logging
 
 from veegan_jax.common import errors, files
-from veegan_jax.runtime import distributed, loop, workdirs
+from veegan_jax.runtime import distributed, loop, watchdog, workdirs
 
 
 def run(main: Callable[..., None], file: str = "") -> None:
@@ -74,8 +74,8 @@ def run(main: Callable[..., None], file: str = "") -> None:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)
     except Exception as error:
-        if distributed.is_of_another(error):
-            distributed.leave(error)
+        if watchdog.is_lost_process(error):
+            watchdog.leave(error)
         _end_with_traceback(error)
 
 
@@ -87,7 +87,7 @@ def _stop_at_once(*_: Any) -> NoReturn:
     )
     os.write(2, f"\n{words}\n".encode())
     if not distributed.is_alone():
-        distributed.fail(words)
+        watchdog.fail(words)
     os._exit(128 + signal.SIGINT)
 
 
@@ -114,7 +114,7 @@ def _end(words: str) -> NoReturn:
     if distributed.is_alone():
         sys.exit(f"\n{words}")
     print(f"\n{words}", file=sys.stderr)
-    distributed.fail(words)
+    watchdog.fail(words)
 
 
 def _end_with_traceback(error: Exception) -> NoReturn:
@@ -123,4 +123,4 @@ def _end_with_traceback(error: Exception) -> NoReturn:
     traceback.print_exc()
     # The innermost is the last line of what JAX makes of an exception in a callback.
     text = str(error).strip().splitlines()
-    distributed.fail(f"{type(error).__name__}: {text[-1]}" if text else repr(error))
+    watchdog.fail(f"{type(error).__name__}: {text[-1]}" if text else repr(error))

@@ -1,0 +1,43 @@
+"""Principal components of images.
+
+Dimension key: N images, X values of an image, K components.
+"""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PCA:
+    """The best linear encoder and decoder of the images that it was fitted to."""
+
+    mean_X: np.ndarray
+    vector_XK: np.ndarray  # unit length, largest variance first
+    std_K: np.ndarray  # standard deviation of the images along each vector
+
+    def encode(self, x_NX: np.ndarray) -> np.ndarray:
+        """Return coordinates [N, K] in units of `std_K`; the fitted images' are white."""
+        return (x_NX - self.mean_X) @ self.vector_XK / self.std_K
+
+    def reconstruct(self, x_NX: np.ndarray) -> np.ndarray:
+        """Project images [N, X] onto the mean plus the span of the vectors."""
+        return self.mean_X + (x_NX - self.mean_X) @ self.vector_XK @ self.vector_XK.T
+
+
+def fit(x_NX: np.ndarray, components: int, min_share: float = 1e-6) -> PCA:
+    """Fit principal components exactly, by the eigenvectors of the covariance.
+
+    Args:
+      x_NX: images, floats; N at least 2. The eigenvectors have their precision.
+      components: at most how many to keep.
+      min_share: drop components whose variance is at most this share of the largest.
+
+    Returns:
+      The components; fewer than asked for if the images span fewer dimensions.
+    """
+    mean_X = x_NX.mean(axis=0, dtype=np.float64)
+    centred_NX = x_NX - mean_X.astype(x_NX.dtype)
+    value_X, vector_XX = np.linalg.eigh(centred_NX.T @ centred_NX / (len(x_NX) - 1))
+    kept = np.flatnonzero(value_X > min_share * value_X.max())[::-1][:components]
+    return PCA(mean_X, vector_XX[:, kept], np.sqrt(value_X[kept]))
