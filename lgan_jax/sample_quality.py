@@ -1,4 +1,4 @@
-"""What accuracy does not say of generated images: are they right, new and different?
+"""Sample quality, beside accuracy: are generated images right, new and different?
 
 Dimension key: G generated images, N real ones, H held-out real ones, D numbers of an
 image or an encoding, K classes, X numbers of an image, J judged images of a class.
@@ -18,8 +18,8 @@ from veegan_jax.classifier import network as pinned_classifiers
 from veegan_jax.common import errors, records
 
 METRICS = {
-    "fidelity": "% that the pinned classifier takes for the class they were made as",
-    "nearest": "median distance to the nearest known image, over held-out real ones'",
+    "fidelity": "% of images that the pinned classifier assigns to their own class",
+    "nearest": "median distance to a known image, over that of held-out real images",
     "vendi": "effective number of different images among 200 of a class",
     "coverage": "% of 200 known encodings with a generated one among their neighbours",
 }
@@ -28,15 +28,15 @@ _JUDGED = 200  # images of each class that are measured
 
 
 def check(known_K: np.ndarray, every_K: np.ndarray, generated: int) -> None:
-    """Refuse so few images that a metric would not exist.
+    """Refuse a run with too few images for a metric to exist.
 
     Args:
-      known_K: how many images of each class are learnt from.
-      every_K: how many there are.
-      generated: how many are made of each class.
+      known_K: number of known images of each class.
+      every_K: number of all images of each class.
+      generated: number of generated images of each class.
 
     Raises:
-      InputError: naming what there is too little of.
+      InputError: naming what there are too few of.
     """
     least = NEIGHBOURS + 1
     for num, name in ((generated, "--generated"), (known_K.min(), "known images")):
@@ -104,12 +104,12 @@ def class_metrics(
 
     Args:
       image_GD: generated, pixels in [0, 1].
-      known_ND: the images learnt from.
-      held_HD: real images that were not.
-      y_GD: encodings of the generated ones.
-      y_ND: of the known ones.
+      known_ND: the known images.
+      held_HD: real images that are not known.
+      y_GD: encodings of the generated images.
+      y_ND: encodings of the known images.
     """
-    # With half the usual distance as the width, two usual images are .14 alike.
+    # The width is half the median distance: a median pair has a similarity of 0.14.
     width = 0.5 * np.median(distance.pdist(known_ND[:200]))
     far = np.median(nearest(held_HD, known_ND))
     num = min(len(y_GD), len(y_ND))
@@ -121,7 +121,7 @@ def class_metrics(
 
 
 def nearest(x_GD: np.ndarray, real_ND: np.ndarray) -> np.ndarray:
-    """Euclidean distance from each image to the nearest real one, [G]: 0 is a copy."""
+    """Return the distance of each image to the nearest real one, [G]: 0 is a copy."""
     square_G = jnp.sum(jnp.asarray(x_GD) ** 2, axis=1)
     square_N = jnp.sum(jnp.asarray(real_ND) ** 2, axis=1)
     square_GN = square_G[:, None] + square_N[None] - 2 * x_GD @ real_ND.T
@@ -129,7 +129,7 @@ def nearest(x_GD: np.ndarray, real_ND: np.ndarray) -> np.ndarray:
 
 
 def vendi(x_GD: np.ndarray, width: float) -> float:
-    """Vendi score: exp of the entropy of the similarities' eigenvalues, 1 to G.
+    """Return the Vendi score, 1 to G: exp of the entropy of similarity eigenvalues.
 
     Args:
       x_GD: images or encodings.
@@ -146,7 +146,7 @@ def vendi(x_GD: np.ndarray, width: float) -> float:
 def coverage(
     y_GD: np.ndarray, real_ND: np.ndarray, neighbours: int = NEIGHBOURS
 ) -> float:
-    """% of real points with a generated one nearer than their k-th real neighbour.
+    """Return the % of real points with a generated one within their k-th neighbour.
 
     Args:
       y_GD: generated. Give as many as real ones, to compare several generators.

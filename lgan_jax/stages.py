@@ -1,12 +1,12 @@
-"""Stages: the models of one fraction of the data for all seeds, trained in order.
+"""Stages: the models of all seeds, trained one kind after the other.
 
     names = generators.stages(["lgan", "lgan_moves"])
     models = stages.train(task, config, names, workdir)
     x_KGX = generation.generate(models, "lgan", 0, 100)
 
 A stage (an autoencoder, a sampler) is one program over all seeds and classes. It keeps
-its own checkpoint in the work directory: stopped at any time, it goes on to the same
-bits. A finished stage is only read.
+its own checkpoint in the work directory. A stopped stage continues to the same bits; a
+finished one is only read.
 
 Dimension key: S seeds, E shared autoencoders, K classes, L members of a stage (all
 of its leading axes), M images of the data set, N images of a class, X numbers of an
@@ -111,12 +111,12 @@ def dry_run(
 
 
 def space_config(config: Config, space: str) -> Config:
-    """The configuration of the autoencoders and samplers of a space."""
+    """Return the configuration of the autoencoders and samplers of a space."""
     return config if space == OWN else config.shared()
 
 
 def seconds(names: Sequence[str], workdir: pathlib.Path) -> float:
-    """The time that the training of stages took, by their metrics."""
+    """Return the time that the training of stages took, from their metrics."""
     folders = (workdir / name for name in names)
     return sum(line["seconds"] for f in folders for line in records.read_metrics(f))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from lgan_jax.splits import Split
 
-# Uses of a seed's key. Only append: a name's place is part of every number.
+# Uses of a seed's key. Only append: the place of a name decides its random numbers.
 USES = ("autoencoder", "shared", "vae", "moves", "sample", "affine")
 USES += ("lgan", "plain_gan", "gaussian", "mixup", "decoded", "draw")
 

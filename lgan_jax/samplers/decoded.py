@@ -1,4 +1,4 @@
-"""The control: real encodings, decoded. What is lost here is the decoder's fault.
+"""The control: real encodings, decoded. Any loss is due to the autoencoder alone.
 
 Dimension key: N encodings, d their size.
 """

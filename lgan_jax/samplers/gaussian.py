@@ -25,7 +25,7 @@ def init(key: jax.Array, encodings: Encodings, config: Config) -> Gaussian:
     del key, config
     unit_Nd = encodings.weight()[:, None] * encodings.unit
     covariance_dd = unit_Nd.T @ unit_Nd / encodings.count
-    # By eigenvalues: the variance is 0 in a direction that no image uses.
+    # Not by Cholesky: the variance is 0 in a direction that no image uses.
     value_d, vector_dd = jnp.linalg.eigh(covariance_dd)
     scaled_dd = vector_dd * jnp.sqrt(jnp.maximum(value_d, 0))[None]
     return Gaussian(encodings, scaled_dd @ vector_dd.T)
