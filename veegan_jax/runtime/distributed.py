@@ -132,7 +132,7 @@ def start(options: Options) -> None:
         return
     # Its handler of SIGTERM would take the place of the training loop's.
     jax.config.update("jax_enable_preemption_service", False)
-    told = {}
+    told: dict[str, Any] = {}
     if options.coordinator:
         told = {
             "coordinator_address": options.coordinator,
@@ -284,7 +284,7 @@ def _unpack(bytes_N: np.ndarray, like: Any) -> Any:
         size = data.size * data.dtype.itemsize
         part = np.ascontiguousarray(bytes_N[taken : taken + size])
         taken += size
-        array = part.view(data.dtype).reshape(data.shape)
+        array: Any = part.view(data.dtype).reshape(data.shape)
         if _is_key(leaf):
             return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
         return array

@@ -87,7 +87,8 @@ def _bad(tree: Any) -> list[str]:
 def _save(path: pathlib.Path, tree: Any) -> None:
     temporary = path.with_name(path.name + ".part")
     with temporary.open("wb") as file:
-        np.savez(file, **arrays(tree))
+        named: dict[str, Any] = arrays(tree)
+        np.savez(file, **named)
     temporary.replace(path)
 
 
