@@ -34,6 +34,7 @@ setuptools.setup(
         "test": [
             "kubeflow-trainer-api>=2.3",
             "kubernetes-validate>=1.37",
+            "mypy>=1.16",
             "pytest>=8.0",
             "pytest-xdist>=3.6",
             "pyyaml>=6.0",

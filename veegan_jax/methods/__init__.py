@@ -76,6 +76,7 @@ def register_file(path: str) -> str:
     if not pathlib.Path(path).is_file():
         raise errors.InputError(f"--method_file={path}: there is no such file")
     spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader  # there is such a file
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     register(name, module)

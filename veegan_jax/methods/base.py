@@ -7,6 +7,7 @@ vmap over seeds and pmap.
 Dimension key: B batch, N samples, Z latent, E noise inputs of G, X data dimensions.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -202,7 +203,8 @@ def advance(
     average = optimizers.average(
         state.ema, params["generator"], config.optimizer.ema, state.step
     )
-    return state.replace(
+    return dataclasses.replace(
+        state,
         step=state.step + 1,
         params=params,
         batch_stats=state.batch_stats | batch_stats,

@@ -191,7 +191,7 @@ def train_step(
         slope_z, slope_x = slopes
         square = jnp.sum(slope_z**2) + objective.penalty_scale**2 * jnp.sum(slope_x**2)
         penalty = 0.5 * square / len(logits[0])
-        loss, _ = losses(*logits, config)
+        loss, _ = losses(logits[0], logits[1], config)
         if objective.penalty:  # without it there is no second derivative to take
             loss += gamma(state.step, config) * penalty
         return loss, (logits, slopes, penalty)

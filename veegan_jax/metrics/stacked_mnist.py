@@ -6,7 +6,7 @@ Dimension key: N samples, H height, W width, K digit classes (10), F features of
 channel, T triples (1,000), R resamplings, U different shares.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,9 @@ METRICS = {
     "confident_modes": "triples made at least once by a confident sample",
     "vendi": "effective number of independent features, styles included",
 }
+
+
+Array = TypeVar("Array", jax.Array, np.ndarray)
 
 
 class Reference(NamedTuple):
@@ -115,13 +118,13 @@ def _count(triple_N: jax.Array, weight_N: jax.Array) -> jax.Array:
     return jax.ops.segment_sum(weight_N, triple_N, num_segments=NUM_TRIPLES)
 
 
-def product(share_K: jax.Array) -> jax.Array:
+def product(share_K: Array) -> Array:
     """Shares [T] of triples of three independent digits with the shares [K]."""
     pair = share_K.reshape(-1, 1, 1) * share_K.reshape(1, -1, 1)
     return (pair * share_K.reshape(1, 1, -1)).reshape(-1)
 
 
-def kl(p_T: jax.Array, q_T: jax.Array) -> jax.Array:
+def kl(p_T: jax.Array, q_T: jax.Array | np.ndarray) -> jax.Array:
     """KL(p || q) in nats; infinite where p has what q has not."""
     log_ratio_T = jnp.log(jnp.where(p_T > 0, p_T, 1)) - jnp.log(q_T)
     return jnp.sum(jnp.where(p_T > 0, p_T * log_ratio_T, 0))

@@ -31,7 +31,7 @@ class Checkpoints:
         self, directory: pathlib.Path, keep: int = 3, *, flag: str = "workdir"
     ) -> None:
         self._directory, self._flag = directory.absolute(), flag
-        self._manager = None
+        self._manager: Any = None  # orbax's; None where another process does the work
         self._tidied = False
         if distributed.is_main_process():
             only_first = ocp.options.MultiprocessingOptions(

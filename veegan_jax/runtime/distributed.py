@@ -123,7 +123,7 @@ def start(options: Options) -> None:
         return
     # JAX's handler of SIGTERM would replace the training loop's.
     jax.config.update("jax_enable_preemption_service", False)
-    given = {}
+    given: dict[str, Any] = {}
     if options.coordinator:
         given = {
             "coordinator_address": options.coordinator,
@@ -275,7 +275,7 @@ def _unpack(bytes_N: np.ndarray, like: Any) -> Any:
         size = data.size * data.dtype.itemsize
         part = np.ascontiguousarray(bytes_N[taken : taken + size])
         taken += size
-        array = part.view(data.dtype).reshape(data.shape)
+        array: Any = part.view(data.dtype).reshape(data.shape)
         if _is_key(leaf):
             return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
         return array

@@ -6,7 +6,7 @@ Dimension key: S seeds, T steps, B batch, D devices.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -113,7 +113,7 @@ def run_steps(
         return jax.tree.map(functools.partial(choose, ok), new, state), metrics
 
     if mode == "pmap":
-        run = functools.partial(one_seed, axis_name=BATCH_AXIS)
+        run: Any = functools.partial(one_seed, axis_name=BATCH_AXIS)
         mapped = jax.pmap(
             lambda state, data, batches, _: jax.vmap(run, (0, None, None))(
                 state, data, batches
@@ -200,7 +200,7 @@ def part(mode: str) -> tuple[int, int]:
 
 
 def in_order(
-    devices: Sequence[jax.Device],
+    devices: Iterable[jax.Device],
 ) -> tuple[list[jax.Device], list[jax.Device]]:
     """Devices process by process, so that each has neighbouring rows of a batch.
 

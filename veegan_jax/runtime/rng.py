@@ -12,7 +12,7 @@ from veegan_jax.runtime import parallel
 
 
 def normal(
-    key: jax.Array, shape: tuple[int, int], *, axis_name: str | None = None
+    key: jax.Array, shape: tuple[int, ...], *, axis_name: str | None = None
 ) -> jax.Array:
     """Draw standard normals whose row i depends only on the key and i's global index.
 
@@ -35,7 +35,7 @@ def normal(
 
 
 def keep(
-    key: jax.Array, shape: tuple[int, int], rate: float, *, axis_name: str | None = None
+    key: jax.Array, shape: tuple[int, ...], rate: float, *, axis_name: str | None = None
 ) -> jax.Array:
     """Draw which units dropout keeps, by the same rule as `normal`.
 
@@ -86,7 +86,7 @@ def index_at(key: jax.Array, position: jax.Array, num_choices: int) -> jax.Array
     return (word % jnp.uint32(num_choices)).astype(jnp.int32)
 
 
-def _bits(key: jax.Array, shape: tuple[int, int], axis_name: str | None) -> jax.Array:
+def _bits(key: jax.Array, shape: tuple[int, ...], axis_name: str | None) -> jax.Array:
     """32 random bits for each row and column, by the rows' global index."""
     rows, columns = shape
     half = -(-columns // 2)

@@ -108,7 +108,7 @@ class Run:
             folder = self.workdir / "checkpoints"
             checkpoints = checkpoint.Checkpoints(folder, self.keep, flag=self.flag)
         try:
-            if checkpoints:
+            if checkpoints and self.workdir:
                 done, state = checkpoints.restore(state)
                 if distributed.is_main_process():
                     log = records.MetricsLog(self.workdir, done)
@@ -196,7 +196,8 @@ class Run:
 
     def _replay_failures(self, state: Any) -> None:
         """Replay the interval in which each member that stayed behind diverged."""
-        if not self.debug_nans or not self.workdir:
+        workdir = self.workdir
+        if not self.debug_nans or not workdir:
             return
 
         # The whole batch on one device, whatever the mode was.
@@ -214,7 +215,7 @@ class Run:
                     continue
                 state_1 = jax.tree.map(lambda leaf, s=s: leaf[s], states)
                 num = min(self.interval, self.steps - done)
-                folder = self.workdir / "nonfinite" / re.sub(r"[^\w.=-]+", "-", label)
+                folder = workdir / "nonfinite" / re.sub(r"[^\w.=-]+", "-", label)
                 batch_of = self.feed.batch_of if self.feed else None
                 found = nan_replay.replay(one_step, state_1, num, folder, batch_of)
                 logging.warning("%s became non-finite: %s", label, found)
