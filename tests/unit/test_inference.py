@@ -1,4 +1,4 @@
-"""Inference on the bundled digits: baselines, linear maps that invert each other, runs."""
+"""Inference on the digits: baselines, linear maps that invert each other, runs."""
 
 import dataclasses
 from types import SimpleNamespace

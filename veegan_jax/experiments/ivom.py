@@ -419,7 +419,7 @@ METRICS = {
     "r": "the error of G(R(x)), without optimization",
     "random": "the best of as many random z as there are starts, not optimized",
     "converged": "% of the images whose best start stopped by itself",
-    "latent_rms": "root mean square of the coordinates of the z found; of the prior's: 1",
+    "latent_rms": "root mean square of the coordinates of the z found; the prior has 1",
 }
 
 
