@@ -16,7 +16,6 @@ from veegan_jax.classifier import files as classifier_files
 from veegan_jax.common import errors, files, records
 from veegan_jax.data import images, photo_files
 from veegan_jax.experiments import base
-from veegan_jax.experiments import ivom as ivom_experiment
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import checkpoint
 
@@ -105,7 +104,7 @@ def test_samples_to_score(tmp_path, canary, name):
 
 def test_blocks_of_ivom(tmp_path, canary):
     bad_npz(tmp_path / "seed-0-prior-000000.npz", canary, "error", "z")
-    assert ivom_experiment._read(tmp_path / "seed-0-prior-000000.npz") is None
+    assert ivom_blocks.read(tmp_path / "seed-0-prior-000000.npz") is None
     assert (tmp_path / "seed-0-prior-000000.npz.damaged").exists()
 
 

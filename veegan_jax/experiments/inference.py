@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 
 from veegan_jax import methods
 from veegan_jax.classifier import files as classifier_files
@@ -24,7 +23,7 @@ from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import errors, fields, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images, pixels
-from veegan_jax.experiments import base
+from veegan_jax.experiments import base, inference_figures
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods import base as method_base
 from veegan_jax.methods.base import TrainState
@@ -200,7 +199,11 @@ def _measure(
     }
     records.write(workdir / "results.json", record)
     draw_reconstructions(inferred, of, config, workdir)
-    draw_codes(inferred, config, workdir)
+    rows = {"R(x)": {label: seed.point_NZ for label, seed in inferred.items()}}
+    if is_random(config):
+        rows["z ~ p(z | x)"] = {label: s.code_NZ for label, s in inferred.items()}
+    about = f"{config.method} on {config.dataset}\ncodes of the test digits"
+    inference_figures.draw_codes(rows, about, workdir / "codes.png")
     return record
 
 
@@ -348,7 +351,7 @@ def baselines(
 
 
 def first_of_each_class(label_N: np.ndarray, each: int = 2) -> np.ndarray:
-    """Indices of the first images of every class, class by class."""
+    """Return indices of the first images of every class, class by class."""
     classes = np.unique(label_N)
     return np.concatenate([np.flatnonzero(label_N == c)[:each] for c in classes])
 
@@ -356,7 +359,7 @@ def first_of_each_class(label_N: np.ndarray, each: int = 2) -> np.ndarray:
 def draw_reconstructions(
     inferred: dict[str, Inferred], of: Materials, config: Config, workdir: pathlib.Path
 ) -> None:
-    """Test digits over G(R(x)) of each seed and over PCA's reconstruction."""
+    """Draw test digits over G(R(x)) of each seed and over PCA's reconstruction."""
     chosen = first_of_each_class(of.test.label)
     real_NX = as_vectors(of.test)[chosen]
     model = pca.fit(as_vectors(of.train), config.latent_size)
@@ -378,45 +381,6 @@ def draw_reconstructions(
         f"{config.method} on {config.dataset}: first test digits and reconstructions",
         columns=len(chosen),
     )
-
-
-def draw_codes(
-    inferred: dict[str, Inferred], config: Config, workdir: pathlib.Path
-) -> None:
-    """Quantiles of the codes over those of N(0, 1), a line for each dimension.
-
-    A dimension that is N(0, 1) lies on the dashed line; its offset is the height in
-    the middle, its scale the slope, its shape the bend.
-    """
-    plt = plots.pyplot()
-    rows = {"R(x)": [seed.point_NZ for seed in inferred.values()]}
-    if is_random(config):
-        rows["z ~ p(z | x)"] = [seed.code_NZ for seed in inferred.values()]
-    figure, axes = plt.subplots(
-        *(len(rows), len(inferred)),
-        figsize=(2.5 * len(inferred) + 0.5, 2.5 * len(rows) + 0.5),
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-    )
-    share = np.linspace(0.001, 0.999, 400)
-    normal = special.ndtri(share)
-    for line, (label, codes) in zip(axes, rows.items(), strict=True):
-        for axis, seed, z_NZ in zip(line, inferred, codes, strict=True):
-            quantiles = np.quantile(z_NZ, share, axis=0)
-            axis.plot(normal, quantiles, linewidth=0.6, alpha=0.6)
-            axis.plot(normal[[0, -1]], normal[[0, -1]], "k--", linewidth=1)
-            std = z_NZ.std(axis=0).mean()
-            axis.set_title(f"{label}, {seed}, std {std:.2f}", fontsize=8)
-            axis.grid(alpha=0.3)
-        line[0].set_ylabel("quantile of the code", fontsize=8)
-    for axis in axes[-1]:
-        axis.set_xlabel("quantile of N(0, 1)", fontsize=8)
-    about = f"{config.method} on {config.dataset}\ncodes of the test digits"
-    figure.suptitle(about, fontsize=9)
-    figure.tight_layout()
-    figure.savefig(workdir / "codes.png", dpi=110)
-    plt.close(figure)
 
 
 def table(runs: dict[str, dict[str, Any]], names: Sequence[str] = COLUMNS) -> str:

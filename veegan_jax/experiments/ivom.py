@@ -7,30 +7,28 @@ Dimension key: S seeds, N images, X values of an image (any shape), Z latent.
 
 import dataclasses
 import functools
-import itertools
 import json
 import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 from jax.tree_util import Partial
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors, fields, files, records
+from veegan_jax.common import errors, fields, records
 from veegan_jax.config import Config
-from veegan_jax.experiments import base, ivom_targets
+from veegan_jax.experiments import base, ivom_blocks, ivom_targets
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import baselines, ivom, published
 from veegan_jax.presets import mixtures as mixture_presets
-from veegan_jax.runtime import distributed, loop, parallel, workdirs
+from veegan_jax.runtime import distributed, parallel, workdirs
 
 REPORT_AT = (5, 25, 200)  # iterations: the last is set by the options
 QUANTILES = tuple(range(0, 101, 5))  # of the errors over images, %
@@ -67,7 +65,7 @@ class Options:
         fields.check(self)
 
     def report_at(self) -> tuple[int, ...]:
-        """The iterations whose errors are kept; 0: the starts, not optimized."""
+        """Return the iterations whose errors are kept; 0 stands for the starts."""
         return 0, *(n for n in REPORT_AT if n < self.iterations), self.iterations
 
 
@@ -86,14 +84,14 @@ def _generate_values(
 
 @functools.cache
 def _generator(config: Config) -> Callable[..., jax.Array]:
-    """One function for all seeds of a run: programs are kept by function."""
+    """Return one function for all seeds of a run: JAX keeps programs by function."""
     is_mixture = config.dataset in mixture_presets.DATASETS
     generate = _generate_values if is_mixture else _generate_pixels
     return functools.partial(generate, config=config)
 
 
 def sampler(state: TrainState, config: Config) -> Partial:
-    """z [B, Z] -> x [B, ...]: pixels in [0, 1], or a mixture's own values."""
+    """Return z [B, Z] -> x [B, ...]: pixels in [0, 1], or a mixture's own values."""
     return Partial(_generator(config), state)
 
 
@@ -106,7 +104,7 @@ def _reconstruct(state: TrainState, x_BX: jax.Array, *, config: Config) -> jax.A
 
 def has_reconstructor(config: Config) -> bool:
     """Whether the method maps x to z."""
-    return hasattr(methods.get(config.method), "reconstruct")
+    return methods.has_reconstructor(config.method)
 
 
 def measure(
@@ -154,7 +152,7 @@ def measure(
         zip(seeds, image_experiment.each_seed(state)[: len(seeds)], strict=True)
     )
 
-    def measure_one(block: Block) -> dict[str, np.ndarray]:
+    def measure_one(block: ivom_blocks.Block) -> dict[str, np.ndarray]:
         start = time.perf_counter()
         arrays = _measure_block(block, states[block.seed], config, targets, options)
         arrays["seconds"] = np.float64(time.perf_counter() - start)
@@ -162,11 +160,12 @@ def measure(
 
     plan = list(_blocks(seeds, config, options))
     title = f"IvOM of {config.method} on {config.dataset}"
-    _measure_blocks(plan, measure_one, output / "blocks", options.block, title)
+    folder = output / "blocks"
+    ivom_blocks.measure_missing(plan, measure_one, folder, options.block, title)
     arrays: dict[str, np.ndarray] = {}
 
     def summarize() -> dict[str, Any]:
-        found = _join(plan, output / "blocks")
+        found = ivom_blocks.join(plan, output / "blocks")
         record, metrics = _summarize(
             workdir, config, options, targets, states, found, output, done
         )
@@ -176,119 +175,19 @@ def measure(
     return distributed.on_main_process(summarize), arrays
 
 
-class Block(NamedTuple):
-    """Images of one seed that are measured together."""
-
-    seed: int
-    kind: str  # where z starts: "prior" or "r"
-    ids: range
-
-    def path(self, folder: pathlib.Path) -> pathlib.Path:
-        """Where it is kept."""
-        return folder / f"seed-{self.seed}-{self.kind}-{self.ids[0]:06d}.npz"
-
-
-def _blocks(seeds: range, config: Config, options: Options) -> Iterator[Block]:
-    """All blocks, in order."""
+def _blocks(
+    seeds: range, config: Config, options: Options
+) -> Iterator[ivom_blocks.Block]:
+    """Yield all blocks, in order."""
     for seed in seeds:
         for kind in ("prior", *(["r"] if has_reconstructor(config) else [])):
             for first in range(0, options.images, options.block):
                 last = min(first + options.block, options.images)
-                yield Block(seed, kind, range(first, last))
-
-
-def _measure_blocks(
-    plan: list[Block],
-    measure_one: Callable[[Block], dict[str, np.ndarray]],
-    folder: pathlib.Path,
-    most: int,
-    title: str,
-) -> None:
-    """Measure the blocks that are not in the folder yet, one in each process.
-
-    Args:
-      plan: all blocks.
-      measure_one: gives arrays of as many rows as the block has images.
-      folder: where the first process keeps them.
-      most: images of the largest block.
-      title: of the progress bar.
-
-    Raises:
-      loop.Interrupted: after SIGTERM or SIGINT, once what was measured is saved.
-    """
-
-    def missing() -> list[int]:
-        folder.mkdir(exist_ok=True)
-        return [i for i, b in enumerate(plan) if _read(b.path(folder)) is None]
-
-    # Those of one kind together: `gather` wants arrays of one shape.
-    todo = sorted(
-        (plan[i] for i in distributed.on_main_process(missing)), key=lambda b: b.kind
-    )
-    processes = distributed.num_processes()
-    rounds = [
-        blocks[i : i + processes]
-        for _, group in itertools.groupby(todo, key=lambda b: b.kind)
-        for blocks in [list(group)]
-        for i in range(0, len(blocks), processes)
-    ]
-    total = sum(len(block.ids) for block in plan)
-    left = sum(len(block.ids) for block in todo)
-    with (
-        loop.StopFlag() as stop,
-        tqdm.tqdm(
-            total=total,
-            initial=total - left,
-            desc=title,
-            unit=" images",
-            disable=not distributed.is_main_process(),
-        ) as bar,
-    ):
-        for some in rounds:
-            mine = some[min(jax.process_index(), len(some) - 1)]
-            padded = {
-                name: np.resize(a, (most, *a.shape[1:])) if a.ndim else a
-                for name, a in measure_one(mine).items()
-            }
-            found = distributed.gather(padded)
-            for block, arrays in zip(some, found, strict=False):
-                num = len(block.ids)
-                arrays = {n: a[:num] if a.ndim else a for n, a in arrays.items()}
-                if distributed.is_main_process():
-                    files.write_arrays(block.path(folder), arrays)
-                bar.update(num)
-                left -= num
-            signal_name = next(filter(None, distributed.share(stop.requested)), "")
-            if signal_name and left:
-                raise loop.Interrupted(
-                    f"stopped by {signal_name}, {total - left} of {total} saved; give "
-                    "the same command to go on"
-                )
-
-
-def _join(
-    plan: list[Block], folder: pathlib.Path
-) -> dict[tuple[int, str], dict[str, np.ndarray]]:
-    """(seed, where z starts) -> the arrays of all its blocks."""
-    found: dict[tuple[int, str], list[dict[str, np.ndarray]]] = {}
-    for block in plan:
-        arrays = _read(block.path(folder))
-        if arrays is None:
-            raise errors.InputError(
-                f"{block.path(folder)} is gone: give the same command to measure it"
-            )
-        found.setdefault((block.seed, block.kind), []).append(arrays)
-    return {
-        which: {
-            name: np.concatenate([np.atleast_1d(b[name]) for b in blocks])
-            for name in blocks[0]
-        }
-        for which, blocks in found.items()
-    }
+                yield ivom_blocks.Block(seed, kind, range(first, last))
 
 
 def _measure_block(
-    block: Block,
+    block: ivom_blocks.Block,
     state: TrainState,
     config: Config,
     targets: ivom_targets.Targets,
@@ -319,16 +218,6 @@ def _measure_block(
         "converged": result.converged_N,
         "error_of_starts": result.error_NK,
     }
-
-
-def _read(path: pathlib.Path) -> dict[str, np.ndarray] | None:
-    """Return a block that was measured before; None if none can be read."""
-
-    def load(file: BinaryIO) -> dict[str, np.ndarray]:
-        with np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-
-    return files.load_cached(path, load)
 
 
 def _summarize(

@@ -17,7 +17,7 @@ class PCA:
     std_K: np.ndarray  # standard deviation of the images along each vector
 
     def encode(self, x_NX: np.ndarray) -> np.ndarray:
-        """Return coordinates [N, K] in units of `std_K`; white for the fitted images."""
+        """Return coordinates [N, K] in units of `std_K`, white for the fitted data."""
         return (x_NX - self.mean_X) @ self.vector_XK / self.std_K
 
     def reconstruct(self, x_NX: np.ndarray) -> np.ndarray:
