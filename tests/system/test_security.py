@@ -15,7 +15,7 @@ from lgan_jax import options as lgan_options
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.common import errors, files, records
 from veegan_jax.data import images, photo_files
-from veegan_jax.experiments import base
+from veegan_jax.experiments import base, ivom_blocks
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import checkpoint
 
