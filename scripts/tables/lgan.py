@@ -61,7 +61,7 @@ def add_ablation(folder: pathlib.Path, results: pathlib.Path) -> None:
     """Copy the records of lgan_ablate.py on one data set."""
     paths = sorted(folder.glob("*/ablation.json"))
     if not paths:
-        raise errors.InputError(f"--add_lgan_ablation={folder}: no */ablation.json")
+        raise errors.InputError(f"--add={folder}: no */ablation.json there")
     for path in paths:
         record = _record(path.parent, path.name)
         of = f"{record['config']['dataset']}-{record['options']['generators']}"
