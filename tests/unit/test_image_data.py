@@ -336,7 +336,7 @@ def test_prepare_data_says_what_is_missing(script, stand_in, tmp_path, monkeypat
         with pytest.raises(errors.InputError, match=r"new cannot be written .Permiss"):
             prepare(script, "mnist", tmp_path / "new")
     for names in ("digits", "mnist,svhn", ""):
-        with pytest.raises(errors.InputError, match="is none of mnist, cifar10"):
+        with pytest.raises(errors.InputError, match="must be one of mnist, cifar10"):
             prepare(script, names, tmp_path)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(errors.InputError, match=r"TensorFlow: pip install -e '.\[data"):
@@ -352,5 +352,6 @@ def test_prepare_data_ends_with_one_message(tmp_path):
     )
     assert run.returncode != 0 and "Traceback" not in run.stderr
     assert (
-        run.stderr.strip() == "--datasets=mnist, svhn: 'svhn' is none of mnist, cifar10"
+        run.stderr.strip()
+        == "--datasets=mnist, svhn: 'svhn' must be one of mnist, cifar10"
     )
