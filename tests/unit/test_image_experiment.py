@@ -5,6 +5,7 @@ What is trained here is tiny; what is checked is that the record says what was d
 
 import functools
 import json
+import types
 
 import jax
 import numpy as np
@@ -17,6 +18,7 @@ from veegan_jax.common import errors
 from veegan_jax.data import images, pixels
 from veegan_jax.experiments import base
 from veegan_jax.experiments import images as image_experiment
+from veegan_jax.methods import gan
 from veegan_jax.metrics import diversity
 from veegan_jax.networks import configs as network_configs
 from veegan_jax.presets import images as image_presets
@@ -119,6 +121,16 @@ def test_the_step_trains_on_images_of_its_own_step(preset, monkeypatch):
         shape = (8, 64) if preset == "dense" else (8, 8, 8, 1)
         np.testing.assert_allclose(x, expected.reshape(shape), atol=1e-6)
     assert (seen[0] != seen[1]).any()
+
+
+def test_a_method_that_only_samples_has_all_but_interpolations(tmp_path, monkeypatch):
+    mine = {name: getattr(gan, name) for name in ("init", "train_step", "sample")}
+    monkeypatch.setitem(methods.METHODS, "mine", types.SimpleNamespace(**mine))
+    config = resolve.resolve("mine", "digits", "dense", **VECTORS)
+    source = image_experiment.load("digits")
+    image_experiment.run(config, options(seeds=1), tmp_path, source)
+    names = {path.name for path in tmp_path.glob("*.png")}
+    assert names == {"samples.png", "curves.png"}
 
 
 def test_interpolation_keeps_to_the_prior(generator):

@@ -1,6 +1,7 @@
 """IvOM of whole runs: what is measured, resumed and refused. Tiny networks."""
 
 import signal
+import types
 
 import jax
 import numpy as np
@@ -144,6 +145,16 @@ def test_stacks_and_mixtures_can_be_measured(tmp_path):
     assert found["test"].shape == (10, 8, 8, 3)
     assert record["data"].startswith("stacks of scikit-learn's")
     assert record["published"] is None
+
+
+def test_a_method_that_only_samples_is_refused(tmp_path, monkeypatch):
+    mine = {name: getattr(methods.gan, name) for name in ("init", "sample")}
+    monkeypatch.setitem(methods.METHODS, "mine", types.SimpleNamespace(**mine))
+    config = resolve.resolve("mine", "digits", "dense", **VECTORS)
+    workdir, _ = trained(config, tmp_path / "run", seeds=1)
+    with pytest.raises(errors.InputError, match=r"mine has no generate\(state, z, "):
+        ivom_experiment.measure(workdir, options(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_which_test_images_are_measured():

@@ -122,6 +122,13 @@ def test_what_cannot_vary_is_refused(tmp_path, method, grid, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_what_the_steps_do_not_read_is_refused():
+    """The method has a gamma, but not without a penalty."""
+    config = resolve.resolve("veegan_plus", "ring", penalty=False, **TINY)
+    with pytest.raises(errors.InputError, match="gamma: veegan_plus does not read it"):
+        sweep.check(config, {"gamma": (0.1, 0.2)}, OPTIONS)
+
+
 @pytest.mark.parametrize(
     ("method", "field"),
     [

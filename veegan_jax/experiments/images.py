@@ -279,7 +279,8 @@ def finish(
       config: what was trained.
       options: how.
       workdir: gets results.json, samples.npz (64 a seed) and, as PNG, samples,
-        interpolations, reconstructions where the method has R, and training curves.
+        training curves, and, where the method has `generate` and `reconstruct`,
+        interpolations and reconstructions.
       source: the images.
       trained: what `train` returned.
       figures: more of the run, [S] each.
@@ -308,8 +309,10 @@ def finish(
     rows = {"real": real[:32]} | _rows(x_SNHWC, options, 32)
     title = f"{about}: the first samples of each seed"
     plots.image_grid(rows, workdir / "samples.png", title)
-    draw_interpolations(state, config, options, workdir)
-    if hasattr(methods.get(config.method), "reconstruct"):
+    generates = methods.has_generator(config.method)
+    if generates:
+        draw_interpolations(state, config, options, workdir)
+    if generates and methods.has_reconstructor(config.method):
         draw_reconstructions(state, config, options, workdir, real[:16])
     log = records.read_metrics(workdir)
     names = [n for n in log[0] if n not in ("step", "seconds")]

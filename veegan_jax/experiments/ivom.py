@@ -102,11 +102,6 @@ def _reconstruct(state: TrainState, x_BX: jax.Array, *, config: Config) -> jax.A
     return methods.get(config.method).reconstruct(state, x_BX, config=config)
 
 
-def has_reconstructor(config: Config) -> bool:
-    """Whether the method maps x to z."""
-    return methods.has_reconstructor(config.method)
-
-
 def measure(
     workdir: pathlib.Path,
     options: Options,
@@ -136,6 +131,11 @@ def measure(
       loop.Interrupted: after SIGTERM or SIGINT, once the block is saved.
     """
     config, seeds, done, state = base.restore(workdir)
+    if not methods.has_generator(config.method):
+        raise errors.InputError(
+            f"{workdir}: {config.method} has no generate(state, z, *, config), whose "
+            "inputs IvOM searches; add it to the method's file"
+        )
     if options.seeds > len(seeds):
         raise errors.InputError(
             f"--seeds={options.seeds}: {workdir} has {len(seeds)}; ask for fewer"
@@ -179,8 +179,9 @@ def _blocks(
     seeds: range, config: Config, options: Options
 ) -> Iterator[ivom_blocks.Block]:
     """Yield all blocks, in order."""
+    kinds = ("prior", "r") if methods.has_reconstructor(config.method) else ("prior",)
     for seed in seeds:
-        for kind in ("prior", *(["r"] if has_reconstructor(config) else [])):
+        for kind in kinds:
             for first in range(0, options.images, options.block):
                 last = min(first + options.block, options.images)
                 yield ivom_blocks.Block(seed, kind, range(first, last))
@@ -249,7 +250,7 @@ def _summarize(
         metrics["converged"] = 100 * prior["converged"].mean()
         metrics["latent_rms"] = np.sqrt(np.mean(prior["z"] ** 2))
         metrics["random"] = curve[0]
-        if has_reconstructor(config):
+        if methods.has_reconstructor(config.method):
             metrics["r"] = found[seed, "r"]["curve"][:, 0].mean()
             metrics["ivom_from_r"] = found[seed, "r"]["error"].mean()
         quantiles = np.percentile(prior["error"], QUANTILES)

@@ -2,7 +2,7 @@
 
 ALI and the VEEGANs also have `reconstruct`; a module may have an `Objective`, the group
 of settings that its losses read. A new method is a new file and one line here, or one
-call of `register`.
+call of `register`; it needs `generate` only for interpolations and IvOM.
 """
 
 import importlib.util
@@ -39,6 +39,11 @@ def get(name: str) -> ModuleType:
 def objective_class(name: str) -> type:
     """Return the class of a method's settings: its `Objective`, or an empty one."""
     return getattr(get(name), "Objective", config.Objective)
+
+
+def has_generator(name: str) -> bool:
+    """Whether a method maps given latents to samples; yours may only draw them."""
+    return hasattr(get(name), "generate")
 
 
 def has_reconstructor(name: str) -> bool:
