@@ -262,12 +262,11 @@ def test_the_stronger_classifier_judges_what_it_is_asked_to():
 
 def test_a_work_directory_holds_one_run(tmp_path):
     amplification.prepare(CONFIG, options(), tmp_path)
-    amplification.prepare(
-        CONFIG, options(generators="affine"), tmp_path
-    )  # more of the same
+    more = options(generators="affine")  # another generator in the same run
+    amplification.prepare(CONFIG, more, tmp_path)
     with pytest.raises(errors.InputError, match="generated: 20 there, 21 now"):
         amplification.prepare(CONFIG, options(generated=21), tmp_path)
-    with pytest.raises(errors.InputError, match="classifier: None there"):
+    with pytest.raises(errors.InputError, match=r"classifier\.sha256: None there"):
         amplification.prepare(CONFIG, options(classifier="another.npz"), tmp_path)
 
 
