@@ -53,7 +53,7 @@ def words(process: forks.Fork) -> str:
 def trained(processes: list[forks.Fork], run: pathlib.Path, more: int) -> bool:
     """Waits for lines of the log after those there were; False if one has ended."""
     # The first drops the lines of steps after its checkpoint before its bar appears.
-    until(processes[0], lambda: "steps/s" in processes[0].err)
+    until(processes[0], lambda: "steps/s" in processes[0].stderr)
     enough = lines(run) + more
     return until(processes[0], lambda: lines(run) >= enough)
 

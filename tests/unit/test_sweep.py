@@ -10,7 +10,7 @@ from veegan_jax.common import errors
 from veegan_jax.experiments import base, sweep
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import parallel
+from veegan_jax.runtime import parallel, seed_shares
 
 TINY = dict(
     steps=6,
@@ -63,7 +63,7 @@ def test_every_member_is_a_run_of_its_own(mode, num_devices):
 
 
 def test_five_members_on_four_devices_use_four():
-    groups = parallel._groups(jax.devices()[:4], 5)
+    groups = seed_shares.groups(jax.devices()[:4], 5)
     assert [len(devices) for devices, _ in groups] == [1, 3]
     used = [device for devices, _ in groups for device in devices]
     assert used == jax.devices()[:4]
@@ -72,7 +72,7 @@ def test_five_members_on_four_devices_use_four():
     # What needs no second program has none; nobody is left out.
     for seeds in range(1, 20):
         for num in range(1, 9):
-            groups = parallel._groups(jax.devices()[:num], seeds)
+            groups = seed_shares.groups(jax.devices()[:num], seeds)
             parts = [np.split(i, len(d)) for d, i in groups]
             assert {n for part in parts for p in part for n in p} == set(range(seeds))
             used = sum(len(devices) for devices, _ in groups)

@@ -1,4 +1,4 @@
-"""Checkpoints by orbax."""
+"""Checkpoints of a run, written by orbax."""
 
 import hashlib
 import itertools
@@ -15,16 +15,20 @@ import orbax.checkpoint as ocp
 from veegan_jax.common import errors, files
 from veegan_jax.runtime import distributed, workdirs
 
-_prefixes = itertools.count()  # orbax keeps managers apart by them
+_prefixes = itertools.count()  # orbax needs another one for each manager
 
 
 class Checkpoints:
-    """The checkpoints of one run under `directory`, the newest `keep` of them.
+    """The newest checkpoints of one run.
 
-    `flag` is the flag that names the directory or one above it, for messages. With
-    several processes all call every function and the first does the work, so
-    they need no file system in common, and their number may differ from what it was
-    when a checkpoint was written.
+    With several processes, all call every method and the main process does the work.
+    So they need no common file system, and a checkpoint of any number of processes can
+    be read by any other number.
+
+    Args:
+      directory: where they are.
+      keep: how many are kept.
+      flag: the flag that names the directory or one above it, for messages.
     """
 
     def __init__(
@@ -34,7 +38,7 @@ class Checkpoints:
         self._manager: Any = None  # orbax's; None where another process does the work
         self._tidied = False
         if distributed.is_main_process():
-            only_first = ocp.options.MultiprocessingOptions(
+            main_only = ocp.options.MultiprocessingOptions(
                 primary_host=0,
                 active_processes={0},
                 barrier_sync_key_prefix=str(next(_prefixes)),
@@ -42,18 +46,18 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=ocp.checkpoint_managers.LatestN(keep),
                 enable_async_checkpointing=True,
-                create=False,  # orbax does not, where one process is active
-                multiprocessing_options=only_first,
+                create=False,  # orbax cannot if only one process is active
+                multiprocessing_options=main_only,
             )
             with files.writing(self._directory):
                 self._directory.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     def save(self, step: int, state: Any) -> None:
-        """Write a checkpoint in the background; it appears whole or not at all.
+        """Write a checkpoint in the background; it is never seen half written.
 
         Raises:
-          InputError: if the disk refuses it, or refused the one before.
+          InputError: if the system refuses this write or refused the one before.
         """
         if self._manager and step not in self._manager.all_steps():
             arrays = _arrays(state)
@@ -68,7 +72,7 @@ class Checkpoints:
                 self._manager.save(step, args=args, force=True)
 
     def _tidy(self) -> None:
-        """Delete what saves that were killed left half written."""
+        """Delete the unfinished checkpoints of killed processes."""
         if not self._tidied:
             for path in self._directory.glob("*.orbax-checkpoint-tmp"):
                 shutil.rmtree(path)
@@ -79,20 +83,21 @@ class Checkpoints:
         return f"step {max(steps)} is kept" if steps else "no step is kept yet"
 
     def restore(self, like: Any) -> tuple[int, Any]:
-        """Read the newest checkpoint that can be read.
+        """Read the newest checkpoint that is not damaged.
 
-        A damaged one is passed over with a warning, and the one before it is tried. If
-        the run is this process's (see `claim`), the damaged one is set aside as
-        `damaged-STEP`; another process's may be about to be deleted.
+        A damaged one is passed over with a warning. If this process has claimed the
+        work directory, the damaged one is renamed to `damaged-STEP`. In another
+        process's directory it stays, since it may only be half deleted.
 
         Args:
-          like: a state of the same shapes and types, returned when there is none.
+          like: a state of the same shapes and types; returned if there is no
+            checkpoint.
 
         Returns:
           (steps taken, state).
 
         Raises:
-          InputError: if there are checkpoints and none can be read, or if another
+          InputError: if there are checkpoints and all are damaged, or if another
             version of this code wrote them.
         """
         found = like
@@ -110,20 +115,20 @@ class Checkpoints:
         for step in steps:
             try:
                 return step, self._read(step, like)
-            except errors.InputError:  # another version's
+            except errors.InputError:  # written by another version
                 raise
             except Exception as error:
-                # Orbax raises many kinds for a damaged file; whichever it is, the
-                # checkpoint cannot be used, is kept for inspection and is named.
+                # Orbax raises many kinds of exception for a damaged file. The
+                # checkpoint is kept for inspection.
                 path, what = self._directory / str(step), "passed over"
                 if workdirs.is_claimed(self._directory):
                     aside = files.free_name(self._directory / f"damaged-{step}")
                     path.rename(aside)
                     self._manager.reload()
                     what = f"set aside as {aside.name}"
-                words = str(error).splitlines()[0][:200] if str(error) else repr(error)
+                why = str(error).splitlines()[0][:200] if str(error) else repr(error)
                 logging.warning(
-                    "checkpoint %s cannot be read (%s): %s", path, words, what
+                    "checkpoint %s cannot be read (%s): %s", path, why, what
                 )
         if steps:
             raise errors.InputError(
@@ -145,16 +150,16 @@ class Checkpoints:
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), abstract
         )
         state = read(state=ocp.args.StandardRestore(abstract)).state
-        # Orbax notices a file cut short, but not one whose bytes have changed.
+        # Orbax notices a truncated file, but not one whose bytes have changed.
         if _digest(_arrays(state)) != digest["sha256"]:
             raise ValueError("its contents do not match its checksum")
         return jax.tree.map(_like, state, like)
 
     def close(self) -> None:
-        """Wait for the writes under way.
+        """Wait until all checkpoints are written.
 
         Raises:
-          InputError: if the disk refuses them.
+          InputError: if the system refuses a write.
         """
         if self._manager:
             with files.writing(self._directory, self._kept):
@@ -163,7 +168,7 @@ class Checkpoints:
 
 
 def _data(state: Any) -> Any:
-    """A state with the words of its typed keys in their place."""
+    """Replace the typed keys of a state by their data."""
 
     def one(leaf: jax.Array) -> jax.Array:
         is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
@@ -173,19 +178,19 @@ def _data(state: Any) -> Any:
 
 
 def _arrays(state: Any) -> Any:
-    """A state as NumPy's arrays: orbax writes them from any number of processes."""
+    """Return a state as NumPy arrays, which orbax writes whatever the processes."""
     return jax.device_get(_data(state))
 
 
 def _like(leaf: jax.Array, like: jax.Array) -> jax.Array:
-    """The inverse of `_data`, for one leaf."""
+    """Undo `_data` for one leaf."""
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like))
     return leaf
 
 
 def _digest(arrays: Any) -> str:
-    """SHA-256 over the bytes of every array, in tree order."""
+    """Return the SHA-256 of the bytes of all arrays, in tree order."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(arrays):
         digest.update(np.ascontiguousarray(leaf).tobytes())

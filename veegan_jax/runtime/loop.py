@@ -23,12 +23,12 @@ class NonFinite(Exception):
     """Every seed has diverged; the last good states are saved.
 
     Args:
-      words: when each did.
-      state: their last good states, if there is more to learn from them.
+      message: when each seed diverged.
+      state: their last good states.
     """
 
-    def __init__(self, words: str, state: Any = None) -> None:
-        super().__init__(words)
+    def __init__(self, message: str, state: Any = None) -> None:
+        super().__init__(message)
         self.state = state
 
 
@@ -49,25 +49,25 @@ def train(
 
     Args:
       state: leaves [seeds, ...], with a field `step` [seeds].
-      done: steps taken so far; a seed whose count differs has failed before.
-      compile_steps: number of steps -> a compiled function of the state, as
-        `parallel.run_steps` makes it.
-      steps: the whole run's.
-      interval: steps between reports; checkpoints fall on its multiples only, so an
-        interrupted run and a whole one compute the same programs.
+      done: steps taken so far; a seed with another count has failed before.
+      compile_steps: number of steps -> a compiled function of the state; see
+        `parallel.run_steps`.
+      steps: how many steps the whole run takes.
+      interval: steps between reports. Checkpoints fall on its multiples only, so that
+        a resumed run computes the same programs as an uninterrupted one.
       save_every: seconds between checkpoints.
-      checkpoints: where they go; None: nothing is kept.
-      report: called with (step, state, metrics [seeds, interval]) after every
-        interval, in the first process alone; returns a few words for the progress bar.
+      checkpoints: where the run is saved; None: nothing is kept.
+      report: called with (step, state, metrics [seeds, interval]) after every interval,
+        in the main process only; returns a short message for the progress bar.
       name: shown before the progress bar.
-      labels: what the members of the leading axis are called, if they are not seeds.
+      labels: the names of the members of the leading axis, if they are not seeds.
 
     Returns:
-      The state, and for each diverged seed's index the words that say when.
+      The state, and for each diverged seed's index a message that says when.
 
     Raises:
-      Interrupted: after SIGTERM or SIGINT, once saved.
-      NonFinite: when the last seed that was finite diverges, once saved.
+      Interrupted: after SIGTERM or SIGINT, once the run is saved.
+      NonFinite: when the last finite seed diverges, once the run is saved.
     """
     failures = _failures(np.asarray(state.step), done)
     labels = labels or [f"seed {s}" for s in range(len(np.asarray(state.step)))]
@@ -91,10 +91,10 @@ def train(
             state, metrics = compiled[num](state)
             metrics = jax.tree.map(np.asarray, metrics)
             done += num
-            for seed, words in _new_failures(state, metrics, failures, done, num):
-                failures[seed] = words
+            for seed, message in _new_failures(state, metrics, failures, done, num):
+                failures[seed] = message
                 if distributed.is_main_process():
-                    logging.warning("%s %s; the others go on", labels[seed], words)
+                    logging.warning("%s %s; the others go on", labels[seed], message)
             if len(failures) == len(labels):
                 if checkpoints:
                     checkpoints.save(done, state)
@@ -105,7 +105,7 @@ def train(
                 bar.set_postfix_str(report(done, state, metrics), refresh=False)
             bar.update(num)
             late = time.perf_counter() - saved_time > save_every
-            # A signal may reach one process, or all at different steps.
+            # A signal may reach one process only, or each at another step.
             signals = filter(None, distributed.share(stop.requested))
             signal_name = next(signals, "")
             if checkpoints and (late or done == steps or signal_name):
@@ -132,7 +132,7 @@ def _failures(step_S: np.ndarray, done: int) -> dict[int, str]:
 
 
 def _new_failures(state, metrics, failures, done, num):
-    """Seeds that were rolled back in this interval, and the step they failed at."""
+    """Yield the seeds that diverged in this interval, each with a message."""
     for seed in _failures(np.asarray(state.step), done):
         if seed in failures:
             continue
@@ -149,10 +149,11 @@ def _new_failures(state, metrics, failures, done, num):
 
 
 class StopFlag:
-    """While entered, SIGTERM, and the first SIGINT, only raise a flag.
+    """A context in which SIGTERM and the first SIGINT only set `requested`.
 
-    Clusters send SIGTERM again and again, and it must not end a save: once it was
-    seen, none does anything any more. A second SIGINT acts as usual.
+    Clusters send SIGTERM several times, and none may end a save. After the first,
+    further SIGTERMs are ignored, even outside the context. A second SIGINT acts as
+    usual.
     """
 
     def __init__(self) -> None:

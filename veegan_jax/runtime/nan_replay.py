@@ -1,7 +1,8 @@
-"""Where a run became non-finite: its steps once more, one at a time, with the arrays.
+"""Find the step at which a run became non-finite, by repeating its last steps.
 
-Training rolls a seed that diverged back to the state before its interval. From there
-this finds the step, keeps the arrays before and after it, and has JAX name the line.
+Training puts a seed that diverged back to the state before the interval. From there
+this module takes one step at a time, keeps the arrays before and after the step that
+fails, and lets JAX name the line of code.
 """
 
 import json
@@ -26,18 +27,18 @@ def replay(
     folder: pathlib.Path,
     batch_of: Callable[[int], Any] | None = None,
 ) -> str:
-    """Take steps one at a time until a value is not finite, and keep what it saw.
+    """Take steps one at a time until a value is not finite, and keep the arrays.
 
     Args:
       step: (state, batch) -> (state, metrics), of one seed.
-      state: before the interval in which it diverged.
-      num_steps: of the interval.
-      folder: gets step-N/ with before.npz, after.npz (an array by its path in the
-        state) and report.txt, unless it is there; see `_report`.
-      batch_of: a step's batch, if it takes one.
+      state: the state before the interval in which the seed diverged.
+      num_steps: steps of the interval.
+      folder: gets step-N/ with before.npz, after.npz (arrays named by their path in
+        the state) and report.txt; see `_report`.
+      batch_of: returns a step's batch, if the step takes one.
 
     Returns:
-      One sentence that says what was found.
+      A message that says where it became non-finite.
     """
     first = int(state.step)
     one = jax.jit(step)
@@ -64,7 +65,7 @@ def replay(
 
 
 def arrays(tree: Any) -> dict[str, np.ndarray]:
-    """Path -> array, for every leaf; typed keys as their words."""
+    """Return path -> array for every leaf; typed keys as their data."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(
@@ -85,18 +86,17 @@ def _bad(tree: Any) -> list[str]:
 
 
 def _blame(step: Step, state: Any, batch: Any) -> tuple[str, str]:
-    """The operation that made the first bad value, in words, and its traceback."""
+    """Name the operation that made the first bad value, and return its traceback."""
     with jax.debug_nans(True), jax.debug_infs(True):
         try:
             jax.block_until_ready(jax.jit(step)(state, batch))
         except FloatingPointError as error:
             frames = traceback.extract_tb(error.__traceback__)
             ours = [f for f in frames if "site-packages" not in f.filename]
-            # This file's own frames come first.
-            last = ours[-1]
+            last = ours[-1]  # this file's own frames come first
             line = f"{pathlib.Path(last.filename).name}:{last.lineno}"
-            words = str(error).splitlines()[0].rstrip(".")
-            return f"{words} ({line})", "".join(traceback.format_list(ours))
+            what = str(error).splitlines()[0].rstrip(".")
+            return f"{what} ({line})", "".join(traceback.format_list(ours))
     return "by no single operation", ""
 
 
@@ -107,7 +107,7 @@ def _report(
     before: Any,
     after: Any,
 ) -> str:
-    """The step, the operation, the last metrics, and every array that went bad."""
+    """List the step, the operation, the last metrics and every non-finite array."""
     lines = [f"step {number}: {where[0]}", "", where[1], "metrics of the last steps"]
     start = number - len(history)
     for i, metrics in list(enumerate(history, start + 1))[-10:]:

@@ -1,4 +1,4 @@
-"""How every script starts and ends."""
+"""Start and end a script: exit statuses and messages."""
 
 import errno
 import functools
@@ -20,17 +20,18 @@ from veegan_jax.runtime import distributed, loop, watchdog, workdirs
 def run(main: Callable[..., None], file: str = "") -> None:
     """Run a script's main; a mistake in its input ends it with one message.
 
-    The exit status is 0 when all is done; 75 (EX_TEMPFAIL) when the same command goes
-    on, after a signal asked to stop or another process of the run died; 130 after a
-    SIGINT that could not wait for the next checkpoint; 1 after anything else.
+    The exit status is 0 when all is done. It is 75 (EX_TEMPFAIL) when the same command
+    continues the run: a signal asked to stop, or another process of the run died. It is
+    130 after a SIGINT that did not wait for the next checkpoint, and 1 after any other
+    error.
 
     Args:
       main: called with the one argument that is not a flag, or with none.
-      file: what that argument is; "" if there is none.
+      file: the meaning of that argument, for messages; "" if there is none.
     """
 
     def checked(argv: list[str]) -> None:
-        logging.set_verbosity(logging.WARNING)  # orbax tells of every file otherwise
+        logging.set_verbosity(logging.WARNING)  # else orbax logs every file
         logging.get_absl_logger().addFilter(_is_news)
         arguments = argv[1:]
         if file and len(arguments) != 1:
@@ -42,17 +43,17 @@ def run(main: Callable[..., None], file: str = "") -> None:
         main(*arguments)
         distributed.finish()
 
-    # A figure's ± and a folder's name must not end a run in an ASCII-only terminal.
+    # In an ASCII-only terminal a ± or a folder's name must not end the run.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not pytest's
             stream.reconfigure(errors="backslashreplace")
     sys.unraisablehook = functools.partial(_unraisable, sys.unraisablehook)
-    # As an exception it could come up, and be lost, in any callback of a library.
+    # KeyboardInterrupt could be raised, and lost, in any callback of a library.
     signal.signal(signal.SIGINT, _stop_at_once)
     try:
         app.run(checked)
     except loop.Interrupted as stop:  # all processes at the same step
-        # A cluster may send it again, to a process that is about to leave.
+        # A cluster may send the signal again to a process that is about to leave.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is saved
         if distributed.is_main_process():
@@ -66,7 +67,7 @@ def run(main: Callable[..., None], file: str = "") -> None:
     except OSError as error:
         if error.errno not in _OF_THE_DISK:
             _end_with_traceback(error)
-        # Which file, the system says only of one that it could not open.
+        # The system names the file only if it could not be opened.
         folders = ", ".join(map(str, workdirs.places()))
         place = error.filename or f"a file under {folders}"
         _end(files.refusal(place, error.errno))
@@ -80,28 +81,28 @@ def run(main: Callable[..., None], file: str = "") -> None:
 
 
 def _stop_at_once(*_: Any) -> NoReturn:
-    """End this process as a kill does: no save under way is lost but that one."""
-    words = (
+    """End this process at once; only a checkpoint that is being written is lost."""
+    message = (
         "stopped at once by SIGINT; give the same command to go on from the newest "
         "checkpoint"
     )
-    os.write(2, f"\n{words}\n".encode())
+    os.write(2, f"\n{message}\n".encode())
     if not distributed.is_alone():
-        watchdog.fail(words)
+        watchdog.fail(message)
     os._exit(128 + signal.SIGINT)
 
 
 def _is_news(record: log.LogRecord) -> bool:
-    """Not so what orbax logs of refused writes: an exception tells it, a bit later."""
+    """Drop orbax's log of a failed write; the exception follows."""
     error = record.exc_info and record.exc_info[1]
     return not error or files.system_error(error) is None
 
 
 def _unraisable(usual: Callable[[Any], None], what: Any) -> None:
-    """Print an exception that nobody can catch.
+    """Print an exception that nobody can catch, with one exception.
 
-    But for those of the threads in which TensorStore writes, after a disk refused one
-    of orbax's files: the others then come back to an event loop that has ended.
+    When the disk refuses one of orbax's files, the threads that write the other files
+    return to an event loop that has ended. Their exceptions say nothing new.
     """
     if str(what.exc_value) != "Event loop is closed":
         usual(what)
@@ -110,17 +111,17 @@ def _unraisable(usual: Callable[[Any], None], what: Any) -> None:
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
-def _end(words: str) -> NoReturn:
+def _end(message: str) -> NoReturn:
     if distributed.is_alone():
-        sys.exit(f"\n{words}")
-    print(f"\n{words}", file=sys.stderr)
-    watchdog.fail(words)
+        sys.exit(f"\n{message}")
+    print(f"\n{message}", file=sys.stderr)
+    watchdog.fail(message)
 
 
 def _end_with_traceback(error: Exception) -> NoReturn:
     if distributed.is_alone():
         raise error
     traceback.print_exc()
-    # The innermost is the last line of what JAX makes of an exception in a callback.
+    # JAX wraps an exception of a callback; its last line is the innermost one.
     text = str(error).strip().splitlines()
     watchdog.fail(f"{type(error).__name__}: {text[-1]}" if text else repr(error))

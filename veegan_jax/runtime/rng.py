@@ -1,4 +1,4 @@
-"""Noise that is a function of the key and of the example's global index.
+"""Noise as a function of the key and of an example's global index.
 
 Dimension key: B rows (examples) on this device, Z columns.
 """
@@ -37,7 +37,7 @@ def normal(
 def keep(
     key: jax.Array, shape: tuple[int, ...], rate: float, *, axis_name: str | None = None
 ) -> jax.Array:
-    """Draw which units dropout keeps, by the same rule as `normal`.
+    """Draw the units that dropout keeps, by the same rule as `normal`.
 
     Args:
       key: one typed threefry key.
@@ -72,10 +72,10 @@ def index(
 
 
 def index_at(key: jax.Array, position: jax.Array, num_choices: int) -> jax.Array:
-    """Entries of an endless list of uniform integers in [0, num_choices).
+    """Return entries of an endless list of uniform integers in [0, num_choices).
 
     Args:
-      key: one typed threefry key; it is the list.
+      key: one typed threefry key; it defines the list.
       position: which entries, integers of any shape.
       num_choices: the number of choices; the bias is below num_choices / 2**32.
 
@@ -87,7 +87,7 @@ def index_at(key: jax.Array, position: jax.Array, num_choices: int) -> jax.Array
 
 
 def _bits(key: jax.Array, shape: tuple[int, ...], axis_name: str | None) -> jax.Array:
-    """32 random bits for each row and column, by the rows' global index."""
+    """Return 32 random bits for each row and column, by the rows' global index."""
     rows, columns = shape
     half = -(-columns // 2)
     first_row = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows
@@ -98,9 +98,9 @@ def _bits(key: jax.Array, shape: tuple[int, ...], axis_name: str | None) -> jax.
 
 
 def _blocks(key: jax.Array, count: jax.Array) -> list[jax.Array]:
-    """Two random words for every count."""
+    """Return two random words for every count."""
     key_0, key_1 = jax.random.key_data(key)
-    # Zeros, but batched as count is: the primitive needs both halves alike.
+    # `count ^ count` is zeros with the batching of count, as the primitive needs.
     return threefry2x32_p.bind(key_0, key_1, count ^ count, count)
 
 

@@ -47,7 +47,7 @@ def _show(done: int, state: Any, step_metrics: Metrics) -> tuple[Metrics, str]:
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Run:
-    """One training run. `train` carries it out; `dry_run` says what it would cost.
+    """One training run: `train` carries it out, `dry_run` says what it would cost.
 
     Attributes:
       name: shown before the progress bar.
@@ -164,7 +164,7 @@ class Run:
         )
 
     def _compiler(self, done: int) -> Callable[[int], CompiledSteps]:
-        """Return what compiles an interval of so many steps."""
+        """Return a function that compiles an interval of a given number of steps."""
         if self.compile_steps:
             return self.compile_steps
         if self.feed:
@@ -200,7 +200,7 @@ class Run:
         if not self.debug_nans or not workdir:
             return
 
-        # The whole batch on one device, whatever the mode was.
+        # The replay runs whole batches on one device, in any mode.
         def one_step(state: Any, batch: Any) -> tuple[Any, Any]:
             data = () if self.data is None else (self.data,)
             batches = (batch,) if self.feed else ()

@@ -14,8 +14,8 @@ import filelock
 from veegan_jax.common import errors, files
 from veegan_jax.runtime import distributed
 
-# Of what a work directory holds, checkpoints included. Raise it when they change so
-# that older code or newer code cannot read them.
+# The version of the files in a work directory, checkpoints included. Raise it when
+# older code cannot read new files or new code cannot read older ones.
 VERSION = 2
 
 _locks: dict[pathlib.Path, filelock.BaseFileLock] = {}  # held until the end
@@ -24,16 +24,16 @@ _locks: dict[pathlib.Path, filelock.BaseFileLock] = {}  # held until the end
 def claim(
     workdir: pathlib.Path, identity: dict[str, Any], *, flag: str = "workdir"
 ) -> None:
-    """Make a work directory this run's until the process ends, and no other's.
+    """Reserve a work directory for this run until the process ends.
 
     Args:
       workdir: created if need be.
-      identity: what must be equal for the runs to be the same; JSON values.
-      flag: that names the directory.
+      identity: two runs are the same if these are equal; values of JSON types.
+      flag: the flag that names the directory.
 
     Raises:
-      InputError: if it cannot be written, is in use by another process, or holds a
-        run with another identity; the message shows each difference.
+      InputError: if the directory cannot be written, is in use by another process, or
+        holds a run with another identity; the message shows each difference.
     """
     distributed.on_main_process(lambda: _claim(workdir, identity, flag))
 
@@ -41,7 +41,7 @@ def claim(
 def _claim(workdir: pathlib.Path, identity: dict[str, Any], flag: str) -> None:
     _check_name(workdir, flag)
     path = workdir / "config.json"
-    identity = json.loads(json.dumps(identity))  # tuples become lists, as on disk
+    identity = json.loads(json.dumps(identity))  # tuples become lists, as in the file
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -81,9 +81,9 @@ def refuse_other_version(path: pathlib.Path, found: Any, flag: str) -> None:
     """Refuse a file or folder that another version of this code wrote.
 
     Args:
-      path: of the file or folder.
+      path: the file or folder.
       found: the version that it states; None if it states none.
-      flag: that names the work directory.
+      flag: the flag that names the work directory.
 
     Raises:
       InputError: unless the version is `VERSION`.
@@ -97,10 +97,10 @@ def refuse_other_version(path: pathlib.Path, found: Any, flag: str) -> None:
 
 
 def claimed(workdir: pathlib.Path) -> dict[str, Any]:
-    """The identity of the run that a work directory holds.
+    """Return the identity of the run in a work directory.
 
     Raises:
-      InputError: if it holds none.
+      InputError: if the directory holds no run.
     """
     return distributed.on_main_process(lambda: _claimed(workdir))
 
@@ -118,7 +118,7 @@ def _claimed(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def _check_name(workdir: pathlib.Path, flag: str) -> None:
-    """Refuse what TensorStore, which writes the arrays, has no name for."""
+    """Refuse a name that TensorStore, which writes the arrays, cannot encode."""
     try:
         str(workdir.absolute()).encode()
     except UnicodeEncodeError as error:
@@ -129,20 +129,20 @@ def _check_name(workdir: pathlib.Path, flag: str) -> None:
 
 
 def is_claimed(path: pathlib.Path) -> bool:
-    """Whether a path lies in a directory that this process has claimed."""
+    """Return whether a path lies in a directory that this process has claimed."""
     return any(claimed in path.resolve().parents for claimed in _locks)
 
 
 def places() -> list[pathlib.Path]:
-    """The directories that this process has claimed."""
+    """Return the directories that this process has claimed."""
     return list(_locks)
 
 
 def _lock(workdir: pathlib.Path, flag: str) -> None:
-    """Keep other processes out of a directory until this one ends, however it does.
+    """Lock a directory until this process ends, however it ends.
 
     Raises:
-      InputError: if another one is in it.
+      InputError: if another process has locked it.
       OSError: if it cannot be written.
     """
     place = workdir.resolve()
@@ -154,10 +154,10 @@ def _lock(workdir: pathlib.Path, flag: str) -> None:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         who = "another process"
-        # Written a moment after the lock is taken.
+        # The holder writes this file just after it takes the lock.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            told = json.loads(holder.read_text(encoding="utf-8"))
-            who = "process {process} on {host}, since {since}".format(**told)
+            found = json.loads(holder.read_text(encoding="utf-8"))
+            who = "process {process} on {host}, since {since}".format(**found)
         raise errors.InputError(
             f"--{flag}={workdir} is in use by {who}: wait until it ends, or give "
             f"another --{flag}"
@@ -168,8 +168,8 @@ def _lock(workdir: pathlib.Path, flag: str) -> None:
             workdir,
         )
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    told = {"process": os.getpid(), "host": socket.gethostname(), "since": now}
-    files.write_atomically(holder, json.dumps(told) + "\n")
+    owner = {"process": os.getpid(), "host": socket.gethostname(), "since": now}
+    files.write_atomically(holder, json.dumps(owner) + "\n")
     _locks[place] = lock
 
 
@@ -189,7 +189,7 @@ def _compare(
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Groups taken apart: {"optimizer": {"ema": 0}} becomes {"optimizer.ema": 0}."""
+    """Flatten groups: {"optimizer": {"ema": 0}} becomes {"optimizer.ema": 0}."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
