@@ -39,7 +39,7 @@ def test_script_trains_scores_and_records_the_digits(scripts, tmp_path, monkeypa
     differing = np.abs(np.array(record["histogram"]) - true_T).sum() / 2
     assert sum(record["histogram"]) == 5000
     assert differing < 3 * 0.03 * 5000
-    metrics, oracle = record["figures"], record["oracle"]
+    metrics, oracle = record["metrics"], record["oracle"]
     assert metrics["modes"] == np.count_nonzero(record["histogram"])
     assert metrics["modes"] == pytest.approx(record["expected"]["modes"], abs=15)
     assert metrics["kl_data"] == pytest.approx(record["expected"]["kl_data"], abs=0.03)

@@ -45,7 +45,7 @@ def test_the_programs_train_and_score(scripts, classifier, tmp_path):
     done = scripts.run("eval_stacked_mnist.py", workdir, *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     scored = json.loads((tmp_path / "o.json").read_text())
-    for name, value in scored["figures"].items():
+    for name, value in scored["metrics"].items():
         assert record["per_seed"][0][name] == pytest.approx(value, rel=1e-4), name
 
 

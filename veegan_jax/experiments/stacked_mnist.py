@@ -243,7 +243,7 @@ def make_record(
 ) -> dict[str, Any]:
     """One run's results and all that is needed to repeat them, as JSON values."""
     names = list(stacked_mnist_metrics.METRICS)
-    metrics = {n: np.array([s["figures"][n] for s in scored], float) for n in names}
+    metrics = {n: np.array([s["metrics"][n] for s in scored], float) for n in names}
     seeds = base.by_seed(metrics, names, options, failures)
     for seed, one in zip(seeds["per_seed"], scored, strict=True):
         seed["standard_error"] = one["standard_error"]

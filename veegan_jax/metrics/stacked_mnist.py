@@ -331,7 +331,7 @@ def make_record(x_NHW3: Any, truth: Truth) -> dict[str, Any]:
     return {
         "dataset": truth.classifier.dataset,
         "samples": num,
-        "figures": {n: records.number(metrics[n]) for n in METRICS},
+        "metrics": {n: records.number(metrics[n]) for n in METRICS},
         "standard_error": {n: records.number(e) for n, e in spread.items()},
         "oracle": {n: records.number(truth.oracle[n]) for n in METRICS},
         "expected": {n: records.number(e) for n, e in truth.expected.items()},
@@ -345,7 +345,7 @@ def table(record: dict[str, Any], label: str) -> str:
     rows = []
     for name, meaning in METRICS.items():
         value = records.cell(
-            record["figures"][name], record["standard_error"].get(name)
+            record["metrics"][name], record["standard_error"].get(name)
         )
         floor = record["expected"].get(name)
         rows.append(
