@@ -1,15 +1,19 @@
-"""Takes VEEGAN+ apart: the same runs with one ingredient removed at a time.
+"""Take VEEGAN+ apart: the same runs with one ingredient removed at a time.
 
     python scripts/ablate.py --dataset=ring
+        Ten minutes on two CPU cores. Expect 8 of 8 modes with everything, 6 without the
+        penalty.
     python scripts/ablate.py --dataset=high_dim --seeds=2
+        Ten minutes.
     python scripts/ablate.py --dataset=grid --preset=best --seeds=2 --only="longer run"
+        Five minutes.
     python scripts/ablate.py --dataset=stacked_mnist --seeds=2
+        Half an hour.
 
-Seeds start at 100, apart from those of the tables. Each variant is a run of
-train_mixtures.py or train_stacked_mnist.py with the flags shown, resumable, in
-runs/ablation/DATASET/PRESET/VARIANT; on two CPU cores the mixtures take about 10, 10
-and 5 minutes, Stacked MNIST with two seeds half an hour. `make_tables.py
---add=runs/ablation` copies their records to results/.
+Seeds start at 100, so that they are not those of the tables. Each variant is a run of
+train_mixtures.py or train_stacked_mnist.py in runs/ablation/DATASET/PRESET/VARIANT; the
+same command continues it. All results are in results/ablations.md; `make_tables.py
+--add=runs/ablation` copies new records there.
 """
 
 import pathlib
@@ -25,11 +29,13 @@ from veegan_jax.presets import resolve
 from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
 from veegan_jax.runtime import distributed, program
 
-DATASET = flags.DEFINE_string(
-    "dataset",
-    "ring",
-    f"one of {', '.join((*mixture_presets.DATASETS, *stacked_mnist_presets.SIZES))}",
-)
+EXPERIMENTS = {  # by page of presets: how to train and score, and its options
+    mixture_presets: (mixture_experiment, base.Options),
+    stacked_mnist_presets: (stacked_mnist_experiment, stacked_mnist_experiment.Options),
+}
+DATASETS = [name for page in EXPERIMENTS for name in page.DATASETS]
+
+DATASET = flags.DEFINE_string("dataset", "ring", f"one of {', '.join(DATASETS)}")
 PRESET = flags.DEFINE_string("preset", "quick", "configuration to start from")
 SEEDS = flags.DEFINE_integer("seeds", 5, "seeds per variant, from 100")
 ONLY = flags.DEFINE_list("only", [], "ingredients to take out (default: each)")
@@ -40,7 +46,15 @@ CPU_DEVICES = flags.DEFINE_integer(
 
 
 def select(variants: dict[str, dict], names: list[str]) -> dict[str, dict]:
-    """The variants named and the whole, or all where none is named."""
+    """Return the whole and the variants named, or all if none is named.
+
+    Args:
+      variants: name -> the fields that it changes; the whole changes none.
+      names: of variants.
+
+    Raises:
+      InputError: for a name that does not exist.
+    """
     for name in names:
         if name not in variants:
             raise errors.InputError(
@@ -50,37 +64,32 @@ def select(variants: dict[str, dict], names: list[str]) -> dict[str, dict]:
 
 
 def main() -> None:
-    images = DATASET.value in stacked_mnist_presets.SIZES
-    presets = stacked_mnist_presets if images else mixture_presets
-    values = dict(preset=PRESET.value, seeds=SEEDS.value, first_seed=100)
-    options = (
-        stacked_mnist_experiment.Options(**values) if images else base.Options(**values)
-    )
-    config = resolve.resolve(resolve.METHOD, DATASET.value, PRESET.value)
-    distributed.use_cpu_cores(CPU_DEVICES.value)
-    folder = pathlib.Path(WORKDIR.value) / DATASET.value / PRESET.value
-    variants = select(presets.ablations(config), ONLY.value)
-    runs = []
-    for name, changes in variants.items():
-        changed = resolve.resolve(
-            resolve.METHOD, DATASET.value, PRESET.value, **changes
+    dataset, preset = DATASET.value, PRESET.value
+    if dataset not in DATASETS:
+        raise errors.InputError(
+            f"--dataset={dataset} must be one of {', '.join(DATASETS)}"
         )
-        runs.append((folder / name.replace(" ", "_"), changed))
-    (stacked_mnist_experiment if images else mixture_experiment).check(runs, options)
+    page = resolve.page_of(dataset)
+    experiment, options_class = EXPERIMENTS[page]
+    options = options_class(preset=preset, seeds=SEEDS.value, first_seed=100)
+    whole = resolve.resolve(resolve.METHOD, dataset, preset)
+    variants = select(page.ablations(whole), ONLY.value)
+    folder = pathlib.Path(WORKDIR.value, dataset, preset)
+    runs = [
+        (
+            folder / name.replace(" ", "_"),
+            resolve.resolve(resolve.METHOD, dataset, preset, **changes),
+        )
+        for name, changes in variants.items()
+    ]
+    distributed.use_cpu_cores(CPU_DEVICES.value)
+    experiment.check(runs, options)
     rows = {}
-    for (path, changed), (name, changes) in zip(runs, variants.items(), strict=True):
-        if images:
-            rows[name] = stacked_mnist_experiment.run(changed, options, path)
-        else:
-            rows[name] = mixture_experiment.run(changed, options, path)
+    for (path, config), (name, changes) in zip(runs, variants.items(), strict=True):
+        rows[name] = experiment.run(config, options, path)
         about = {"without": name, "changes": changes}
         records.write(path / "ablation.json", about | rows[name])
-    print(f"\n{DATASET.value}, {PRESET.value}, each row without:\n")
-    print(
-        stacked_mnist_experiment.table(rows)
-        if images
-        else mixture_experiment.table(rows)
-    )
+    print(f"\n{dataset}, {preset}, each row without:\n\n{experiment.table(rows)}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,76 @@
+"""ablate.py runs the whole and every variant, and keeps what each one changes."""
+
+import json
+import pathlib
+
+import pytest
+from support import programs
+
+from veegan_jax.common import errors
+from veegan_jax.presets import resolve
+
+
+@pytest.fixture
+def script(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for script in programs.as_module("ablate"):
+        monkeypatch.setattr(script.distributed, "use_cpu_cores", lambda num: None)
+        yield script
+
+
+@pytest.fixture
+def trained(script, monkeypatch):
+    """Replace training by a list of the configurations that would be trained."""
+    found = []
+
+    def run(config, options, workdir):
+        found.append((config, options, workdir))
+        return {"seeds": list(options.seed_numbers())}
+
+    for experiment, _ in script.EXPERIMENTS.values():
+        monkeypatch.setattr(experiment, "run", run)
+        monkeypatch.setattr(experiment, "table", lambda rows: f"table of {[*rows]}")
+    return found
+
+
+@pytest.mark.parametrize("dataset", ["ring", "high_dim", "stacked_digits"])
+def test_every_variant_is_trained_with_its_changes(script, trained, dataset, capsys):
+    flags = script.flags.FLAGS
+    flags.dataset, flags.seeds = dataset, 2
+    script.main()
+    printed = capsys.readouterr().out
+    assert len(trained) >= 9
+    for config, options, folder in trained:
+        assert options.seed_numbers() == range(100, 102)
+        record = json.loads((folder / "ablation.json").read_text())
+        assert folder.parent == pathlib.Path("runs/ablation", dataset, "quick")
+        assert folder.name == record["without"].replace(" ", "_")
+        assert record["seeds"] == [100, 101]
+        changes = record["changes"]
+        assert config == resolve.resolve("veegan_plus", dataset, "quick", **changes)
+        assert f"'{record['without']}'" in printed
+        assert (config == trained[0][0]) == (changes == {})
+
+
+def test_only_those_named_are_trained_beside_the_whole(script, trained, capsys):
+    flags = script.flags.FLAGS
+    flags.only = ["averaging"]
+    script.main()
+    (whole, *_), (config, *_) = trained
+    assert config == whole.replace(ema=0.0)
+    assert "table of ['everything', 'averaging']" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("only", ["averages"], "--only=averages: unknown; any of everything"),
+        ("dataset", "cifar10", "--dataset=cifar10 must be one of ring"),
+        ("preset", "fast", "unknown preset 'fast'"),
+    ],
+)
+def test_bad_flags_fail_before_any_work(script, trained, flag, value, message):
+    setattr(script.flags.FLAGS, flag, value)
+    with pytest.raises(errors.InputError, match=message):
+        script.main()
+    assert not trained and not pathlib.Path("runs").exists()
