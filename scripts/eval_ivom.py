@@ -6,15 +6,14 @@
         of the best of three random samples, and above PCA's .008.
     python scripts/eval_ivom.py runs/stacked_mnist/quick/veegan --images=128
     python scripts/eval_ivom.py runs/ring/quick/gan
-        Stacked MNIST, and mixtures, whose targets are fresh draws.
+        Stacked MNIST, and mixtures, whose targets are fresh samples.
 
-For every test image x the lowest mean squared error between x and G(z) over z, pixels
-in [0, 1] (IvOM, inference via optimization: Metz et al. 2017). It prints the mean over
-the images and, beside it, what must be known to read it: the mean image's error, that
-of as many principal components as z has dimensions, and that of random z. Writes
-results.json, nearest.png (real images over the nearest generated ones, from the best
-to the worst) and errors.png (the distribution) to --output. Stop it at any time and
-give the same command to go on.
+It minimizes over z the mean squared error between each test image x and G(z), pixels in
+[0, 1] (IvOM, inference via optimization: Metz et al. 2017). It prints the mean over the
+images beside three baselines: the error of the mean image, of as many principal
+components as z has dimensions, and of random z. It writes results.json, nearest.png
+(real images over the nearest generated ones, from the best to the worst) and errors.png
+(the distribution) to --output. Stop it at any time; the same command continues it.
 """
 
 import pathlib
@@ -49,7 +48,7 @@ common_flags.define(distributed.Options, from_preset=False)
 def source_of(
     workdir: pathlib.Path, config: Config, options: ivom_experiment.Options
 ) -> image_experiment.Source | None:
-    """The images of a run on faces; None where the dataset's name leads to them."""
+    """Load the images of a run on faces; other datasets need no source: None."""
     if config.dataset != "faces":
         return None
     from veegan_jax.experiments import faces
@@ -62,7 +61,14 @@ def source_of(
 def draw_figures(
     config: Config, found: dict[str, np.ndarray], seeds: list[int], output: pathlib.Path
 ) -> None:
-    """Write nearest.png, where there are images, and errors.png."""
+    """Draw errors.png, and for images nearest.png; write nearest.npz.
+
+    Args:
+      config: the run's.
+      found: what `ivom_experiment.measure` returned besides the record.
+      seeds: of the run.
+      output: the folder to write to.
+    """
     lines = {
         f"seed {seed}": error_N
         for seed, error_N in zip(seeds, found["error"], strict=True)

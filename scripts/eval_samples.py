@@ -2,9 +2,11 @@
 
     python scripts/eval_samples.py --dataset=ring samples.npy
 
-Takes a .npy, or an .npz of one array, of shape [number of samples, dimensions]
-(2 for ring and grid, 1200 for high_dim) and prints every figure of the tables beside
-what true samples score. The paper scores 2,500 samples. Seconds on one CPU core.
+The file is a .npy, or an .npz of one array, of shape [number of samples, dimensions]
+(2 for ring and grid, 1200 for high_dim). The script prints every metric of the tables,
+beside the oracle: the same metric of true samples. The paper scores 2,500 samples. It
+takes seconds on one CPU core. True samples of the ring score 8 modes and about 98.9 %
+high quality.
 """
 
 import pathlib
@@ -23,7 +25,7 @@ from veegan_jax.runtime import program
 DATASET = flags.DEFINE_string(
     "dataset", "ring", f"the true distribution: {', '.join(mixture_presets.DATASETS)}"
 )
-OUTPUT = flags.DEFINE_string("output", None, "also write the figures to this JSON file")
+OUTPUT = flags.DEFINE_string("output", None, "also write the metrics to this JSON file")
 FIGURE = flags.DEFINE_string("figure", None, "also draw the samples to this PNG file")
 
 
@@ -75,7 +77,7 @@ def main(name: str) -> None:
             **records.provenance(),
             "dataset": DATASET.value,
             "samples": len(x_NX),
-            "figures": {n: metrics[n][0] for n in names},
+            "metrics": {n: metrics[n][0] for n in names},
             "histogram": list(metrics["histogram"][0]),
             "oracle": {n: true[n].mean() for n in names},
         }

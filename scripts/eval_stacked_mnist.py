@@ -3,14 +3,14 @@
     python scripts/train_classifier.py
     python scripts/eval_stacked_mnist.py images.npy
 
-Takes a .npy, or an .npz of one array, of shape [number of samples, 28, 28, 3], as
-uint8 in 0 to 255 or as floats whose --range is stated, or the work directory of
-train_stacked_mnist.py. Prints each figure beside what triples of real test digits
-score (oracle), and beside the expected score of true samples that no classifier
-misreads (floor). The papers score 26,000 samples: eleven seconds on two CPU cores.
-Compare KLs and Vendi scores of equally many samples and one classifier only. With
-images of 8 x 8 pixels it scores stacks of scikit-learn's digits, whose classifier it
-trains itself.
+The argument is the work directory of train_stacked_mnist.py, or a .npy, or an .npz of
+one array, of shape [number of samples, 28, 28, 3]: uint8 in 0 to 255, or floats in
+--range. The script prints each metric beside the oracle, which is the score of triples
+of real test digits, and beside the floor, which is the expected score of true samples
+without errors of the classifier. The papers score 26,000 samples: eleven seconds on two
+CPU cores. Compare KLs and Vendi scores only for the same number of samples and the same
+classifier. Images of 8 x 8 pixels are scored as stacks of scikit-learn's digits; their
+classifier is trained if need be.
 """
 
 import pathlib

@@ -1,14 +1,14 @@
-"""Downloads MNIST or CIFAR-10 once, in the form that every other script reads.
+"""Download MNIST or CIFAR-10 once, in the form that every other script reads.
 
     pip install -e '.[data]'
     python scripts/prepare_data.py --datasets=mnist,cifar10
 
-The sets go where --data_dir says, else TFDS_DATA_DIR, else ~/tensorflow_datasets; the
-other scripts look there too and need no TensorFlow. MNIST is 12 MB to download and 27
-on disk, CIFAR-10 170 and 144. On two CPU cores MNIST takes a minute after the
-download. Every image is read back: expect 60,000 train and 10,000 test images of MNIST,
-50,000 and 10,000 of CIFAR-10. What is prepared already is left as it is. Without a
-network tensorflow-datasets tries for four minutes before it gives up.
+They go to --data_dir, else to TFDS_DATA_DIR, else to ~/tensorflow_datasets. The other
+scripts look there too, and need no TensorFlow. MNIST is 12 MB to download and 27 on
+disk, CIFAR-10 170 and 144. On two CPU cores MNIST takes a minute after the download.
+The script reads every image back: expect 60,000 train and 10,000 test images of MNIST,
+50,000 and 10,000 of CIFAR-10. It does not touch a data set that is already prepared.
+Without a network, tensorflow-datasets gives up after four minutes.
 """
 
 import logging
@@ -21,14 +21,16 @@ from veegan_jax.common import errors
 from veegan_jax.data import images
 from veegan_jax.runtime import program
 
-DATASETS = flags.DEFINE_string("datasets", "mnist", f"of {', '.join(images.TITLES)}")
+DATASETS = flags.DEFINE_string(
+    "datasets", "mnist", f"data sets to prepare, of {', '.join(images.TITLES)}"
+)
 DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "where they go; default TFDS_DATA_DIR, else ~/tensorflow_datasets"
 )
 
 
 def prepare(dataset: str, root: pathlib.Path) -> None:
-    """Download one set and write it as array_record files.
+    """Download one data set and write it as array_record files.
 
     Raises:
       InputError: if TensorFlow is missing, the folder cannot be written, or the set
@@ -49,13 +51,13 @@ def prepare(dataset: str, root: pathlib.Path) -> None:
         ) from error
     import tensorflow_datasets as tfds
 
-    # Not each of the dozens of attempts that are made when there is no network.
+    # Without a network there are dozens of attempts; do not log each of them.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     try:
         builder = tfds.builder(dataset, data_dir=root, file_format="array_record")
         builder.download_and_prepare()
     except Exception as error:
-        # Downloading, unpacking and converting raise many kinds; none is ours to mend.
+        # Downloading, unpacking and converting raise many kinds of exceptions.
         raise errors.InputError(
             f"{dataset} could not be downloaded and prepared in {root}: {error}\nCheck "
             "the network and the space on the disk and run the same command again, or "
@@ -68,7 +70,7 @@ def main() -> None:
     for name in names:
         if name not in images.TITLES:
             raise errors.InputError(
-                f"--datasets={DATASETS.value}: {name!r} is none of "
+                f"--datasets={DATASETS.value}: {name!r} must be one of "
                 f"{', '.join(images.TITLES)}"
             )
     root = images.data_root(DATA_DIR.value)

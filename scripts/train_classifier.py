@@ -1,13 +1,13 @@
-"""Trains the classifier of digits that the Stacked MNIST figures rest on.
+"""Train the classifier of digits that the metrics of Stacked MNIST use.
 
     python scripts/train_classifier.py --dataset=auto --seed=0
 
-Writes runs/classifier/DATASET-seedSEED.npz and prints its accuracy on the training
-and test images and its SHA-256, which every record made with it names. MNIST: 99.46 %
-on the test images in 6,000 steps, 320 s of CPU time, so three to four minutes on two
-cores; digits: 98.9 %, 15 s of CPU time. An existing file is never overwritten. Stop it
-at any time and give the same command to go on: a folder beside the file, of its name,
-holds the checkpoints.
+It writes runs/classifier/DATASET-seedSEED.npz and prints the accuracy on the training
+and test images and the file's SHA-256, which every record made with it names. For MNIST
+expect 99.46 % on the test images after 6,000 steps, in three to four minutes on two CPU
+cores (320 s of CPU time); for digits 98.9 %, in 15 s of CPU time. An existing file is
+never overwritten. Stop it at any time; the same command continues it from the
+checkpoints, in a folder beside the file.
 """
 
 import pathlib
@@ -24,9 +24,11 @@ from veegan_jax.data import images
 from veegan_jax.runtime import distributed, parallel, program
 
 DATASET = flags.DEFINE_string(
-    "dataset", "auto", "mnist, digits, or auto: MNIST where it is prepared, else digits"
+    "dataset", "auto", "mnist, digits, or auto: MNIST if it is prepared, else digits"
 )
-SEED = flags.DEFINE_integer("seed", 0, "of the weights, batches, shifts and dropout")
+SEED = flags.DEFINE_integer(
+    "seed", 0, "seed of the weights, batches, shifts and dropout"
+)
 OUTPUT = flags.DEFINE_string(
     "output", None, "the file to write (default: runs/classifier/DATASET-seedSEED.npz)"
 )
@@ -84,11 +86,13 @@ def main() -> None:
     required = classifier_files.REQUIRED[dataset]
     if classifier.test_accuracy < required:
         raise errors.InputError(
-            f"below the {required:g} % that figures need: try another --seed"
+            f"--seed={seed}: the test accuracy is below the {required:g} % that the "
+            "metrics need; give another --seed"
         )
 
 
 def _describe(path: pathlib.Path, classifier: classifiers.Classifier) -> None:
+    """Print where a classifier is, what it was trained on, and its test accuracy."""
     print(f"classifier      {path}")
     print(f"trained on      {classifier.source}, seed {classifier.seed}")
     print(f"sha256          {classifier.sha256}")

@@ -86,7 +86,7 @@ def test_eval_samples_scores_true_samples_like_the_oracle(scripts, tmp_path, suf
         "eval_samples.py", path, "--output=o.json", "--figure=o.png", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    metrics = json.loads((tmp_path / "o.json").read_text())["figures"]
+    metrics = json.loads((tmp_path / "o.json").read_text())["metrics"]
     distance = np.linalg.norm(x[:, None] - mixtures.ring().means_KX[None], axis=-1)
     share = 100 * np.mean(distance.min(axis=1) <= 0.03)
     assert metrics["high_quality"] == pytest.approx(share, abs=0.05)

@@ -315,7 +315,7 @@ def test_prepare_data_says_what_is_missing(script, stand_in, tmp_path, monkeypat
         with pytest.raises(errors.InputError, match=r"new cannot be written .Permiss"):
             prepare(script, "mnist", tmp_path / "new")
     for names in ("digits", "mnist,svhn", ""):
-        with pytest.raises(errors.InputError, match="is none of mnist, cifar10"):
+        with pytest.raises(errors.InputError, match="must be one of mnist, cifar10"):
             prepare(script, names, tmp_path)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(errors.InputError, match=r"TensorFlow: pip install -e '.\[data"):
