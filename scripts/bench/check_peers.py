@@ -1,4 +1,4 @@
-"""Shows that a PyTorch peer of `torch_training.py` computes what its JAX method does.
+"""Check that a PyTorch peer of `torch_training.py` computes its JAX method.
 
 Both train side by side on the same weights, batches and noise.
 
@@ -14,6 +14,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import torch
+import torch_networks
 import torch_training
 
 from veegan_jax import methods
@@ -27,7 +28,7 @@ class Mismatch(ValueError):
 
 
 def check(config: Config, device: str, warm_up: int = 30, steps: int = 3) -> float:
-    """Trains both side by side on the same weights, batches and noise.
+    """Train both side by side on the same weights, batches and noise.
 
     Args:
       config: what to train.
@@ -41,8 +42,8 @@ def check(config: Config, device: str, warm_up: int = 30, steps: int = 3) -> flo
 
     Raises:
       Mismatch: if a loss of the first compared step differs by more than 1e-5, or if
-        at the end the parameters of a network are, on average, further from JAX's than
-        5 % of the way they went. (Float64 runs agree to 1e-13.)
+        at the end a network's parameters are, on average, further from JAX's than 5 %
+        of their movement. (Float64 runs agree to 1e-13.)
     """
     state = methods.get(config.method).init(jax.random.key(0), config)
     draw = torch_training.make(config, device)
@@ -64,7 +65,7 @@ def check(config: Config, device: str, warm_up: int = 30, steps: int = 3) -> flo
 
 @contextlib.contextmanager
 def exact_products() -> Iterator[None]:
-    """No TF32 in either library, on GPUs that have it."""
+    """Switch TF32 off in both libraries, on GPUs that have it."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -81,7 +82,11 @@ def _to_jax(*tensors: torch.Tensor) -> list[jax.Array]:
 def compare_losses(
     config: Config, theirs: torch_training.Losses, ours: Any
 ) -> list[float]:
-    """The losses' relative errors; raises Mismatch above 1e-5; see `check`."""
+    """Return the losses' relative errors.
+
+    Raises:
+      Mismatch: if one is above 1e-5.
+    """
     if set(theirs) != set(ours):
         raise Mismatch(f"{config.method}: losses {set(theirs)}, in JAX {set(ours)}")
     errors = []
@@ -99,15 +104,18 @@ def compare_parameters(
     peer: Any,
     start: TrainState,
     end: TrainState,
-    tensors: Callable = torch_training.tensors,
+    tensors: Callable = torch_networks.tensors,
 ) -> None:
-    """Raises Mismatch unless a peer's parameters went where JAX's did; see `check`.
+    """Refuse a peer whose parameters did not move as JAX's did.
 
     Args:
       peer: after its steps.
       start: of the JAX run, where the peer began.
       end: of the JAX run.
       tensors: turns a flax network's parameters into a list like the peer's.
+
+    Raises:
+      Mismatch: see `check`.
     """
     trees = {
         name: (network.parameters(), start.params[name], end.params[name])
@@ -122,8 +130,8 @@ def compare_parameters(
             torch.cat([p.flatten() for p in tensors(tree, cpu)])
             for tree in (before, after)
         )
-        # The mean, not the largest: where a gradient is 0 but for rounding (D's last
-        # bias, under a relativistic loss), Adam makes steps of the rounding.
+        # The mean, not the maximum: where a gradient is only rounding (D's last bias
+        # under a relativistic loss), Adam turns the rounding into whole steps.
         moved, apart = (here - origin).abs().mean(), (here - there).abs().mean()
         if not apart <= 0.05 * moved + 1e-7 * here.abs().mean():  # 1e-7: float32
             raise Mismatch(
@@ -134,7 +142,7 @@ def compare_parameters(
 
 @functools.cache  # compiling is most of a check's time
 def step_on_given_noise(config: Config) -> Any:
-    """The JAX step as a function of (state, batch, *normals)."""
+    """Make the JAX step a function of (state, batch, *normals)."""
     train_step = methods.get(config.method).train_step
 
     def step(state, x_BX, *noise):

@@ -1,10 +1,11 @@
-"""Measures the speed of training and scoring on Stacked MNIST, against PyTorch.
+"""Measure the speed of training and scoring on Stacked MNIST, against PyTorch.
 
     pip install -e '.[bench]'
     python scripts/bench/images.py
         Every method's step with the quarter-size networks, one seed, and four spread
         over the CPU cores; the GAN's at half and at full size, one seed. About 12
-        minutes on two free cores, most of them compilation.
+        minutes on two free cores, most of them compilation. Expect 0.8 of PyTorch's
+        steps/s at the quarter and half sizes, and 0.6 at full size.
     python scripts/bench/images.py --presets=paper --nocompile
         The full DCGAN alone, in three minutes.
     python scripts/bench/images.py --seeds=1
@@ -12,26 +13,27 @@
     python scripts/bench/images.py --all_sizes
         Every method, and the four seeds, at every size: for a GPU.
     python scripts/bench/images.py --tiny --repeats=1 --min_seconds=0
-        Networks of a few channels, to try the program: its figures mean nothing.
+        Networks of a few channels, to try the program: its numbers mean nothing.
 
-The GAN's step is timed against PyTorch's, in turns: either memory layout, eager, and
-the faster of them by torch.compile where it works; the fastest counts, the record holds
-all, and torch_images.py shows first that each computes the JAX step. PyTorch's
-peer leaves out D's gradient in the steps in which D stays as it is (every second one at
+The GAN's step is timed against PyTorch's, in turns: eager, in both memory layouts, and
+compiled in the faster layout where torch.compile works. The fastest counts; the record
+holds all. torch_images.py first checks that each computes the JAX step. PyTorch's peer
+leaves out D's gradient in the steps in which D stays as it is (every second one at
 `paper`); the JAX step computes and discards it.
 
-Steps/s count every seed's steps, images/s are that times the batch; medians over the
-repeats. PyTorch trains one seed at a time. JAX runs a compiled scan of many steps, its
-compilation apart. The images are random pixels, which take as long as digits. Further
-rows: drawing samples, scoring them by the classifier, and, on CPU, the GAN's step with
-XLA's own convolutions in place of `networks.conv`'s.
+Steps/s count every seed's steps; images/s are steps/s times the batch size. Both are
+medians over the repeats. PyTorch trains one seed at a time. JAX runs a compiled scan of
+many steps, without its compilation. The images are random pixels, which take as long as
+digits. Further rows are for drawing samples, for scoring them by the classifier, and,
+on CPU, for the GAN's step with XLA's own convolutions instead of `networks.conv`'s.
 
 Leave the cores free: PyTorch's threads spin while they wait for each other, and with
 other work on the cores they are many times slower, which would flatter JAX.
+
+The record goes to runs/speed/images.json; `make_tables.py --add=` keeps it.
 """
 
 import contextlib
-import dataclasses
 import functools
 import os
 import pathlib
@@ -41,22 +43,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
 
+import images_scoring
 import jax
 import numpy as np
 import timing
 from absl import flags
 
 from veegan_jax import methods
-from veegan_jax.classifier import network as classifiers
-from veegan_jax.classifier import training as classifier_training
 from veegan_jax.common import errors, records
 from veegan_jax.config import Config
 from veegan_jax.cost import flops as flop_counts
-from veegan_jax.data import images
 from veegan_jax.experiments import base
-from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
-from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, program
 
@@ -72,10 +70,10 @@ SIZES = flags.DEFINE_list("presets", list(PRESETS), "at which sizes")
 SEEDS = flags.DEFINE_list(
     "seeds",
     ["1", "4"],
-    "how many at once in JAX, row by row; the first alone at half and paper",
+    "how many at once in JAX, row by row; at half and paper only the first",
 )
 ALL_SIZES = flags.DEFINE_bool("all_sizes", False, "all at every size")
-REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each figure")
+REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each number")
 MIN_SECONDS = flags.DEFINE_float("min_seconds", 1.0, "length of a measurement")
 OUTPUT = flags.DEFINE_string(
     "output",
@@ -91,7 +89,7 @@ TINY = flags.DEFINE_bool("tiny", False, "tiny networks, to try the program")
 def cases(
     names: Sequence[str], presets: Sequence[str], *, all_sizes: bool, tiny: bool
 ) -> list[tuple[str, Config]]:
-    """The configurations to measure, each with its preset's name.
+    """Make the configurations to measure, each with its preset's name.
 
     Raises:
       InputError: for a name that does not exist, or if nothing is left to measure.
@@ -119,13 +117,14 @@ def cases(
 
 
 def random_digits(config: Config) -> np.ndarray:
-    """uint8 [N, H, W]; random pixels."""
-    shape = NUM_DIGITS, config.data.image_size, config.data.image_size
+    """Draw random pixels in place of digits: uint8 [N, H, W]."""
+    height, width, _ = config.data.shape
+    shape = NUM_DIGITS, height, width
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 def steps_per_call(config: Config, digits_NHW: np.ndarray, most: int) -> int:
-    """Steps of one seed in about a second or two: even, at least 4."""
+    """Estimate how many steps take one seed a second or two: even, at least 4."""
     if most <= 4:
         return 4
     step = functools.partial(
@@ -140,8 +139,7 @@ def steps_per_call(config: Config, digits_NHW: np.ndarray, most: int) -> int:
 
 @contextlib.contextmanager
 def xla_convolutions() -> Iterator[None]:
-    """Programs traced here get XLA's own convolutions from `networks.conv`, which
-    chooses by the backend."""
+    """Make `networks.conv`, which chooses by the backend, use XLA's convolutions."""
     with mock.patch.object(jax, "default_backend", return_value="any but the CPU"):
         yield
 
@@ -158,13 +156,13 @@ def measure(
     compiled: bool = True,
     most_steps: int = 200,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Measures one configuration.
+    """Measure one configuration.
 
     Args:
       preset: what to call its sizes.
       config: what to train.
       digits_NHW: uint8, what is stacked.
-      repeats: measurements of each figure; JAX and PyTorch take turns.
+      repeats: measurements of each number; JAX and PyTorch take turns.
       min_seconds: the least length of a measurement.
       seeds: how many at once in JAX, row by row.
       torch_device: where PyTorch trains the GAN; None: not at all.
@@ -172,7 +170,7 @@ def measure(
       most_steps: of one call.
 
     Returns:
-      A row for each number of seeds; and one for the convolutions: on CPU, for one
+      A row for each number of seeds; and a row for the convolutions, on CPU for one
       seed of the GAN at the first preset. Lists hold the single measurements.
 
     Raises:
@@ -236,61 +234,8 @@ def measure(
     return rows, convolutions
 
 
-def evaluation(
-    plan: Sequence[tuple[str, Config]],
-    num_samples: int,
-    *,
-    repeats: int,
-    min_seconds: float,
-) -> list[dict[str, Any]]:
-    """Images/s of drawing from the GAN at each size of the plan, and of scoring.
-
-    The classifier has seen one batch of random pixels: its figures mean nothing, its
-    work is the same.
-    """
-    runners = {}
-    for preset, config in plan:
-        if config.method == "gan":
-            state = base.init_seeds([0], config)
-            draw = functools.partial(
-                image_experiment.draw, state, config=config, num_samples=num_samples
-            )
-            runners["draw", preset] = draw, num_samples
-    _, config = plan[0]
-    dataset = stacked_mnist_experiment.DIGITS[config.dataset]
-    random = np.random.default_rng(0)
-    shape = num_samples, config.data.image_size, config.data.image_size, 3
-    x_NHW3 = random.integers(0, 256, shape, np.uint8)
-    recipe = dataclasses.replace(classifiers.RECIPES[dataset], steps=1)
-    label_N = random.integers(0, classifiers.NUM_CLASSES, num_samples, np.int32)
-    train = images.Images(dataset, "train", "random", x_NHW3[..., :1], label_N)
-    classifier = classifier_training.train(train, 0, recipe)
-    num_classes, size = classifiers.NUM_CLASSES, recipe.features
-    share_K = np.full(num_classes, 1 / num_classes, np.float32)
-    reference = stacked_mnist_metrics.Reference(
-        share_K, np.zeros(size, np.float32), np.eye(size, dtype=np.float32)
-    )
-    score = functools.partial(
-        stacked_mnist_metrics.score, x_NHW3, classifier, reference
-    )
-    runners["score", ""] = score, num_samples
-    for run, _ in runners.values():
-        run()  # compiles
-    rates = timing.rates(runners, repeats, min_seconds)
-    return [
-        {
-            "what": what,
-            "preset": preset,
-            "images": num_samples,
-            "images_per_second": rates[what, preset],
-            "median": statistics.median(rates[what, preset]),
-        }
-        for what, preset in runners
-    ]
-
-
 def summarize(rows: list[dict[str, Any]]) -> str:
-    """Adds medians and ratio to what `measure` returned; returns them as a table."""
+    """Add medians and ratio to the rows of `measure`; return them as a table."""
     header = ["method", "sizes", "seeds", "JAX images/s", "JAX steps/s"]
     header += ["PyTorch steps/s (variant)", "JAX / PyTorch", "compile s"]
     lines = []
@@ -366,7 +311,7 @@ def main() -> None:
         compiling = more[0][0].get("torch_compile")
         note = f"; torch.compile: {compiling}" if compiling else ""
         print(f"{elapsed:4.0f} s: {config.method}, {preset}{note}", flush=True)
-    scoring = evaluation(plan, 500 if tiny else 2000, **times)
+    scoring = images_scoring.measure(plan, 500 if tiny else 2000, **times)
     text = summarize(rows)
     record = {
         **records.provenance(),

@@ -1,38 +1,37 @@
-"""Measures the speed of IvOM against SciPy's L-BFGS and PyTorch's, and what each finds.
+"""Measure the speed and the errors of IvOM, against SciPy's L-BFGS and PyTorch's.
 
     pip install -e '.[bench]'
     python scripts/bench/ivom.py
         The quick and the paper generator of CIFAR-10, random weights: about five
-        minutes on two free cores.
+        minutes on two free cores. Expect 4 and 5.5 times the images/s of SciPy's
+        loop, and equal errors.
     python scripts/bench/ivom.py --run=runs/cifar10/quick/veegan --images=128
         A trained generator, its first seed, and the test images.
     python scripts/bench/ivom.py --tiny --repeats=1
-        Digits and a few channels, to try the program: its figures mean nothing.
+        Digits and a few channels, to try the program: its numbers mean nothing.
 
-Three ways to the same minima, all from the same starts, with at most 200 iterations and
-a memory of 10: `ivom.ivom` as eval_ivom.py uses it, on all devices, its compilation
-apart; a loop over the pairs of an image and a start, in which scipy.optimize.minimize
-(L-BFGS-B) calls the compiled error and gradient of one pair, the same function that
-ours maps over its lanes; and a loop of torch.optim.LBFGS (strong_wolfe), eager, on a
-generator of the same weights, which is first shown to make the same images. Of
-PyTorch's layouts, and of one thread and all, the fastest counts.
+Three solvers minimize the same errors from the same starts, with at most 200 iterations
+and a memory of 10:
+  ours   `ivom.ivom` as eval_ivom.py uses it, on all devices, without its compilation.
+  scipy  A loop over the pairs of an image and a start. scipy.optimize.minimize
+         (L-BFGS-B) calls the compiled error and gradient of one pair, the function
+         that ours maps over its lanes.
+  torch  A loop of torch.optim.LBFGS (strong_wolfe), eager, on a generator with the same
+         weights, which is checked to make the same images. The fastest of PyTorch's
+         layouts, with one thread or all, counts.
 
-Ours stops a pair when an iteration lowers its error by at most 1e-6 of it. The others'
-tolerances are absolute, of errors below 1: for each image 1e-6 of the lowest error that
-ours found. Images/s are medians over the repeats, in turns. A loop's rate does not
-depend on how many images there are, so the loops get the first --loop_images only, and
-ours all of them. (A loop in each of C processes would be at most C times as fast as the
-one measured here.) Errors are compared on the images that all ways had: the lowest over
-the starts, each recomputed from its z by the same function. `equal`: within 1e-3.
-
-Random weights: he initialisation, BatchNorm's moments those of a batch, as training
-would leave them; without, or with the initialisation of training, all samples are
-nearly the same image and there is little to minimise. The targets are other samples of
-the same generator, plus normal noise of 0.1, clipped to [0, 1]. They are nearer than
-real images are: a trained generator needs more iterations.
+Ours stops a pair when an iteration lowers its error by at most 1e-6 of it. The others
+have absolute tolerances, so each image's is 1e-6 of the lowest error that ours found.
+Images/s are medians over the repeats, in turns. A loop's rate does not depend on the
+number of images, so the loops get only the first --loop_images, and ours all of them.
+(A loop in each of C processes would be at most C times as fast as this one.) Errors are
+compared on the images that all solvers had: the lowest over the starts, recomputed from
+z by one function. `equal` means within 1e-3. The targets: see ivom_tasks.py.
 
 Leave the cores free: PyTorch's threads spin while they wait for each other, and with
 other work on the cores they are many times slower, which would flatter JAX.
+
+The record goes to runs/speed/ivom.json; `make_tables.py --add=` keeps it.
 
 Dimension key: N images, X values of an image (any shape), Z latent, K starts, B batch.
 """
@@ -46,39 +45,34 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import ivom_table
+import ivom_tasks
 import jax
 import numpy as np
 import scipy
 import timing
 from absl import flags
-from jax.tree_util import Partial
+from ivom_tasks import Task
 from scipy import optimize
 
 from veegan_jax.common import errors, records
-from veegan_jax.config import Config
-from veegan_jax.experiments import base, ivom_targets
-from veegan_jax.experiments import images as image_experiment
-from veegan_jax.experiments import ivom as ivom_experiment
-from veegan_jax.methods import base as method_base
-from veegan_jax.methods.base import TrainState
+from veegan_jax.experiments import ivom_targets
 from veegan_jax.metrics import batched_lbfgs, ivom
-from veegan_jax.presets import resolve
-from veegan_jax.runtime import distributed, parallel, program
+from veegan_jax.runtime import distributed, program
 
 ITERATIONS = 200
 MEMORY = 10  # of every L-BFGS
 RTOL = 1e-6
 EQUAL = 1e-3  # relative difference of two errors
-NOISE = 0.1  # in the targets of random generators, pixels in [0, 1]
-PRESETS = ("quick", "paper")
 
-IMAGES = flags.DEFINE_integer("images", 128, "that ours minimises")
-LOOP_IMAGES = flags.DEFINE_integer("loop_images", 8, "of these, that the loops do")
-STARTS = flags.DEFINE_integer("starts", 3, "per image")
-REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each figure")
-SIZES = flags.DEFINE_list("presets", list(PRESETS), "generators of random weights")
+IMAGES = flags.DEFINE_integer("images", 128, "that ours gets")
+LOOP_IMAGES = flags.DEFINE_integer("loop_images", 8, "of these, that the loops get")
+STARTS = flags.DEFINE_integer("starts", 3, "starts per image")
+REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each number")
+SIZES = flags.DEFINE_list(
+    "presets", list(ivom_tasks.PRESETS), "whose generators, of random weights"
+)
 RUN = flags.DEFINE_string(
-    "run", None, "a work directory, whose generator is measured in place of those"
+    "run", None, "a work directory, whose generator is measured instead"
 )
 DATA_DIR = flags.DEFINE_string(
     "data_dir", "", "of --run: tensorflow-datasets' folder; empty: TFDS_DATA_DIR"
@@ -95,90 +89,19 @@ TINY = flags.DEFINE_bool("tiny", False, "tiny networks, to try the program")
 evaluate = jax.jit(jax.value_and_grad(batched_lbfgs.error, argnums=1))
 
 
-class Task(NamedTuple):
-    """A generator, and images to come near to."""
-
-    name: str
-    config: Config
-    state: TrainState  # of one seed
-    sample: Partial  # z [B, Z] -> pixels in [0, 1]
-    targets_NX: np.ndarray
-    data: str  # what the targets are
-
-
 class Found(NamedTuple):
-    """What a way found, for each image the best over its starts."""
+    """What a solver found: for each image the best over its starts."""
 
     z_NZ: np.ndarray
     evaluations_NK: np.ndarray
 
 
-# From a pair's image (its number), start and tolerance to z, error and evaluations.
-Minimise = Callable[[int, np.ndarray, float], tuple[np.ndarray, float, int]]
-
-
-def random_state(config: Config) -> TrainState:
-    """Initial weights, BatchNorm's running moments those of one batch."""
-    state = image_experiment.each_seed(base.init_seeds([0], config))[0]
-    old = state.batch_stats["generator"]
-    params = state.params["generator"]
-    z_BZ = jax.random.normal(jax.random.key(1), config.latent_shape(256))
-    train = jax.jit(
-        functools.partial(method_base.apply_training, config.generator()),
-        compiler_options=parallel.compile_options_of_init(),
-    )
-    _, new = train(params, old, z_BZ)
-    # flax keeps 0.9 of the old ones.
-    moments = jax.tree.map(lambda a, b: (b - 0.9 * a) / 0.1, old, new)
-    return state.replace(batch_stats=state.batch_stats | {"generator": moments})
-
-
-def of_random_weights(preset: str, num: int, *, tiny: bool) -> Task:
-    """A preset's generator, and noisy samples of its own as targets."""
-    changes, dataset = {}, "cifar10"
-    if tiny:
-        dataset = "digits"
-        changes = dict(latent_size=4, discriminator_widths=(3, 4))
-        changes["generator_widths"] = (6,) if preset == "paper" else (6, 5)
-    config = resolve.resolve("gan", dataset, preset, kernel_init="he", **changes)
-    state = random_state(config)
-    sample = ivom_experiment.sampler(state, config)
-    z_NZ = jax.random.normal(jax.random.key(2), (num, config.latent_size))
-    noise = np.random.default_rng(0).normal(
-        0, NOISE, (num, *image_experiment.shape(config))
-    )
-    targets_NX = np.clip(np.asarray(sample(z_NZ)) + noise, 0, 1).astype(np.float32)
-    data = f"samples of the generator with noise of {NOISE}"
-    return Task(preset, config, state, sample, targets_NX, data)
-
-
-def of_run(workdir: pathlib.Path, num: int, data_dir: str) -> Task:
-    """A run's first seed, and test images of its data.
-
-    Raises:
-      InputError: if the folder holds no run on images in [0, 1] that a name leads to.
-    """
-    config, seeds, done, state = base.restore(workdir)
-    if config.dataset == "faces" or ivom_targets.image_shape(config) is None:
-        raise errors.InputError(
-            f"--run={workdir} was trained on {config.dataset}; give a run on cifar10, "
-            "mnist, digits or their stacks"
-        )
-    found = ivom_targets.load(config, num, data_dir=data_dir or None)
-    state = image_experiment.each_seed(state)[0]
-    sample = ivom_experiment.sampler(state, config)
-    name = f"{config.method} on {config.dataset}, seed {seeds[0]}, {done} steps"
-    return Task(name, config, state, sample, found.test_NX, found.name)
-
-
-def spread(task: Task) -> float:
-    """Standard deviation of a pixel over samples, mean over the pixels."""
-    z_BZ = jax.random.normal(jax.random.key(3), (256, task.config.latent_size))
-    return float(np.asarray(task.sample(z_BZ)).std(axis=0).mean())
+# (number of the image, start, tolerance) -> (z, error, evaluations)
+Minimize = Callable[[int, np.ndarray, float], tuple[np.ndarray, float, int]]
 
 
 def ours(task: Task, num: int, start_z_NKZ: np.ndarray) -> ivom.Result:
-    """`ivom.ivom` of the first images."""
+    """Run `ivom.ivom` on the first images."""
     return ivom.ivom(
         task.sample,
         task.targets_NX[:num],
@@ -191,23 +114,23 @@ def ours(task: Task, num: int, start_z_NKZ: np.ndarray) -> ivom.Result:
     )
 
 
-def loop(minimise: Minimise, start_z_NKZ: np.ndarray, tolerance_N: np.ndarray) -> Found:
-    """One pair after the other."""
+def loop(minimize: Minimize, start_z_NKZ: np.ndarray, tolerance_N: np.ndarray) -> Found:
+    """Minimize one pair after the other."""
     z_NZ, evaluations_NK = [], []
     for i, (start_z_KZ, tolerance) in enumerate(
         zip(start_z_NKZ, tolerance_N, strict=True)
     ):
-        pairs = [minimise(i, z_Z, float(tolerance)) for z_Z in start_z_KZ]
+        pairs = [minimize(i, z_Z, float(tolerance)) for z_Z in start_z_KZ]
         z_NZ.append(min(pairs, key=lambda pair: pair[1])[0])
         evaluations_NK.append([pair[2] for pair in pairs])
     return Found(np.array(z_NZ, np.float32), np.array(evaluations_NK))
 
 
-def by_scipy(task: Task, num: int) -> Minimise:
-    """A pair's minimisation by SciPy, the error and gradient by JAX."""
+def by_scipy(task: Task, num: int) -> Minimize:
+    """Return a pair's minimization by SciPy; JAX computes error and gradient."""
     targets = [jax.device_put(x_X) for x_X in task.targets_NX[:num]]
 
-    def minimise(image, start_z_Z, tolerance):
+    def minimize(image, start_z_Z, tolerance):
         def objective(z_Z):
             z_Z = z_Z.astype(np.float32)
             error, grad_Z = evaluate(task.sample, z_Z, targets[image])
@@ -223,13 +146,13 @@ def by_scipy(task: Task, num: int) -> Minimise:
     jax.block_until_ready(
         evaluate(task.sample, np.zeros(task.config.latent_size, np.float32), targets[0])
     )
-    return minimise
+    return minimize
 
 
 def by_torch(
     task: Task, num: int, device: str, z_BZ: np.ndarray
-) -> tuple[Minimise, dict[str, Any]]:
-    """A pair's minimisation by PyTorch; the variant that counts, and its difference.
+) -> tuple[Minimize, dict[str, Any]]:
+    """Return a pair's minimization by PyTorch, the variant, and its difference.
 
     Raises:
       check_peers.Mismatch: if the generator does not make JAX's images.
@@ -243,8 +166,8 @@ def by_torch(
     peer = peers[name]
     targets = [peer.target(x_X) for x_X in task.targets_NX[:num]]
 
-    def minimise(image, start_z_Z, tolerance):
-        return torch_ivom.minimise(
+    def minimize(image, start_z_Z, tolerance):
+        return torch_ivom.minimize(
             peer,
             targets[image],
             start_z_Z,
@@ -252,7 +175,7 @@ def by_torch(
             tolerance=tolerance,
         )
 
-    return minimise, {"variant": name, "largest_difference": max(differences)}
+    return minimize, {"variant": name, "largest_difference": max(differences)}
 
 
 def measure(
@@ -263,17 +186,17 @@ def measure(
     repeats: int,
     torch_device: str | None,
 ) -> dict[str, Any]:
-    """Measures every way on one generator.
+    """Measure every solver on one generator.
 
     Args:
-      task: what to minimise.
-      loop_images: the first images, which the loops minimise.
+      task: generator and targets.
+      loop_images: how many images the loops get, the first ones.
       starts: K.
-      repeats: measurements of each figure, in turns.
+      repeats: measurements of each number, in turns.
       torch_device: where PyTorch runs; None: not at all.
 
     Returns:
-      A row of the record: the `ways`, and ours `against` each of the others. Lists
+      A row of the record: the `solvers`, and ours `against` each of the others. Lists
       hold the single measurements, or an error for each of the loops' images.
 
     Raises:
@@ -288,7 +211,7 @@ def measure(
     def run_ours(count=num):
         found["ours"] = ours(task, count, start_z_NKZ)
 
-    # The first images make the same program as all.
+    # The program is the same for the first images and for all.
     first, later = (
         timing.seconds(functools.partial(run_ours, loop_images)) for _ in range(2)
     )
@@ -326,10 +249,10 @@ def measure(
         "dataset": task.config.dataset,
         "latent_size": size,
         "data": task.data,
-        "spread": spread(task),
+        "spread": ivom_tasks.spread(task),
         "images": num,
         "mean_error_of_all": float(found["ours"].error_N.mean()),
-        "ways": {
+        "solvers": {
             name: {
                 "images_per_second": rates[name],
                 "median": statistics.median(rates[name]),
@@ -351,20 +274,24 @@ def measure(
 
 
 def agreement(ours_N: np.ndarray, theirs_N: np.ndarray) -> dict[str, float]:
-    """The shares of the images whose errors are equal, and of those lower in ours."""
+    """Return the share of images with equal errors, and of those lower in ours."""
     equal_N = np.abs(ours_N - theirs_N) <= EQUAL * theirs_N
     lower_N = (ours_N < theirs_N) & ~equal_N
     return {"equal": float(equal_N.mean()), "lower": float(lower_N.mean())}
 
 
 def check_flags(names: Sequence[str]) -> None:
-    """Raises InputError for what cannot be measured."""
+    """Refuse flags with which nothing can be measured.
+
+    Raises:
+      InputError: naming the flag, its value and what is allowed.
+    """
     for flag in (IMAGES, LOOP_IMAGES, STARTS, REPEATS):
         if flag.value < 1:
             raise errors.InputError(f"--{flag.name}={flag.value} must be at least 1")
-    timing.check_names("presets", names, PRESETS)
+    timing.check_names("presets", names, ivom_tasks.PRESETS)
     if not names and not RUN.value:
-        raise errors.InputError("--presets= leaves nothing to measure")
+        raise errors.InputError("--presets= names nothing: give a preset, or --run")
 
 
 def main() -> None:
@@ -377,10 +304,11 @@ def main() -> None:
     distributed.use_cpu_cores(distributed.cpu_cores())
     start = time.perf_counter()
     if RUN.value:
-        plan = [functools.partial(of_run, pathlib.Path(RUN.value), num, DATA_DIR.value)]
+        workdir = pathlib.Path(RUN.value)
+        plan = [functools.partial(ivom_tasks.from_run, workdir, num, DATA_DIR.value)]
     else:
         plan = [
-            functools.partial(of_random_weights, name, num, tiny=tiny)
+            functools.partial(ivom_tasks.from_preset, name, num, tiny=tiny)
             for name in SIZES.value
         ]
     device, version = timing.set_up_torch() if TORCH.value else (None, None)

@@ -1,4 +1,4 @@
-"""The table of what bench/ivom.py measured. No flags: make_tables.py imports it."""
+"""The table of bench/ivom.py. No flags: make_tables.py imports it."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ NAMES = {"ours": "ours", "scipy": "SciPy's loop", "torch": "PyTorch's loop"}
 
 
 def table(record: dict[str, Any]) -> str:
-    """A record as Markdown: a line for each generator and way, and where it was run."""
+    """Write a record as Markdown: a line for each generator and solver, and the run."""
     header = ["generator", "by", "images/s", "ours / theirs (range)"]
     header += ["evaluations per pair", "mean error", "ours equal", "ours lower"]
     lines = []
     for row in record["rows"]:
-        for name, way in row["ways"].items():
-            variant, against = way.get("variant"), ["", "", ""]
+        for name, solver in row["solvers"].items():
+            variant, against = solver.get("variant"), ["", "", ""]
             if name in row["against"]:
                 found = row["against"][name]
                 against = [
@@ -28,10 +28,10 @@ def table(record: dict[str, Any]) -> str:
                 [
                     row["generator"],
                     NAMES[name] + (f" ({variant})" if variant else ""),
-                    f"{way['median']:.3g}",
+                    f"{solver['median']:.3g}",
                     against[0],
-                    f"{way['evaluations_per_pair']:.0f}",
-                    records.cell(way["mean_error"]),
+                    f"{solver['evaluations_per_pair']:.0f}",
+                    records.cell(solver["mean_error"]),
                     *against[1:],
                 ]
             )

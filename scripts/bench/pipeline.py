@@ -1,21 +1,25 @@
-"""Measures whether photographs are decoded as fast as a GAN trains on them.
+"""Measure whether photographs are decoded as fast as a GAN trains on them.
 
     python scripts/bench/pipeline.py
         The quick networks on 64 x 64 faces; three minutes on two free cores.
+        Expect ten times as many images/s from the workers as the step takes.
     python scripts/bench/pipeline.py --preset=paper --seeds=1 --steps_per_call=50
         DCGAN's pair of networks: for a GPU.
     python scripts/bench/pipeline.py --tiny --repeats=1
-        A few images, to try the program: its figures mean nothing.
+        A few images, to try the program: its numbers mean nothing.
 
-A temporary folder gets random JPEGs of CelebA's size, 178 x 218: smooth, 6 kB each. Of
-these, in images/s: decoding in one thread; the first start, which decodes everything in
-a thread for each core, and the second; the stream of batches, decoded by threads, by
-worker processes, and from memory; the training step on images that lie on the device.
-Then whole loops, from files and from memory: the share of their time in which the
-device waited for images. Medians over the repeats; streams and step take turns.
+A temporary folder gets random JPEGs of CelebA's size, 178 x 218: smooth, 6 kB each.
+The benchmark measures, in images/s: decoding in one thread; the first start, which
+decodes everything in one thread per core, and the second; the stream of batches,
+decoded by threads, by worker processes, and from memory; the training step on images
+that are on the device. Then it runs whole loops, from files and from memory, and
+measures the share of their time in which the device waited for images. It reports
+medians over the repeats; streams and step take turns.
 
-On a CPU the step and those who decode share the cores: there the loop is slower than
+On a CPU the step and the decoding share the cores: there the loop is slower than
 either, and the share that waits says little. Leave the cores free.
+
+The record goes to runs/speed/pipeline.json; `make_tables.py --add=` keeps it.
 """
 
 import contextlib
@@ -48,7 +52,7 @@ NUM_WORKERS = flags.DEFINE_integer(
     "num_workers", distributed.cpu_cores(), "processes that decode"
 )
 STEPS_PER_CALL = flags.DEFINE_integer("steps_per_call", 4, "steps of one program")
-REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each figure")
+REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each number")
 MIN_SECONDS = flags.DEFINE_float("min_seconds", 2.0, "length of a measurement")
 OUTPUT = flags.DEFINE_string(
     "output", None, "where the record goes (default: runs/speed/pipeline.json)"
@@ -59,7 +63,7 @@ Rates = dict[str, list[float]]  # what -> images/s, measurement by measurement
 
 
 def write_images(folder: pathlib.Path, number: int) -> None:
-    """Writes smooth noise as JPEGs of CelebA's size."""
+    """Write smooth noise as JPEGs of CelebA's size."""
     random = np.random.default_rng(0)
     for index in range(number):
         coarse = random.integers(0, 256, (14, 11, 3), np.uint8)
@@ -68,9 +72,10 @@ def write_images(folder: pathlib.Path, number: int) -> None:
 
 
 def make_config(method: str, preset: str, tiny: bool) -> Config:
+    """Resolve the configuration to measure, on faces."""
     changes = {}
     if tiny:
-        changes = dict(batch_size=8, latent_size=6, image_size=16, data_size=16**2 * 3)
+        changes = dict(batch_size=8, latent_size=6, image_size=16)
         changes |= dict(generator_widths=(6, 5), discriminator_widths=(3, 4))
         changes |= dict(reconstructor_widths=(3, 4), joint_widths=(4,))
     return resolve.resolve(method, "faces", preset, **changes)
@@ -79,7 +84,7 @@ def make_config(method: str, preset: str, tiny: bool) -> Config:
 def starts(
     folder: pathlib.Path, rule: photos.Rule, repeats: int
 ) -> tuple[Rates, dict[str, photos.Photos]]:
-    """Images/s of the first start and of the second; the images, in both forms."""
+    """Measure both starts, in images/s; return the images too, in both forms."""
     rates: Rates = {"first start": [], "second start": []}
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as cache:
@@ -92,7 +97,7 @@ def starts(
 
 
 def decode(examples: photos.Photos) -> timing.Runner:
-    """Decoding in this thread, the images one after the other."""
+    """Return a runner that decodes in this thread, one image after the other."""
     number = min(256, len(examples))
 
     def run() -> None:
@@ -104,7 +109,7 @@ def decode(examples: photos.Photos) -> timing.Runner:
 def step_runner(
     config: Config, seeds: int, steps: int, examples: photos.Photos
 ) -> timing.Runner:
-    """Training on one group of batches again and again, which lies on the devices."""
+    """Return a runner that trains on one group of batches, placed on the devices."""
     step = functools.partial(image_experiment.step_on_batch, config=config)
     run = parallel.run_steps(
         step, steps, mode="none", devices=jax.devices(), streamed=True
@@ -127,7 +132,7 @@ def step_runner(
 def stream_runner(
     examples: photos.Photos, batch_size: int, num_workers: int
 ) -> Iterator[tuple[timing.Runner, int]]:
-    """Drawing batches; and how many images may wait already when a turn begins."""
+    """Yield a runner that draws batches, and how many images may wait already."""
     with streams.Stream(examples, batch_size, 0, num_workers=num_workers) as stream:
         number = 8
         waiting = 2 * (4 * num_workers or distributed.cpu_cores()) * batch_size
@@ -150,7 +155,7 @@ def take_turns(
     repeats: int,
     min_seconds: float,
 ) -> Rates:
-    """Images/s of decoding, of each stream and of the step, measured in turns."""
+    """Measure decoding, each stream and the step, in images/s and in turns."""
     sources = {
         "stream, threads": ("files", 0),
         f"stream, {num_workers} workers": ("files", num_workers),
@@ -183,10 +188,10 @@ def loop(
     repeats: int,
     min_seconds: float,
 ) -> tuple[list[float], list[float]]:
-    """Images/s of training as a run does, and the share of its time spent waiting.
+    """Measure a run's own loop: images/s, and the share of the time spent waiting.
 
-    An interval is at least ten groups and about min_seconds, and one goes before those
-    that count: it compiles.
+    An interval is at least ten groups and about min_seconds. One runs before those
+    that count, and compiles.
     """
     step = functools.partial(image_experiment.step_on_batch, config=config)
     size = config.batch_size * config.data.image_size**2 * 3

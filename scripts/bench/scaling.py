@@ -1,16 +1,17 @@
-"""Counts what a training step sends between devices, and estimates 256 chips.
+"""Count what a training step sends between devices, and estimate 256 chips.
 
     python scripts/bench/scaling.py
         Seven cases on 1, 2, 4 and 8 fake CPU devices, the batch split by pmap or by
         jit: about half an hour on two free cores, most of it for `dcgan`. Programs
         are compiled and read; nothing is run or timed, and no accelerator is needed.
-        Expect one all-reduce a step wherever there is no BatchNorm, no resharding,
-        and FLOPs per device that fall with their number (the batch stays) or stay
-        (the batch grows with them).
+        Expect one all-reduce a step wherever there is no BatchNorm, and no
+        resharding. Expect FLOPs per device that fall with the number of devices (for
+        a fixed batch) or stay (for a batch that grows with it).
     python scripts/bench/scaling.py --cases=ring-gan --devices=1,4
         One case, in less than a minute.
 
-The formula and the chips' figures are those of scaling_estimate.py.
+The formula and the chips' data are in scaling_estimate.py. The record goes to
+runs/speed/scaling.json; `make_tables.py --add=` keeps it.
 """
 
 import dataclasses
@@ -31,16 +32,17 @@ from absl import flags
 
 from veegan_jax import methods
 from veegan_jax.common import errors, records
-from veegan_jax.config import Config
+from veegan_jax.config import Config, Images
 from veegan_jax.cost import flops
 from veegan_jax.cost import report as cost_report
 from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
+from veegan_jax.networks.configs import DCGAN
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import parallel, program
 
-NUM_STEPS = 7  # in the loop; no other loop of a step has as many trips
+NUM_STEPS = 7  # in the loop; no other loop of a step has as many iterations
 PLAIN = {"batch_norm": False, "discriminator_norm": False}
 
 
@@ -67,20 +69,23 @@ WHICH = flags.DEFINE_list("cases", list(CASES), "what to compile; -plain: no Bat
 SPLITS = flags.DEFINE_list("modes", list(MODES), "how the batch is split")
 DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "numbers of devices")
 EFFICIENCY = flags.DEFINE_float("efficiency", 0.3, "of the peak, in products; assumed")
-OUTPUT = flags.DEFINE_string("output", "runs/speed/scaling.json", "for the record")
+OUTPUT = flags.DEFINE_string(
+    "output", "runs/speed/scaling.json", "where the record goes"
+)
 
 
 def step_of(config: Config) -> tuple[parallel.Step, Any]:
-    """A training step with its own batches, and the data that it reads, if any."""
+    """Make a training step with its own batches, and the data that it reads, if any."""
     step, data = mixture_experiment.step_on_fresh_data, None
-    if config.data.image_size:
-        shape = 100, config.data.image_size, config.data.image_size
-        step, data = stacked_mnist_experiment.step_on_stacks, np.zeros(shape, np.uint8)
+    if isinstance(config.data, Images):
+        height, width, _ = config.data.shape
+        step = stacked_mnist_experiment.step_on_stacks
+        data = np.zeros((100, height, width), np.uint8)
     return functools.partial(step, config=config), data
 
 
 def flops_per_example(config: Config) -> float:
-    """Of a step with XLA's own convolutions, as all but the CPU have them."""
+    """Count the FLOPs of a step with XLA's own convolutions, per example."""
     init = functools.partial(methods.get(config.method).init, config=config)
     step, data = step_of(config)
     step = step if data is None else functools.partial(step, jnp.asarray(data))
@@ -91,10 +96,10 @@ def flops_per_example(config: Config) -> float:
 
 
 def lower(config: Config, state: Any, mode: str, num_devices: int) -> Any:
-    """The program of NUM_STEPS steps, as training would run it, ready to compile.
+    """Lower the program of NUM_STEPS steps, as training would run it.
 
     Args:
-      config: what to train; of Stacked MNIST with digits that are all black.
+      config: what to train; the digits of Stacked MNIST are all black here.
       state: of all seeds.
       mode: pmap or jit.
       num_devices: how many of the fake devices share a batch.
@@ -109,7 +114,7 @@ def lower(config: Config, state: Any, mode: str, num_devices: int) -> Any:
 
 
 def count(config: Config, state: Any, mode: str, num_devices: int) -> dict[str, Any]:
-    """Compiles one program and reads it: figures of a step, per device."""
+    """Compile one program and read it: metrics of a step, per device."""
     made = lower(config, state, mode, num_devices).compile()
     text, memory = made.as_text(), made.memory_analysis()
     found = cost_report.collectives(text)
@@ -127,7 +132,7 @@ def count(config: Config, state: Any, mode: str, num_devices: int) -> dict[str, 
 def measure(
     name: str, config: Config, modes: Sequence[str], numbers: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """A row for each mode: the programs of a fixed batch, and of one that grows."""
+    """Make a row for each mode: programs of a fixed batch, and of one that grows."""
     state = base.init_seeds([0], config)
     rows = []
     for mode in modes:
@@ -136,15 +141,14 @@ def measure(
         for n, same in zip(numbers, strong, strict=True):
             grown = config.replace(batch_size=config.batch_size * n)
             weak.append(same if n == 1 else count(grown, state, mode, n))
-        normed = config.networks.batch_norm or (
-            config.data.image_size and config.networks.discriminator_norm
-        )
+        networks = config.networks
+        normalized_d = isinstance(networks, DCGAN) and networks.discriminator_norm
         rows.append(
             {
                 "case": name,
                 "mode": mode,
                 "batch_size": config.batch_size,
-                "batch_norm": bool(normed),
+                "batch_norm": networks.batch_norm or normalized_d,
                 "flops_per_example": flops_per_example(config),
                 "strong": strong,
                 "weak": weak,
@@ -157,7 +161,9 @@ def main() -> None:
     timing.check_names("cases", WHICH.value, list(CASES))
     timing.check_names("modes", SPLITS.value, MODES)
     if not all(n.isdigit() and 0 < int(n) <= 64 for n in DEVICES.value):
-        raise errors.InputError(f"--devices={','.join(DEVICES.value)}: from 1 to 64")
+        raise errors.InputError(
+            f"--devices={','.join(DEVICES.value)} must be numbers from 1 to 64"
+        )
     if not 0 < EFFICIENCY.value <= 1:
         raise errors.InputError(f"--efficiency={EFFICIENCY.value} must be in (0, 1]")
     numbers = sorted(map(int, DEVICES.value))

@@ -1,17 +1,18 @@
-"""What 256 chips would make of a step that bench/scaling.py counted. No flags here.
+"""Estimate the speed on 256 chips of a step that bench/scaling.py counted. No flags.
 
-The estimate is arithmetic on what chip makers publish, no measurement. With n chips, b
-examples on each, F FLOPs per example, and a all-reduces of M bytes in all per step:
+The estimate is arithmetic on published data of chips, not a measurement. With n chips,
+b examples on each, F FLOPs per example, and a all-reduces of M bytes in all per step:
 
     compute  = b F / (efficiency * peak)
     exchange = a * hops * seconds per hop + sum of 2 (n - 1) / n * M share / bandwidth
 
-A step takes at least the larger of the two and, as the gradients' all-reduce waits for
-the whole backward pass and the next step for it, about their sum. The sum in `exchange`
-is over the levels of a network: one on a torus; within 8 GPUs and, with the 8th that
-each then holds, between them. Weak-scaling efficiency is compute / (compute +
-exchange). Whether products reach the stated efficiency is not estimated: where they
-do not, compute takes longer, and the exchange weighs less than stated here.
+A step takes at least the larger of the two. The gradients' all-reduce waits for the
+whole backward pass, and the next step waits for the all-reduce, so a step takes about
+their sum. The sum in `exchange` is over the levels of a network. A torus has one level;
+GPUs have two: within 8 GPUs, then between the groups of 8, where each GPU sends an
+eighth of the bytes. Weak-scaling efficiency is compute / (compute + exchange). The
+efficiency of the products is assumed; where they do not reach it, compute takes longer,
+and the exchange weighs less than stated here.
 """
 
 import dataclasses
@@ -26,12 +27,12 @@ FORMULA = __doc__[__doc__.index("    compute") : __doc__.index("A step takes")]
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """Published figures of 256 chips of one kind, and what is assumed beside them."""
+    """Published data of 256 chips of one kind, and the assumptions beside them."""
 
     peak: float  # FLOP/s in bfloat16, without sparsity
-    # Of each level: chips side by side, bytes/s out of each, the share of the bytes.
+    # Per level: chips side by side, bytes/s out of each, the share of the bytes.
     levels: tuple[tuple[int, float, float], ...]
-    hops: int  # one after the other in an all-reduce of few bytes
+    hops: int  # in sequence, in an all-reduce of few bytes
     hop_seconds: float
     source: str
 
@@ -67,13 +68,13 @@ CHIPS = {
 
 
 def exchange(chip: Chip, rounds: int, size: float) -> tuple[float, float]:
-    """Seconds of all-reduces on 256 chips: those of their hops, and of their bytes."""
+    """Estimate the seconds of all-reduces on 256 chips: for hops, and for bytes."""
     moved = sum(2 * (n - 1) / n * size * part / rate for n, rate, part in chip.levels)
     return rounds * chip.hops * chip.hop_seconds, moved
 
 
 def estimate(row: dict[str, Any], chip: Chip, efficiency: float) -> dict[str, Any]:
-    """What 256 chips of a kind would make of a case; seconds, examples, shares."""
+    """Estimate one case on 256 chips of a kind; seconds, examples, shares."""
     most = row["strong"][-1]["operations"].get("all-reduce", (0, 0))
     hops, moved = exchange(chip, *most)
     example = row["flops_per_example"] / (efficiency * chip.peak)
@@ -90,7 +91,7 @@ def estimate(row: dict[str, Any], chip: Chip, efficiency: float) -> dict[str, An
 
 
 def table(rows: Sequence[dict[str, Any]], efficiency: float) -> str:
-    """Adds the estimates to the rows of pmap; returns them as a table."""
+    """Add the estimates to the rows of pmap; return them as a table."""
 
     def micro(seconds):
         return f"{1e6 * seconds:,.1f}"

@@ -1,4 +1,4 @@
-"""The table of what bench/scaling.py counted. No flags: make_tables.py imports it."""
+"""The table of bench/scaling.py. No flags: make_tables.py imports it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from veegan_jax.common import records
 
 
 def verdict(row: dict[str, Any]) -> str:
-    """Whether a step has one all-reduce and moves no example between devices."""
+    """Say whether a step has one all-reduce and moves no example between devices."""
     several = [one for one in row["strong"] + row["weak"] if one["devices"] > 1]
     if not several:
         return "one device"
@@ -23,7 +23,7 @@ def verdict(row: dict[str, Any]) -> str:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as a table; figures that are alike on all devices stand once."""
+    """Write the rows as a table; a number that is equal on all devices stands once."""
 
     def cell(values):
         values = [f"{value:.4g}" for value in values]

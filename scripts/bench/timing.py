@@ -1,4 +1,4 @@
-"""What the benchmarks share: timing in turns, PyTorch's set-up, memory. No flags."""
+"""Timing in turns, PyTorch's set-up and memory, for all benchmarks. No flags."""
 
 import importlib.util
 import resource
@@ -13,11 +13,20 @@ import jax
 from veegan_jax.common import errors
 from veegan_jax.runtime import distributed, parallel
 
-Runner = tuple[Callable[[], None], int]  # works on and waits; steps, or images, done
+Runner = tuple[Callable[[], None], int]  # works and waits; steps, or images, per call
 
 
 def check_names(flag: str, given: Sequence[str], known: Sequence[str]) -> None:
-    """Raises InputError for a name given by a flag that is not among those known."""
+    """Refuse a name that does not exist.
+
+    Args:
+      flag: that gave the names.
+      given: the names.
+      known: those that exist.
+
+    Raises:
+      InputError: naming the flag, the name, and those that exist.
+    """
     for name in given:
         if name not in known:
             raise errors.InputError(
@@ -26,14 +35,14 @@ def check_names(flag: str, given: Sequence[str], known: Sequence[str]) -> None:
 
 
 def seconds(run: Callable[[], None]) -> float:
-    """How long one call takes."""
+    """Time one call."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def rate(runner: Runner, min_seconds: float) -> float:
-    """Steps per second over at least min_seconds of whole calls."""
+    """Measure steps per second over at least min_seconds of whole calls."""
     run, steps = runner
     time.sleep(0.1)  # the other library's threads spin for a while before they sleep
     calls, elapsed = 0, 0.0
@@ -46,7 +55,7 @@ def rate(runner: Runner, min_seconds: float) -> float:
 def rates(
     runners: Mapping[Any, Runner], repeats: int, min_seconds: float
 ) -> dict[Any, list[float]]:
-    """The rate of each runner, measured `repeats` times, all of them in turns."""
+    """Measure the rate of each runner `repeats` times, all of them in turns."""
     found = {name: [] for name in runners}
     for _ in range(repeats):
         for name, runner in runners.items():
@@ -55,12 +64,12 @@ def rates(
 
 
 def fastest(rates_by_name: Mapping[str, Sequence[float]]) -> str:
-    """The name with the largest median."""
+    """Return the name with the largest median."""
     return max(rates_by_name, key=lambda name: statistics.median(rates_by_name[name]))
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
-    """The medians' ratio, and the range of the ratio over the turns."""
+    """Compute the medians' ratio, and the range of the ratio over the turns."""
     turns = [a / b for a, b in zip(ours, theirs, strict=True)]
     return {
         "ratio": statistics.median(ours) / statistics.median(theirs),
@@ -71,7 +80,7 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
 def jax_runner(
     step: parallel.Step, state: Any, num_steps: int, data: Any = None
 ) -> tuple[Runner, float]:
-    """Compiles num_steps steps of all seeds, placed as in training.
+    """Compile num_steps steps of all seeds, placed as in training.
 
     Args:
       step: see `parallel.run_steps`.
@@ -80,7 +89,7 @@ def jax_runner(
       data: see `parallel.run_steps`.
 
     Returns:
-      A runner, which goes on from where it stopped, and the seconds to compile it.
+      A runner, which continues where it stopped, and the seconds to compile it.
     """
     run_steps = parallel.run_steps(
         step, num_steps, mode="none", devices=jax.devices(), data=data
@@ -97,7 +106,7 @@ def jax_runner(
 
 
 def memory() -> dict[str, float]:
-    """The largest memory so far, in MiB: of the process and, on a GPU, of JAX there."""
+    """Read the peak memory so far, in MiB: the process's and, on a GPU, JAX's."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
     device = jax.devices()[0].memory_stats() or {}
@@ -107,7 +116,7 @@ def memory() -> dict[str, float]:
 
 
 def set_up_torch() -> tuple[str, str]:
-    """Chooses PyTorch's device; returns it and PyTorch's version.
+    """Choose PyTorch's device; return it and PyTorch's version.
 
     Raises:
       InputError: if PyTorch is missing, or cannot use the GPU that JAX uses.

@@ -1,13 +1,14 @@
-"""The PyTorch peer of the GAN on images: the same DCGAN step, and the proof of it.
+"""The PyTorch peer of the GAN on images: the same DCGAN step, checked against JAX.
 
-Written as a careful PyTorch user would: one forward pass of G for both losses,
-`torch.autograd.grad` so that each loss reaches only its own network, no gradient of D
-in the steps in which D stays as it is, the fused Adam, the digits on the device as
-uint8. `variants` offers either layout of memory and `torch.compile`.
+It is written as a careful PyTorch user would write it: one forward pass of G for both
+losses, `torch.autograd.grad` so that each loss reaches only its own network, no
+gradient of D in the steps in which D stays as it is, the fused Adam, and the digits on
+the device as uint8. `variants` makes a peer for each memory layout, and a compiled one.
 
-PyTorch pads an image alike on all sides; SAME padding of an even size gives the lower
-and right side more. In a mirror the two are equal: the peer's images and kernels have
-their rows and columns reversed, the digits beforehand, so that it costs nothing.
+PyTorch pads an image equally on all sides; SAME padding of an even size pads the lower
+and right side more. Mirrored images give equal results: the peer's images and kernels
+have their rows and columns reversed. The digits are reversed once, before training, so
+this costs nothing.
 
 Dimension key: B batch, Z latent, N digits, H height, W width, C channels.
 """
@@ -27,7 +28,6 @@ from torch import nn
 from torch.autograd import grad
 from torch.nn.functional import softplus
 
-from veegan_jax import networks
 from veegan_jax.config import Config
 from veegan_jax.methods.base import TrainState
 from veegan_jax.networks import dcgan
@@ -40,9 +40,10 @@ Gradients = tuple[torch.Tensor, ...]
 
 
 def generator(config: Config) -> nn.Sequential:
-    """`veegan_jax.networks.dcgan.Generator`, BatchNorm in training mode."""
+    """Build `veegan_jax.networks.dcgan.Generator`, BatchNorm in training mode."""
     k, widths = config.networks.kernel_size, config.networks.generator_widths
-    stages = len(widths) - config.networks.output_conv
+    channels, output_conv = config.data.channels, config.networks.output_conv
+    stages = len(widths) - output_conv
     sizes = [-(-config.data.image_size // 2**i) for i in range(stages, -1, -1)]
     _, latent_size = config.latent_shape(1)
     layers = [
@@ -51,26 +52,21 @@ def generator(config: Config) -> nn.Sequential:
         nn.BatchNorm2d(widths[0]),
         nn.ReLU(),
     ]
-    outs = [*widths[1:]] + (
-        [] if config.networks.output_conv else [config.data.channels]
-    )
+    outs = [*widths[1:]] + ([] if output_conv else [channels])
     for i, width in enumerate(outs):
         padding = k // 2, sizes[i + 1] - 2 * sizes[i] + 1  # of the input, the output
-        last = i == stages - 1 and not config.networks.output_conv
+        last = i == stages - 1 and not output_conv
         layers.append(nn.ConvTranspose2d(widths[i], width, k, 2, *padding, bias=last))
         layers += [] if last else [nn.BatchNorm2d(width), nn.ReLU()]
-    if config.networks.output_conv:
-        layers.append(nn.Conv2d(outs[-1], config.data.channels, k, padding=k // 2))
+    if output_conv:
+        layers.append(nn.Conv2d(outs[-1], channels, k, padding=k // 2))
     return nn.Sequential(*layers, nn.Tanh())
 
 
 def discriminator(config: Config) -> nn.Sequential:
-    """`veegan_jax.networks.dcgan.Encoder` as the GAN's discriminator."""
-    k, channels, size = (
-        config.networks.kernel_size,
-        config.data.channels,
-        config.data.image_size,
-    )
+    """Build `veegan_jax.networks.dcgan.Encoder` as the GAN's discriminator."""
+    k = config.networks.kernel_size
+    channels, size = config.data.channels, config.data.image_size
     layers: list[nn.Module] = []
     for i, width in enumerate(config.networks.discriminator_widths):
         layers.append(nn.Conv2d(channels, width, k, 2, k // 2, bias=not i))
@@ -82,7 +78,7 @@ def discriminator(config: Config) -> nn.Sequential:
 
 
 def tensors(tree: Any, device: torch.device) -> list[torch.Tensor]:
-    """A flax network's parameters, or moments, in the order of the peer's."""
+    """List a flax network's parameters, or moments, in the order of the peer's."""
     return [torch.tensor(np.array(a)).to(device) for a in _arrays(tree)]
 
 
@@ -115,14 +111,14 @@ def _arrays(tree: Any) -> Iterator[np.ndarray]:
 
 
 def _mirrored(rows: np.ndarray, channels: int) -> np.ndarray:
-    """Reorders rows from [H, W, C] to [C, H, W], H and W reversed."""
+    """Reorder rows from [H, W, C] to [C, H, W], H and W reversed."""
     size = math.isqrt(len(rows) // channels)
     rows_HWC = rows.reshape(size, size, channels, -1)[::-1, ::-1]
     return rows_HWC.transpose(2, 0, 1, 3).reshape(rows.shape)
 
 
 def to_jax(x_BCHW: torch.Tensor, z_BZ: torch.Tensor) -> list[jax.Array]:
-    """A peer's images and noise as the JAX step takes them."""
+    """Turn a peer's images and noise into the JAX step's."""
     x_BHWC = x_BCHW.flip(2, 3).permute(0, 2, 3, 1)
     return [jnp.asarray(a.cpu().numpy()) for a in (x_BHWC.contiguous(), z_BZ)]
 
@@ -172,14 +168,14 @@ class GAN:
         self.restore(state)
         self.run_gradients: Callable = self.gradients
         if compiled:
-            # Else gradients are no part of a program. Older versions lack the setting.
+            # Without this, gradients are not compiled. Older versions lack it.
             torch._dynamo.config.trace_autograd_ops = True
             self.run_gradients = torch.compile(
                 self.gradients, fullgraph=True, dynamic=False
             )
 
     def restore(self, state: TrainState) -> None:
-        """Goes on from a JAX run."""
+        """Continue from a JAX run."""
         self.steps_taken = int(state.step)
         adams = {"generator": self.adam_g, "discriminator": self.adam_d}
         for name, adam in adams.items():
@@ -198,7 +194,7 @@ class GAN:
                 adam.state[p] = {"step": step, "exp_avg": m, "exp_avg_sq": v}
 
     def data(self) -> torch.Tensor:
-        """A batch of stacks, x_BCHW in [-1, 1]."""
+        """Draw a batch of stacks, x_BCHW in [-1, 1]."""
         batch = self.config.batch_size
         if self.stacks is None:
             index_B3 = torch.randint(
@@ -212,14 +208,14 @@ class GAN:
         return x_BCHW.div_(127.5).sub_(1)
 
     def noise(self) -> torch.Tensor:
-        """One step's normals, z_BZ."""
-        shape = networks.latent_shape(self.config, self.config.batch_size)
+        """Draw one step's normals, z_BZ."""
+        shape = self.config.latent_shape(self.config.batch_size)
         return torch.randn(*shape, device=self.device)
 
     def gradients(
         self, x_BCHW: torch.Tensor, z_BZ: torch.Tensor, turn_of_d: bool
     ) -> tuple[dict[str, torch.Tensor], Gradients, Gradients]:
-        """Losses and both gradients; without D's where it is not its turn."""
+        """Compute losses and gradients; those of D only in its turn."""
         fake_logit = self.d(self.g(z_BZ))
         loss_g = softplus(-fake_logit).mean()
         if not turn_of_d:
@@ -231,17 +227,17 @@ class GAN:
         return losses, grads_g, grads_d
 
     def step(self, x_BCHW: torch.Tensor, z_BZ: torch.Tensor) -> dict[str, torch.Tensor]:
-        """One training step; `loss_d` is there in D's turn only."""
+        """Take one training step; `loss_d` is there in D's turn only."""
         turn_of_d = self.steps_taken % self.config.optimizer.discriminator_every == 0
         losses, grads_g, grads_d = self.run_gradients(x_BCHW, z_BZ, turn_of_d)
-        _minimise(self.adam_g, self.params_g, grads_g)
+        _minimize(self.adam_g, self.params_g, grads_g)
         if turn_of_d:
-            _minimise(self.adam_d, self.params_d, grads_d)
+            _minimize(self.adam_d, self.params_d, grads_d)
         self.steps_taken += 1
         return losses
 
 
-def _minimise(
+def _minimize(
     adam: torch.optim.Adam, params: list[nn.Parameter], grads: Gradients
 ) -> None:
     for p, g in zip(params, grads, strict=True):
@@ -250,7 +246,7 @@ def _minimise(
 
 
 def warm_up(peer: GAN, state: TrainState, steps: int = 10) -> TrainState:
-    """The state after an even number of JAX steps; why, `check_peers.check` tells."""
+    """Take an even number of JAX steps; `check_peers.check` says why."""
     with check_peers.exact_products():
         step = check_peers.step_on_given_noise(peer.config)
         for _ in range(steps):
@@ -259,11 +255,11 @@ def warm_up(peer: GAN, state: TrainState, steps: int = 10) -> TrainState:
 
 
 def check(peer: GAN, start: TrainState, steps: int = 4) -> float:
-    """Trains peer and JAX side by side on the same weights, batches and noise.
+    """Train peer and JAX side by side on the same weights, batches and noise.
 
     Args:
-      peer: begins anew where JAX begins.
-      start: where JAX begins, after a warm-up.
+      peer: is set to the state where JAX starts.
+      start: where JAX starts, after a warm-up.
       steps: steps compared.
 
     Returns:
@@ -287,7 +283,7 @@ def check(peer: GAN, start: TrainState, steps: int = 4) -> float:
 
 
 def runner(peer: GAN, num_steps: int) -> tuple[Callable[[], None], int]:
-    """A function that trains on for num_steps and waits for the device; num_steps."""
+    """Return a function that trains for num_steps and waits; and num_steps."""
 
     def run() -> None:
         for _ in range(num_steps):
@@ -308,7 +304,7 @@ def variants(
     *,
     compiled: bool = True,
 ) -> tuple[dict[str, tuple[Callable[[], None], int]], float, str]:
-    """The peer in each layout, and the faster of them compiled; each one checked.
+    """Make a peer for each layout, and compile the faster one; check all of them.
 
     Args:
       config: what to train.
@@ -319,7 +315,7 @@ def variants(
       compiled: whether to try `torch.compile`.
 
     Returns:
-      Runners by name, the largest relative error of any, and what came of compiling.
+      Runners by name, the largest relative error, and how compiling went.
 
     Raises:
       check_peers.Mismatch: if a peer's step is not the JAX step.

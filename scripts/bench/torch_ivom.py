@@ -1,8 +1,8 @@
 """IvOM by PyTorch, pair by pair: the DCGAN generator's peer, and `torch.optim.LBFGS`.
 
-Written as a careful PyTorch user would: weights frozen, so that only z's gradient is
-computed, BatchNorm in inference mode. Images are mirrored; `torch_images` tells
-why.
+It is written as a careful PyTorch user would write it: the weights are frozen, so that
+only z's gradient is computed, and BatchNorm is in inference mode. Images are mirrored;
+`torch_images` says why.
 
 Dimension key: B batch, Z latent, H height, W width, C channels.
 """
@@ -21,22 +21,27 @@ from torch import nn
 from veegan_jax.common import errors
 from veegan_jax.config import Config
 from veegan_jax.methods.base import TrainState
+from veegan_jax.networks.configs import DCGAN
 
-HISTORY = 10  # as in the other ways
+HISTORY = 10  # as in the other solvers
 MAX_EVALUATIONS = 10**6  # no limit: iterations are what is limited
 
 
 def check_config(config: Config) -> None:
-    """Raises InputError for a generator that has no peer."""
-    plain = config.data.image_size and config.architecture == "dcgan"
+    """Refuse a generator that has no peer.
+
+    Raises:
+      InputError: unless it is DCGAN's, with BatchNorm and in float32.
+    """
+    networks = config.networks
     if (
-        not plain
-        or not config.networks.batch_norm
-        or config.networks.dtype != "float32"
+        not isinstance(networks, DCGAN)
+        or not networks.batch_norm
+        or networks.dtype != "float32"
     ):
         raise errors.InputError(
-            "PyTorch's peer is DCGAN's generator alone, with BatchNorm and in float32; "
-            "give --notorch"
+            f"{config.method} on {config.dataset}: PyTorch's peer is DCGAN's generator "
+            "alone, with BatchNorm and in float32; give --notorch"
         )
 
 
@@ -84,7 +89,7 @@ class Peer(nn.Module):
         return (self.scale * self.network(z_BZ) + 1) / 2
 
     def target(self, x_HWC: np.ndarray) -> torch.Tensor:
-        """An image as the peer's, [1, C, H, W]."""
+        """Turn an image into the peer's form, [1, C, H, W]."""
         mirrored = x_HWC[::-1, ::-1].transpose(2, 0, 1).copy()
         return torch.tensor(mirrored, device=self.device)[None]
 
@@ -92,7 +97,7 @@ class Peer(nn.Module):
 def variants(
     config: Config, state: TrainState, device: str, threads: int
 ) -> dict[str, Peer]:
-    """Peers by name: in either layout, by one thread and by all; on a GPU by one."""
+    """Make peers by name: both layouts, with one thread and with all of them."""
     counts = sorted({1, threads}) if device == "cpu" else [threads]
     peers = [
         Peer(config, state, torch.device(device), layout, count)
@@ -103,7 +108,7 @@ def variants(
 
 
 def check(peer: Peer, sample: Any, z_BZ: np.ndarray) -> float:
-    """The largest difference of a pixel from JAX's images of the same z.
+    """Return the largest difference of a pixel from JAX's images of the same z.
 
     Raises:
       check_peers.Mismatch: if it exceeds 1e-4.
@@ -119,7 +124,7 @@ def check(peer: Peer, sample: Any, z_BZ: np.ndarray) -> float:
     return float(difference)
 
 
-def minimise(
+def minimize(
     peer: Peer,
     target_X: torch.Tensor,
     start_z_Z: np.ndarray,
@@ -127,7 +132,7 @@ def minimise(
     iterations: int,
     tolerance: float,
 ) -> tuple[np.ndarray, float, int]:
-    """L-BFGS from one start.
+    """Minimize one image's error by L-BFGS from one start.
 
     Args:
       peer: the generator.
@@ -137,7 +142,7 @@ def minimise(
       tolerance: of the change of the error, of z's and of the gradient.
 
     Returns:
-      The best z_Z, its error, and the errors and gradients that were evaluated.
+      The best z_Z, its error, and the number of evaluations of error and gradient.
     """
     torch.set_num_threads(peer.threads)
     z_BZ = torch.tensor(start_z_Z[None], device=peer.device, requires_grad=True)
@@ -167,10 +172,10 @@ def minimise(
 
 
 def fastest(peers: dict[str, Peer], x_HWC: np.ndarray, z_Z: np.ndarray) -> str:
-    """The name of the peer whose few first iterations took the least time."""
+    """Return the name of the peer whose first iterations take the least time."""
 
     def run(peer):
-        minimise(peer, peer.target(x_HWC), z_Z, iterations=5, tolerance=0.0)
+        minimize(peer, peer.target(x_HWC), z_Z, iterations=5, tolerance=0.0)
 
     for peer in peers.values():
         run(peer)  # the first call allocates

@@ -1,11 +1,12 @@
-"""The PyTorch peers of the five methods: the same steps in plain eager PyTorch.
+"""The PyTorch peers of five methods: the same steps in plain eager PyTorch.
 
-Written as a careful PyTorch user would: nn.Linear and nn.BatchNorm1d, one forward pass
-shared by both losses, `torch.autograd.grad` so that each loss reaches only its own
-networks, the fused Adam, and noise drawn on the fly. `check_peers.py` proves a peer
-equal to the JAX method before `bench/training.py` times it.
+They are written as a careful PyTorch user would write them: nn.Linear and
+nn.BatchNorm1d, one forward pass for both losses, `torch.autograd.grad` so that each
+loss reaches only its own networks, the fused Adam, and noise drawn in the step.
+`check_peers.py` checks that a peer equals the JAX method before `bench/training.py`
+times it.
 
-Dimension key: B batch, Z latent, E noise inputs, X data dimensions.
+Dimension key: B batch, Z latent, E noise inputs, X data dimensions, K modes.
 """
 
 import abc
@@ -14,13 +15,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
-import optax
 import torch
+import torch_networks
 from torch import nn
 from torch.autograd import grad
 from torch.func import functional_call
-from torch.nn.functional import leaky_relu, softplus
+from torch.nn.functional import softplus
 
 from veegan_jax import methods
 from veegan_jax.config import Config
@@ -28,76 +28,6 @@ from veegan_jax.data import mixtures
 from veegan_jax.methods.base import TrainState
 
 Losses = dict[str, torch.Tensor]
-
-_ACTIVATIONS = {
-    "relu": torch.relu,
-    "leaky_relu": lambda x: leaky_relu(x, 0.2),
-    "tanh": torch.tanh,
-}
-
-
-class MLP(nn.Module):
-    """`veegan_jax.networks.mlp.MLP` with the parameters of one of its instances."""
-
-    def __init__(self, params: Any, activation: str, maxout: int) -> None:
-        super().__init__()
-        names = (f"Dense_{i}" for i in range(len(params)))
-        dense = [_linear(params[n]) for n in names if n in params]
-        self.out = dense.pop()
-        self.hidden = nn.ModuleList(dense)
-        norms = (f"BatchNorm_{i}" for i in range(len(params)))
-        self.norms = nn.ModuleList(_norm(params[n]) for n in norms if n in params)
-        self.activation = _ACTIVATIONS[activation]
-        self.maxout = maxout
-        frequencies = params.get("FourierFeatures_0", {}).get("frequencies")
-        self.register_buffer("frequencies", _tensor(frequencies))
-
-    def forward(self, *inputs_BF: torch.Tensor) -> torch.Tensor:
-        *others, h_BF = inputs_BF
-        if self.frequencies is not None:
-            angle_BF = h_BF @ self.frequencies
-            h_BF = torch.cat([h_BF, angle_BF.sin(), angle_BF.cos()], dim=1)
-        h_BF = torch.cat([*others, h_BF], dim=1) if others else h_BF
-        for i, layer in enumerate(self.hidden):
-            h_BF = layer(h_BF)
-            if self.norms:
-                h_BF = self.norms[i](h_BF)
-            if self.maxout:
-                h_BF = h_BF.unflatten(1, (-1, self.maxout)).max(dim=2).values
-            else:
-                h_BF = self.activation(h_BF)
-        return self.out(h_BF)
-
-
-def _tensor(x: Any) -> torch.Tensor | None:
-    return None if x is None else torch.tensor(np.asarray(x))
-
-
-def tensors(tree: Any, device: torch.device) -> list[torch.Tensor]:
-    """A flax network's parameters, or moments, in the order of the peer's."""
-    return [p.detach().to(device) for p in MLP(tree, "relu", 0).parameters()]
-
-
-def _moments(opt_state: Any, device: torch.device) -> tuple[list, list]:
-    """Adam's m and v of one network."""
-    m, v = (optax.tree_utils.tree_get(opt_state, name) for name in ("mu", "nu"))
-    return tensors(m, device), tensors(v, device)
-
-
-def _linear(params: Any) -> nn.Linear:
-    kernel = _tensor(params["kernel"]).T.contiguous()
-    layer = nn.Linear(kernel.shape[1], kernel.shape[0], bias="bias" in params)
-    layer.weight = nn.Parameter(kernel)
-    if "bias" in params:
-        layer.bias = nn.Parameter(_tensor(params["bias"]))
-    return layer
-
-
-def _norm(params: Any) -> nn.BatchNorm1d:
-    layer = nn.BatchNorm1d(len(params["scale"]), momentum=0.01)  # flax's 0.99
-    layer.weight = nn.Parameter(_tensor(params["scale"]))
-    layer.bias = nn.Parameter(_tensor(params["bias"]))
-    return layer
 
 
 class Peer(abc.ABC):
@@ -114,7 +44,7 @@ class Peer(abc.ABC):
         self.device = device
         self.steps_taken = int(state.step)
         self.networks = {
-            name: MLP(
+            name: torch_networks.MLP(
                 params,
                 config.networks.activation,
                 config.networks.maxout if name == "discriminator" else 0,
@@ -128,29 +58,33 @@ class Peer(abc.ABC):
             p for n in (self.g, self.r) if n is not None for p in n.parameters()
         ]
         self.params_g = list(self.g.parameters())
-        self.ema = tensors(state.ema, device) if config.optimizer.ema else None
+        self.ema = (
+            torch_networks.tensors(state.ema, device) if config.optimizer.ema else None
+        )
         self.adam_d = self._adam(self.params_d)
         self.adam_gr = self._adam(self.params_gr)
         for name, network in self.networks.items():
             adam = self.adam_d if network is self.d else self.adam_gr
-            self._restore(adam, network, *_moments(state.opt_state[name], device))
+            self._restore(
+                adam, network, *torch_networks.moments(state.opt_state[name], device)
+            )
         mixture = mixtures.get(config.dataset)
-        self.means_KX = _tensor(mixture.means_KX).to(device)
+        self.means_KX = torch_networks.tensor(mixture.means_KX).to(device)
         self.sigma, self.live_size = mixture.sigma, mixture.live_size
 
     def _adam(self, params: list[nn.Parameter]) -> torch.optim.Adam:
-        c = self.config
-        return torch.optim.Adam(
-            params, betas=(c.optimizer.beta1, c.optimizer.beta2), eps=1e-8, fused=True
-        )
+        betas = self.config.optimizer.beta1, self.config.optimizer.beta2
+        return torch.optim.Adam(params, betas=betas, eps=1e-8, fused=True)
 
-    def _restore(self, adam: torch.optim.Adam, network: MLP, ms: Any, vs: Any) -> None:
+    def _restore(
+        self, adam: torch.optim.Adam, network: torch_networks.MLP, ms: Any, vs: Any
+    ) -> None:
         for p, m, v in zip(network.parameters(), ms, vs, strict=True):
             step = torch.tensor(float(self.steps_taken), device=self.device)
             adam.state[p] = {"step": step, "exp_avg": m, "exp_avg_sq": v}
 
     def data(self) -> torch.Tensor:
-        """A batch from the mixture, x_BX."""
+        """Draw a batch from the mixture, x_BX."""
         size = (self.config.batch_size,)
         modes, _ = self.means_KX.shape
         x_BX = self.means_KX[torch.randint(modes, size, device=self.device)]
@@ -159,30 +93,31 @@ class Peer(abc.ABC):
         return x_BX
 
     def noise(self) -> list[torch.Tensor]:
-        """One step's normals, in the order in which the JAX method draws them."""
+        """Draw one step's normals, in the order of the JAX method."""
         rows = self.config.batch_size
         return [torch.randn(rows, n, device=self.device) for n in self.noise_sizes()]
 
     def noise_sizes(self) -> list[int]:
-        return [self.config.latent_size + self.config.networks.generator_noise]
+        """Return how many normals an example needs, draw by draw."""
+        return [self.config.latent_shape(1)[1]]
 
     @abc.abstractmethod
     def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
-        """One update of all networks, as the JAX method's."""
+        """Update all networks once, as the JAX method does."""
 
-    def minimise(self, loss_d: torch.Tensor, loss_gr: torch.Tensor) -> None:
-        """Both gradients from the one forward pass, then the update."""
+    def minimize(self, loss_d: torch.Tensor, loss_gr: torch.Tensor) -> None:
+        """Compute both gradients from one forward pass, then update."""
         grads_d = grad(loss_d, self.params_d, retain_graph=True)
         self.update(grads_d, grad(loss_gr, self.params_gr))
 
     def update(
         self, grads_d: Sequence[torch.Tensor] | None, grads_gr: Sequence[torch.Tensor]
     ) -> None:
-        """Adam on all networks (D's unless grads_d is None), then G's average."""
+        """Update all networks by Adam (not D if grads_d is None), then G's average."""
         rate, rate_d = self.rates(self.steps_taken)
         if grads_d is not None:
-            _minimise(self.adam_d, self.params_d, grads_d, rate_d)
-        _minimise(self.adam_gr, self.params_gr, grads_gr, rate)
+            _minimize(self.adam_d, self.params_d, grads_d, rate_d)
+        _minimize(self.adam_gr, self.params_gr, grads_gr, rate)
         if self.ema:
             with torch.no_grad():
                 warm = (1 + self.steps_taken) / (10 + self.steps_taken)
@@ -191,17 +126,17 @@ class Peer(abc.ABC):
         self.steps_taken += 1
 
     def rates(self, step: int) -> tuple[float, float]:
-        """Step sizes of G and R, and of D."""
-        c = self.config
+        """Return the step size of G and R, and that of D."""
+        adam, steps = self.config.optimizer, self.config.steps
         scale = 1.0
-        if c.optimizer.schedule == "cosine":
-            start = int(c.optimizer.schedule_hold * c.steps)
-            share = max(0.0, min(1.0, (step - start) / (c.steps - start)))
+        if adam.schedule == "cosine":
+            start = int(adam.schedule_hold * steps)
+            share = max(0.0, min(1.0, (step - start) / (steps - start)))
             scale = 0.5 * (1 + math.cos(math.pi * share))
-        return scale * c.optimizer.learning_rate, scale * c.optimizer.learning_rate_d
+        return scale * adam.learning_rate, scale * adam.learning_rate_d
 
 
-def _minimise(
+def _minimize(
     adam: torch.optim.Adam,
     params: Sequence[nn.Parameter],
     grads: Sequence[torch.Tensor],
@@ -219,7 +154,7 @@ class GAN(Peer):
         real_logit, fake_logit = self.d(x_BX), self.d(self.g(z_BZ))
         loss_d = softplus(-real_logit).mean() + softplus(fake_logit).mean()
         loss_g = softplus(-fake_logit).mean()
-        self.minimise(loss_d, loss_g)
+        self.minimize(loss_d, loss_g)
         return {"loss_d": loss_d, "loss_g": loss_g}
 
 
@@ -234,7 +169,7 @@ class ALI(Peer):
         fake_logit = self.d(z_BZ, self.g(latent_BZE))
         loss_d = softplus(-real_logit).mean() + softplus(fake_logit).mean()
         loss_gr = softplus(real_logit).mean() + softplus(-fake_logit).mean()
-        self.minimise(loss_d, loss_gr)
+        self.minimize(loss_d, loss_gr)
         return {"loss_d": loss_d, "loss_gr": loss_gr}
 
 
@@ -242,7 +177,9 @@ class Unrolled(Peer):
     def __init__(self, config: Config, state: TrainState, device: torch.device) -> None:
         super().__init__(config, state, device)
         # torch.optim cannot be differentiated through: D's moments are kept here.
-        self.m_d, self.v_d = _moments(state.opt_state["discriminator"], device)
+        self.m_d, self.v_d = torch_networks.moments(
+            state.opt_state["discriminator"], device
+        )
 
     def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
         (z_BZ,) = noise
@@ -272,7 +209,7 @@ class Unrolled(Peer):
         return {"loss_d": loss_d, "loss_g": loss_g}
 
     def adam(self, params: Any, grads: Any, m: Any, v: Any, step: int) -> Any:
-        """One differentiable update of D, as step number `step`."""
+        """Update D once, as step number `step`, differentiably."""
         b1, b2 = self.config.optimizer.beta1, self.config.optimizer.beta2
         _, rate = self.rates(step)
         m = [b1 * a + (1 - b1) * g for a, g in zip(m, grads, strict=True)]
@@ -290,19 +227,17 @@ class VEEGAN(Peer):
         return [*super().noise_sizes(), self.config.latent_size]
 
     def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
-        config = self.config
+        objective = self.config.objective
         latent_BZE, code_noise_BZ = noise
-        z_BZ = latent_BZE[:, : config.latent_size]
+        z_BZ = latent_BZE[:, : self.config.latent_size]
         fake_BX = self.g(latent_BZE)
         reconstruction = 0.5 * ((z_BZ - self.r(fake_BX)) ** 2).sum(dim=1).mean()
         with torch.no_grad():
-            code_BZ = self.r(x_BX) + config.objective.reconstructor_std * code_noise_BZ
+            code_BZ = self.r(x_BX) + objective.reconstructor_std * code_noise_BZ
         fake_logit, real_logit = self.d(z_BZ, fake_BX), self.d(code_BZ, x_BX)
         loss_d = softplus(-fake_logit).mean() + softplus(real_logit).mean()
-        loss_gr = (
-            fake_logit.mean() + config.objective.reconstruction_weight * reconstruction
-        )
-        self.minimise(loss_d, loss_gr)
+        loss_gr = fake_logit.mean() + objective.reconstruction_weight * reconstruction
+        self.minimize(loss_d, loss_gr)
         return {"loss_d": loss_d, "loss_gr": loss_gr, "reconstruction": reconstruction}
 
 
@@ -323,10 +258,10 @@ class VEEGANPlus(Peer):
         margin_B = real_logit - fake_logit
         penalty = 0.5 * ((slope_z**2).sum() + (slope_x**2).sum()) / rows
         loss_d = softplus(-margin_B).mean()
-        if config.objective.gamma:
+        if config.objective.penalty:
             loss_d = loss_d + self.gamma() * penalty
         grads_d = grad(loss_d, self.params_d)
-        # As in JAX: D's slopes are at hand, so G and R need no second pass through D.
+        # As in JAX: D's slopes are known, so G and R need no second pass through D.
         outputs = fake_BX, code_BZ, reconstruction
         weight = config.objective.reconstruction_weight
         with torch.no_grad():
@@ -346,15 +281,12 @@ class VEEGANPlus(Peer):
         }
 
     def gamma(self) -> float:
-        c = self.config
-        share = self.steps_taken / c.steps
-        progress = (share - c.objective.gamma_decay_start) / (
-            c.objective.gamma_decay_end - c.objective.gamma_decay_start
-        )
+        """Return the weight of the penalty at this step."""
+        weight = self.config.objective
+        start, end = weight.gamma_decay_start, weight.gamma_decay_end
+        progress = (self.steps_taken / self.config.steps - start) / (end - start)
         progress = max(0.0, min(1.0, progress))
-        return (
-            c.objective.gamma * (c.objective.gamma_end / c.objective.gamma) ** progress
-        )
+        return weight.gamma * (weight.gamma_end / weight.gamma) ** progress
 
 
 PEERS: dict[str, type[Peer]] = {
@@ -367,7 +299,7 @@ PEERS: dict[str, type[Peer]] = {
 
 
 def make(config: Config, device: str) -> Peer:
-    """A peer at step 0."""
+    """Make a peer at step 0."""
     state = methods.get(config.method).init(jax.random.key(0), config)
     return PEERS[config.method](config, state, torch.device(device))
 
@@ -375,7 +307,7 @@ def make(config: Config, device: str) -> Peer:
 def runner(
     config: Config, device: str, num_steps: int, threads: int
 ) -> tuple[Callable[[], None], int]:
-    """A function that trains on for num_steps and waits for the device; num_steps."""
+    """Return a function that trains for num_steps and waits; and num_steps."""
     peer = make(config, device)
 
     def run() -> None:
@@ -390,7 +322,7 @@ def runner(
 
 
 def matmul(device: str, size: int) -> Callable[[], None]:
-    """A function that multiplies two square matrices and waits for the result."""
+    """Return a function that multiplies two square matrices and waits."""
     a = torch.randn(size, size, device=device)
 
     def run() -> None:

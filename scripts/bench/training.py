@@ -1,18 +1,20 @@
-"""Measures training speed: against eager PyTorch, and against the matmul peak.
+"""Measure training speed: against eager PyTorch, and against the matmul peak.
 
     pip install -e '.[bench]'
     python scripts/bench/training.py
         Every method at the `paper` and the `quick` sizes, and VEEGAN with small
         networks at batch 256 and 64; one seed, and five spread over the CPU cores:
-        about 8 minutes on two free cores. Above 1 in the column "JAX / PyTorch" is
-        where JAX is faster; expect that everywhere, most of all for five seeds, and
+        about 8 minutes on two free cores. Where the column "JAX / PyTorch" is above
+        1, JAX is faster; expect that everywhere, most of all for five seeds. Expect
         fractions of the peak that fall with the size of the matrices.
     python scripts/bench/training.py --methods=veegan --presets=quick --repeats=3
         One case, in less than a minute.
     python scripts/bench/training.py --notorch
         Without PyTorch: the fraction of the peak alone.
 
-Everything comes from one run, JAX and PyTorch taking turns. Before a peer
+The record goes to runs/speed/training.json; `make_tables.py --add=` keeps it.
+
+All numbers come from one run, in which JAX and PyTorch take turns. Before a peer
 (torch_training.py) is timed, check_peers.py shows that it computes the JAX step: the
 same losses and updates on the same weights, batch and noise. Steps/s are medians over
 the repeats and count every seed's steps; PyTorch trains five seeds in turn, so
@@ -66,7 +68,7 @@ WORK_PER_CALL = 6e10
 
 METHODS = flags.DEFINE_list("methods", list(NAMES), "what to measure")
 SIZES = flags.DEFINE_list("presets", list(PRESETS), "at which sizes")
-REPEATS = flags.DEFINE_integer("repeats", 5, "measurements of each figure")
+REPEATS = flags.DEFINE_integer("repeats", 5, "measurements of each number")
 MIN_SECONDS = flags.DEFINE_float("min_seconds", 0.8, "length of a measurement")
 OUTPUT = flags.DEFINE_string(
     "output", "runs/speed/training.json", "where the record goes"
@@ -75,7 +77,7 @@ TORCH = flags.DEFINE_bool("torch", True, "compare with PyTorch")
 
 
 def cases(names: Sequence[str], presets: Sequence[str]) -> list[tuple[str, Config]]:
-    """The configurations to measure, each with its preset's name.
+    """Make the configurations to measure, each with its preset's name.
 
     Raises:
       InputError: for a name that does not exist, or if nothing is left to measure.
@@ -100,7 +102,7 @@ def cases(names: Sequence[str], presets: Sequence[str]) -> list[tuple[str, Confi
 
 
 def flops_per_step(config: Config) -> int:
-    """Floating-point operations of the matrix products in one step of one seed."""
+    """Count the FLOPs of the matrix products in one step of one seed."""
     init = functools.partial(methods.get(config.method).init, config=config)
     step = functools.partial(
         mixture_experiment.step_on_fresh_data, axis_name=None, config=config
@@ -112,10 +114,10 @@ def flops_per_step(config: Config) -> int:
 def jax_runner(
     config: Config, seeds: int, num_steps: int
 ) -> tuple[timing.Runner, float]:
-    """Compiles num_steps steps of all seeds, placed as in training.
+    """Compile num_steps steps of all seeds, placed as in training.
 
     Returns:
-      A runner, which goes on from where it stopped, and the seconds to compile it.
+      A runner, which continues where it stopped, and the seconds to compile it.
     """
     step = functools.partial(mixture_experiment.step_on_fresh_data, config=config)
     state = base.init_seeds(range(seeds), config)
@@ -123,7 +125,7 @@ def jax_runner(
 
 
 def matmul_rate(torch_device: str | None) -> dict[str, float]:
-    """FLOP/s of a large square float32 product on all devices, by library."""
+    """Measure FLOP/s of a large float32 product on all devices, by library."""
     devices = jax.devices()
     mesh = jax.sharding.Mesh(np.asarray(devices), ("devices",))
     shape = (len(devices), MATMUL_SIZE, MATMUL_SIZE)
@@ -151,19 +153,19 @@ def measure(
     seeds: Sequence[int] = SEEDS,
     work_per_call: float = WORK_PER_CALL,
 ) -> list[dict[str, Any]]:
-    """Measures one configuration: a row for each number of seeds.
+    """Measure one configuration: a row for each number of seeds.
 
     Args:
       preset: what to call its sizes.
       config: what to train.
-      repeats: measurements of each figure; JAX and PyTorch take turns.
+      repeats: measurements of each number; JAX and PyTorch take turns.
       min_seconds: the least length of a measurement.
       torch_device: where PyTorch trains; None: not at all.
       seeds: how many at once in JAX, row by row.
       work_per_call: FLOPs in one call of the compiled scan, about.
 
     Returns:
-      Rows of figures; lists hold the single measurements.
+      Rows of the record; lists hold the single measurements.
 
     Raises:
       check_peers.Mismatch: if the PyTorch step is not the JAX step.
@@ -203,7 +205,7 @@ def measure(
 
 
 def summarize(rows: list[dict[str, Any]], peak: float) -> str:
-    """Adds medians, ratio and fractions to the rows; returns them as a table.
+    """Add medians, ratio and fractions to the rows; return them as a table.
 
     Args:
       rows: what `measure` returned.

@@ -1,4 +1,4 @@
-"""bench/images.py: its PyTorch peer is an equal step; its record fills the table.
+"""bench/images.py: its PyTorch peer computes the JAX step; its record fills the table.
 
 Dimension key: N digits, H height, W width.
 """
@@ -28,20 +28,23 @@ DIGITS_NHW = np.random.default_rng(0).integers(0, 256, (50, 8, 8), np.uint8)
 
 
 def tiny(preset: str, **changes) -> Config:
-    """Images of 8, 4 and 2 pixels, unless changed."""
-    sizes = dict(
+    """Make a configuration for images of 8, 4 and 2 pixels, unless changed."""
+    config = resolve.resolve(
+        "gan",
+        "stacked_digits",
+        preset,
         batch_size=8,
         latent_size=5,
         generator_widths=(6, 5, 4),
         discriminator_widths=(3, 4),
-        init="he",  # logits that the weights show in
+        kernel_init="he",  # logits that depend on the weights
     )
-    return resolve.resolve("gan", "stacked_digits", preset, **sizes | changes)
+    return config.replace(**changes)
 
 
 @pytest.fixture(scope="module")
 def states():
-    """Initial JAX states by configuration: compiling is most of a test's time."""
+    """Keep initial JAX states: compiling is most of a test's time."""
     found = {}
 
     def get(config):

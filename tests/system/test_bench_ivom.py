@@ -7,6 +7,7 @@ import json
 import statistics
 
 import ivom_table
+import ivom_tasks
 import jax
 import numpy as np
 import pytest
@@ -19,11 +20,8 @@ from veegan_jax.methods import base as method_base
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import checkpoint
 
-# With an odd size inside: 6, 3, 2 pixels.
-SIZES = {
-    "quick": dict(image_size=6, generator_widths=(5, 4, 3)),
-    "paper": dict(image_size=6, generator_widths=(5, 4)),
-}
+# For images of 6, 3 and 2 pixels: one size is odd.
+WIDTHS = {"quick": (5, 4, 3), "paper": (5, 4)}
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +31,19 @@ def bench():
 
 @pytest.fixture(scope="module")
 def configs():
-    changes = dict(latent_size=4, discriminator_widths=(3, 4), init="he")
-    changes |= dict(generator_noise=1)
+    changes = dict(latent_size=4, discriminator_widths=(3, 4), kernel_init="he")
+    changes |= dict(generator_noise=1, image_size=6)
     return {
-        preset: resolve.resolve("gan", "digits", preset, **sizes | changes)
-        for preset, sizes in SIZES.items()
+        preset: resolve.resolve("gan", "digits", preset).replace(
+            generator_widths=widths, **changes
+        )
+        for preset, widths in WIDTHS.items()
     }
 
 
 @pytest.fixture(scope="module")
-def states(bench, configs):
-    """Parameters that are nobody's default: BatchNorm's too, and in the average."""
+def states(configs):
+    """Disturb every parameter of the average, so that none has its initial value."""
     random = np.random.default_rng(0)
 
     def disturb(params):
@@ -53,7 +53,7 @@ def states(bench, configs):
 
     found = {}
     for preset, config in configs.items():
-        state = bench.random_state(config)
+        state = ivom_tasks.random_state(config)
         found[preset] = state.replace(ema=disturb(state.ema))
     return found
 
@@ -69,7 +69,7 @@ def peers():
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("preset", SIZES)
+@pytest.mark.parametrize("preset", WIDTHS)
 def test_peer_makes_the_images_of_the_jax_generator(
     preset, bench, configs, states, peers, generator
 ):
@@ -99,9 +99,9 @@ def test_peer_makes_the_images_of_the_jax_generator(
         peers.check(peer, ivom_experiment.sampler(state, config), z_BZ)
 
 
-def test_random_weights_make_images_that_vary(bench, configs):
+def test_random_weights_make_images_that_vary(configs):
     config = configs["paper"]
-    state = bench.random_state(config)
+    state = ivom_tasks.random_state(config)
     # In inference mode as in training, on the batch that set the moments.
     z_BZ = jax.random.normal(jax.random.key(1), config.latent_shape(256))
     variables = state.params["generator"], state.batch_stats["generator"]
@@ -111,18 +111,18 @@ def test_random_weights_make_images_that_vary(bench, configs):
     assert np.std(x_BHWC, axis=0).mean() > 0.1
 
 
-def test_every_way_finds_the_images_that_a_generator_made(
+def test_every_solver_finds_the_images_that_a_generator_made(
     bench, configs, states, peers, generator
 ):
     config, state = configs["quick"], states["quick"]
     sample = ivom_experiment.sampler(state, config)
     z_BZ = generator.normal(size=(2, 4)).astype(np.float32)
-    task = bench.Task("", config, state, sample, np.asarray(sample(z_BZ)), "")
+    task = ivom_tasks.Task("", config, state, sample, np.asarray(sample(z_BZ)), "")
     near_NKZ = z_BZ[:, None] + 0.01
-    torch_way, about = bench.by_torch(task, 2, "cpu", z_BZ)
+    by_torch, about = bench.by_torch(task, 2, "cpu", z_BZ)
     assert about["variant"] in peers.variants(config, state, "cpu", 2)
-    for minimise in (bench.by_scipy(task, 2), torch_way):
-        found = bench.loop(minimise, near_NKZ, np.full(2, 1e-12))
+    for minimize in (bench.by_scipy(task, 2), by_torch):
+        found = bench.loop(minimize, near_NKZ, np.full(2, 1e-12))
         for i, x_HWC in enumerate(task.targets_NX):
             error, start = (
                 bench.evaluate(sample, z_Z, x_HWC)[0]
@@ -131,7 +131,7 @@ def test_every_way_finds_the_images_that_a_generator_made(
             assert error < 1e-3 * start
         assert found.evaluations_NK.shape == (2, 1)
         assert np.all(found.evaluations_NK > 2)
-    loose = bench.loop(torch_way, near_NKZ, np.full(2, 1e-2))
+    loose = bench.loop(by_torch, near_NKZ, np.full(2, 1e-2))
     assert np.all(loose.evaluations_NK < found.evaluations_NK)
 
 
@@ -156,26 +156,26 @@ def test_record_fills_the_table(tmp_path, monkeypatch, peers):
     record = json.loads(path.read_text())
     (row,) = record["rows"]
     assert (row["generator"], row["images"], row["spread"] > 0.05) == ("paper", 4, True)
-    ways = row["ways"]
-    assert list(ways) == ["ours", "scipy", "torch"]
+    solvers = row["solvers"]
+    assert list(solvers) == ["ours", "scipy", "torch"]
     assert list(row["against"]) == ["scipy", "torch"]
-    for way in ways.values():
-        assert len(way["images_per_second"]) == 2 and len(way["errors"]) == 3
-        assert way["median"] == statistics.median(way["images_per_second"])
-        assert way["mean_error"] == pytest.approx(np.mean(way["errors"]))
+    for solver in solvers.values():
+        assert len(solver["images_per_second"]) == 2 and len(solver["errors"]) == 3
+        assert solver["median"] == statistics.median(solver["images_per_second"])
+        assert solver["mean_error"] == pytest.approx(np.mean(solver["errors"]))
         # Of noise of 0.1 in each pixel, less where it is clipped or fitted.
-        assert 0.002 < way["mean_error"] < 0.015
-        assert way["evaluations_per_pair"] > 5
+        assert 0.002 < solver["mean_error"] < 0.015
+        assert solver["evaluations_per_pair"] > 5
     for name, found in row["against"].items():
-        ratio = ways["ours"]["median"] / ways[name]["median"]
+        ratio = solvers["ours"]["median"] / solvers[name]["median"]
         assert found["ratio"] == pytest.approx(ratio)
         low, high = found["ratio_range"]
         assert low <= high and 0 <= found["equal"] + found["lower"] <= 1
-    assert ways["torch"]["largest_difference"] < 1e-5
+    assert solvers["torch"]["largest_difference"] < 1e-5
 
     table = ivom_table.table(record)
     assert table in done.stdout
-    assert f"| PyTorch's loop ({ways['torch']['variant']}) | " in table
+    assert f"| PyTorch's loop ({solvers['torch']['variant']}) | " in table
     for text in (record["versions"]["jax"], record["torch"], record["scipy"]):
         assert text in table
 
@@ -189,12 +189,12 @@ def test_a_run_is_measured_on_its_test_images(bench, peers, tmp_path):
     checkpoints = checkpoint.Checkpoints(tmp_path / "checkpoints")
     checkpoints.save(4, state.replace(step=state.step + 4))
     checkpoints.close()
-    task = bench.of_run(tmp_path, 6, "")
+    task = ivom_tasks.from_run(tmp_path, 6, "")
     assert task.name == "gan on digits, seed 0, 4 steps"
     assert task.targets_NX.shape == (6, 64) and "digits" in task.data
     settings = dict(loop_images=2, starts=2, repeats=1, torch_device=None)
     row = bench.measure(task, **settings)
-    assert list(row["ways"]) == ["ours", "scipy"]
+    assert list(row["solvers"]) == ["ours", "scipy"]
     assert ivom_table.table(
         {
             **dict(rows=[row], command="", commit="", device="", scipy="", torch=None),

@@ -1,4 +1,4 @@
-"""bench/pipeline.py: its record holds what it prints, its shares are shares."""
+"""bench/pipeline.py: its record holds all that it prints, and shares are below 1."""
 
 import json
 import statistics
@@ -9,7 +9,7 @@ from support import programs
 STREAMS = ("stream, threads", "stream, 1 workers", "stream, memory")
 
 
-def test_a_record_of_every_figure(tmp_path, monkeypatch):
+def test_the_record_has_every_metric(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiles faster
     path = tmp_path / "records" / "pipeline.json"
     done = programs.run(

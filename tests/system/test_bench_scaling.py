@@ -21,13 +21,13 @@ from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import parallel
 
-# A script, whose flags are not to stay: those of others have the same names.
+# Import the script, then remove its flags: other scripts use the same names.
 _loading = programs.as_module("bench/scaling")
 bench_scaling = next(_loading)
 _loading.close()
 SCRIPT = programs.SCRIPTS / "bench/scaling.py"
 
-# Of one step; the unrolled GAN updates D twice, and differentiates through it.
+# All-reduces in a step; the unrolled GAN updates D twice, and differentiates that.
 METHODS = {
     "gan": 1,
     "pacgan": 1,
@@ -39,13 +39,15 @@ METHODS = {
 
 
 def tiny(method, **changes):
-    widths = {f"{n}_widths": (4,) for n in ("generator", "reconstructor")}
-    sizes = dict(discriminator_widths=(4,), batch_size=16, unrolled_steps=2)
-    return resolve.resolve(method, "ring", "quick", **widths | sizes | changes)
+    parts = ("generator", "reconstructor", "discriminator")
+    sizes = dict(batch_size=16, **{f"{part}_widths": (4,) for part in parts})
+    if method == "unrolled":
+        sizes["unrolled_steps"] = 2
+    return resolve.resolve(method, "ring", "quick", **sizes | changes)
 
 
 def zeros(config):
-    """A state of one seed, without compiling its initialisation."""
+    """Make a state of one seed, without compiling its initialization."""
     init = functools.partial(methods.get(config.method).init, config=config)
 
     def zero(leaf):
@@ -62,7 +64,7 @@ def count(config, mode, num_devices=4):
 
 
 def moved(config):
-    """Bytes of one all-reduce: gradients and losses."""
+    """Count the bytes of one all-reduce: gradients and losses."""
     state = zeros(config)
     step = functools.partial(
         mixture_experiment.step_on_fresh_data, axis_name=None, config=config
@@ -139,7 +141,7 @@ def test_flops_of_images_are_those_of_convolutions():
 
 
 def row(*operations, batch_norm=False):
-    """As `measure` makes it, of 1, 2, ... devices."""
+    """Make a row as `measure` does, of 1, 2, ... devices."""
     made = [
         {"devices": i + 1, "batch_size": 8, "flops": 8e6 / (i + 1), "operations": found}
         for i, found in enumerate(({}, *operations))
@@ -156,7 +158,7 @@ def row(*operations, batch_norm=False):
 
 
 @pytest.mark.parametrize(
-    ("operations", "batch_norm", "words"),
+    ("operations", "batch_norm", "verdict"),
     [
         ([{"all-reduce": (1, 8)}], False, "yes"),
         ([{"all-reduce": (3, 8)}], True, "but for BatchNorm"),
@@ -167,10 +169,9 @@ def row(*operations, batch_norm=False):
         ([], False, "one device"),
     ],
 )
-def test_the_verdict(operations, batch_norm, words):
-    assert scaling_table.verdict(row(*operations, batch_norm=batch_norm)).startswith(
-        words
-    )
+def test_the_verdict(operations, batch_norm, verdict):
+    found = scaling_table.verdict(row(*operations, batch_norm=batch_norm))
+    assert found.startswith(verdict)
 
 
 def test_the_table_shows_what_differs_between_devices():
@@ -250,15 +251,15 @@ def test_the_script_writes_a_record_and_prints_both_tables(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("argument", "words"),
+    ("argument", "message"),
     [
         ("--cases=none", "--cases: unknown 'none'; any of ring-gan"),
-        ("--devices=0", "--devices=0: from 1 to 64"),
+        ("--devices=0", "--devices=0 must be numbers from 1 to 64"),
         ("--efficiency=0", "--efficiency=0.0 must be in (0, 1]"),
     ],
 )
-def test_mistakes_are_told(argument, words):
+def test_bad_flags_are_named(argument, message):
     done = run(argument)
     assert done.returncode == 1
-    assert words in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
