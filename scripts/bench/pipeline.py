@@ -38,7 +38,7 @@ from absl import flags
 
 from veegan_jax.common import errors, records
 from veegan_jax.config import Config
-from veegan_jax.data import photos, streams
+from veegan_jax.data import photos, prefetching, streams
 from veegan_jax.experiments import base
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.presets import resolve
@@ -116,7 +116,7 @@ def step_runner(
     )
     state = base.init_seeds(range(seeds), config)
     batches = streams.Stream(examples, config.batch_size, 0)
-    (group,) = streams.groups(batches, [steps])
+    (group,) = prefetching.groups(batches, [steps])
     group = parallel.batch_placer("none", jax.devices(), seeds)(group)
 
     def train() -> None:

@@ -195,7 +195,7 @@ def test_lost_checkpoints_start_a_run_over_and_it_says_so(scripts, whole, tmp_pa
         shutil.rmtree(run / "checkpoints" / str(step))
     done = scripts.run(SCRIPT, *TINY, "--workdir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    words = "metrics.jsonl tells of step 400, but there is no checkpoint: the run "
+    words = "metrics.jsonl has step 400, but there is no checkpoint: the run "
     assert words + "starts over" in done.stderr
     assert_same_end(run, whole)
 

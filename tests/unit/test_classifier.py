@@ -129,7 +129,7 @@ def test_accuracy_is_measured_whatever_the_file_claims(tiny, tmp_path):
     classifier_files.save(liar, tmp_path / "liar.npz")
     with pytest.raises(errors.InputError) as caught:
         classifier_files.ready("digits", tmp_path / "liar.npz")
-    assert "figures need 97 %" in str(caught.value)
+    assert "metrics need 97 %" in str(caught.value)
     assert "python scripts/train_classifier.py --dataset=digits" in str(caught.value)
 
 

@@ -199,7 +199,7 @@ def test_asynchronous_forms_count_where_they_start():
     assert scatter.bytes == 8 * 2 * 2
     assert (reduce.operation, reduce.participants) == ("all-reduce", 4)
     assert (reduce.bytes, reduce.loops) == (4 * F32, (None,))
-    with pytest.raises(ValueError, match="does not tell its trips"):
+    with pytest.raises(ValueError, match="does not tell its trip count"):
         cost_report.per_step([reduce], 1)
 
 
@@ -276,7 +276,7 @@ def test_memory_of_a_program_with_a_large_temporary():
     assert found.memory == found.arguments + found.results + found.temporaries
     assert found.flops == 2 * 2 * size**3
     assert found.collectives == ()
-    lines = found.words(parameters=1234567).splitlines()
+    lines = found.summary(parameters=1234567).splitlines()
     assert lines[0] == "parameters: 1,234,567 a member"
     assert lines[1] == "products: 0.108 GFLOP per step and device, 1 device"
     assert lines[2].startswith("memory per device: ")
@@ -302,7 +302,7 @@ def test_a_mapped_program_is_described_per_device():
     found = cost_report.describe(function.lower(X))
     assert (found.devices, found.flops) == (D, 2 * 3 * 5 * 5)
     assert found.arguments == 3 * 5 * F32
-    last = found.words(T).splitlines()[-1]
+    last = found.summary(T).splitlines()[-1]
     assert last == "communication per step: 1 all-reduce (5.72e-05 MiB)"
 
 

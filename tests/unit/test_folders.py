@@ -189,7 +189,7 @@ def test_sizes_that_differ_are_refused_at_once(write, data):
 def test_several_pictures_in_a_file_are_refused(write, data):
     frames = [PIL.Image.fromarray(noise(3, 4 + n)).resize((4, 3)) for n in range(2)]
     write("a/0.gif", frames[0], save_all=True, append_images=frames[1:])
-    with pytest.raises(errors.InputError, match=r"0\.gif holds 2 pictures"):
+    with pytest.raises(errors.InputError, match=r"0\.gif holds 2 images"):
         folders.read_classes(data)
 
 

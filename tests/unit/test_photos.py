@@ -235,7 +235,7 @@ def test_whatever_is_no_image_is_skipped_and_counted(write, data, tmp_path):
         "cannot be read": {"cut.jpg", "empty.jpg", "text.jpg", "page.png"},
         "not named as an image": {"list.txt"},
         "over 8 bits a channel": {"deep.png"},
-        "several pictures": {"moves.gif"},
+        "several images": {"moves.gif"},
         "too many pixels": {"bomb.png", "large.png"},
         "links out of the folder": {"link.png"},
         "links to folders": {"up", "round"},
@@ -244,7 +244,7 @@ def test_whatever_is_no_image_is_skipped_and_counted(write, data, tmp_path):
     report = found.report()
     assert report.startswith("skipped 14 files: 4 cannot be read (cut.jpg, empty.jpg, ")
     assert "page.png, ...); " in report
-    assert "1 several pictures (moves.gif); 2 too many pixels (bomb.png, " in report
+    assert "1 several images (moves.gif); 2 too many pixels (bomb.png, " in report
 
 
 def test_names_of_any_bytes_are_read_and_shown(write, data):

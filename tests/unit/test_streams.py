@@ -15,7 +15,7 @@ from absl import flags
 from support.image_streams import B, N, feed, initial, numbers, read, take, write
 
 from veegan_jax.common import errors
-from veegan_jax.data import photos, streams
+from veegan_jax.data import photos, prefetching, streams
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -111,15 +111,15 @@ def test_a_folder_that_vanishes_ends_the_stream(tmp_path):
 
 
 def test_lengths_cut_steps_into_groups():
-    assert streams.lengths(7, 3) == [3, 3, 1]
-    assert streams.lengths(6, 3) == [3, 3]
-    assert streams.lengths(2, 3) == [2]
-    assert streams.lengths(0, 3) == []
+    assert prefetching.lengths(7, 3) == [3, 3, 1]
+    assert prefetching.lengths(6, 3) == [3, 3]
+    assert prefetching.lengths(2, 3) == [2]
+    assert prefetching.lengths(0, 3) == []
 
 
 def test_groups_join_batches():
     batches = (np.full((B, 2), k) for k in itertools.count())
-    found = list(streams.groups(batches, [2, 3]))
+    found = list(prefetching.groups(batches, [2, 3]))
     assert [g.shape for g in found] == [(2, B, 2), (3, B, 2)]
     assert [g[:, 0, 0].tolist() for g in found] == [[0, 1], [2, 3, 4]]
 
@@ -127,7 +127,7 @@ def test_groups_join_batches():
 def test_two_items_wait_and_no_more():
     made = []
     items = (made.append(k) or k for k in itertools.count())
-    prefetch = streams.Prefetch(items, ahead=2)
+    prefetch = prefetching.Prefetch(items, ahead=2)
     assert next(prefetch) == 0
     end = time.monotonic() + 10
     while len(made) < 3 and time.monotonic() < end:
@@ -147,13 +147,13 @@ def test_errors_come_where_items_are_used():
         yield 1
         raise KeyError("lost")
 
-    prefetch = streams.Prefetch(items())
+    prefetch = prefetching.Prefetch(items())
     assert next(prefetch) == 1
     for _ in range(2):
         with pytest.raises(KeyError, match="lost"):
             next(prefetch)
     prefetch.close()
-    assert list(streams.Prefetch(iter("abc"))) == ["a", "b", "c"]
+    assert list(prefetching.Prefetch(iter("abc"))) == ["a", "b", "c"]
 
 
 def expected_means(examples, number, start=0, batch=B):

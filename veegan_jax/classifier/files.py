@@ -1,4 +1,4 @@
-"""Classifiers kept in files: written once, read without trust, judged before use."""
+"""Classifiers in files: written once, read without pickle, tested before use."""
 
 import dataclasses
 import functools
@@ -16,18 +16,18 @@ from veegan_jax.data import images
 from veegan_jax.runtime import distributed
 
 FOLDER = pathlib.Path("runs/classifier")
-# % of the test images that a classifier must get right before figures rest on it.
-# The digits have 355 of them, so that one image is 0.3 %.
+# The accuracy that a classifier needs, in % of the test images. The digits have 355
+# test images, so one image is 0.3 %.
 REQUIRED = {"mnist": 99.0, "digits": 97.0}
 
 
 def require(
     classifier: classifiers.Classifier, data_dir: str | None = None
 ) -> classifiers.Classifier:
-    """Measure the accuracy on the test images, whatever the file says, and judge it.
+    """Measure the accuracy on the test images and refuse a classifier that is too bad.
 
     Args:
-      classifier: any.
+      classifier: any; the accuracy stated in its file is ignored.
       data_dir: tensorflow-datasets' folder; see `images.load`.
 
     Returns:
@@ -43,7 +43,7 @@ def require(
         raise errors.InputError(
             f"a classifier (seed {classifier.seed}, {classifier.recipe.steps} steps) "
             f"gets {classifier.test_accuracy:.2f} % of the {dataset} test images "
-            f"right; figures need {REQUIRED[dataset]:g} %. {_remedy(dataset)}"
+            f"right; metrics need {REQUIRED[dataset]:g} %. {_remedy(dataset)}"
         )
     return classifier
 
@@ -51,19 +51,19 @@ def require(
 def ready(
     dataset: str, path: pathlib.Path | None = None, data_dir: str | None = None
 ) -> classifiers.Classifier:
-    """The classifier to score with, read and judged.
+    """Read the classifier to score with, and test it.
 
-    Where there is no file at the default path, the digits' classifier, a matter of
-    seconds, is trained and kept there; MNIST's, a matter of minutes, is asked for.
+    If there is no file at the default path, the digits' classifier is trained, which
+    takes seconds, and kept there. MNIST's takes minutes, so a message asks for it.
 
     Args:
       dataset: "mnist" or "digits".
-      path: its file; without one, `default_path` with seed 0.
+      path: its file; None: `default_path` with seed 0.
       data_dir: tensorflow-datasets' folder; see `images.load`.
 
     Raises:
-      InputError: if it is missing, cannot be read, is of another data set, or is not
-        accurate enough; the message says what to do.
+      InputError: if the file is missing, cannot be read, is of another data set, or its
+        classifier is not accurate enough; the message says what to do.
     """
     default = default_path(dataset, 0)
     if path is None and not distributed.on_main_process(default.exists):
@@ -84,12 +84,12 @@ def _remedy(dataset: str) -> str:
 
 
 def default_path(dataset: str, seed: int) -> pathlib.Path:
-    """Where the classifier of a seed is kept, relative to the current folder."""
+    """Return the path of a seed's classifier, relative to the current folder."""
     return FOLDER / f"{dataset}-seed{seed}.npz"
 
 
 def save(classifier: classifiers.Classifier, path: pathlib.Path) -> None:
-    """Write a classifier whole or not at all, as .npz without pickle.
+    """Write a classifier as .npz without pickle, never seen half written.
 
     Raises:
       InputError: if the file exists (it is never overwritten), or cannot be written.
@@ -115,16 +115,16 @@ def load(path: pathlib.Path, dataset: str | None = None) -> classifiers.Classifi
     """Read a classifier; nothing in the file is executed.
 
     Args:
-      path: what `save` wrote.
-      dataset: the data set it must be of; without one, any.
+      path: a file that `save` wrote.
+      dataset: the data set that it must be of; None: any.
 
     Raises:
-      InputError: if the file cannot be read, is not a classifier, holds parameters of
-        other shapes than its recipe's or that are not finite, or is of another data
-        set; the message names the file and says what to do.
+      InputError: if the file cannot be read, is not a classifier, holds parameters that
+        do not have its recipe's shapes or are not finite, or is of another data set;
+        the message names the file and says what to do.
     """
     try:
-        # Opened here: NumPy leaves a damaged file open.
+        # The file is opened here, since NumPy leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             flat = {name: arrays[name] for name in arrays.files}
         metadata = json.loads(str(flat.pop("metadata")))
@@ -141,7 +141,7 @@ def load(path: pathlib.Path, dataset: str | None = None) -> classifiers.Classifi
             f"{path} cannot be read: {error.strerror or error}. {remedy}"
         ) from error
     except Exception as error:
-        # A damaged file raises many kinds, by where it is damaged; none can be used.
+        # A damaged file raises many kinds of exception.
         raise errors.InputError(
             f"{path} is not a classifier of scripts/train_classifier.py ({error}). "
             f"{_remedy(dataset or 'auto')}"
@@ -155,7 +155,7 @@ def load(path: pathlib.Path, dataset: str | None = None) -> classifiers.Classifi
 
 
 def _check(flat: dict[str, np.ndarray], classifier: classifiers.Classifier) -> None:
-    """Raise ValueError unless the parameters are those the recipe describes."""
+    """Raise ValueError unless the parameters fit the recipe."""
     if classifier.dataset not in classifiers.RECIPES:
         raise ValueError(f"unknown data set {classifier.dataset!r}")
     make = functools.partial(classifiers.init, classifier.seed, classifier.dataset)

@@ -1,7 +1,7 @@
-"""A small convolutional classifier of digits: what the Stacked MNIST figures rest on.
+"""A small convolutional classifier of digits, which the Stacked MNIST metrics use.
 
-Every label of a generated digit is this network's, so its file is pinned by a SHA-256
-in every record, and its accuracy is measured again before it is used.
+This network labels every generated digit. So every record holds the SHA-256 of its
+parameters, and its accuracy is measured again before it is used.
 
 Dimension key: N images, B images of a batch, H height, W width, C channels (1),
 K classes (10), F features of the last hidden layer.
@@ -24,7 +24,7 @@ from veegan_jax.runtime import parallel
 
 NUM_CLASSES = 10
 
-_CHUNK = 250  # images classified at a time: bounds the memory
+_CHUNK = 250  # images classified at a time, to bound the memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Recipe:
     features: int  # width of the last hidden layer
     steps: int
     batch_size: int
-    learning_rate: float  # Adam's, which falls to 0 along half a cosine
+    learning_rate: float  # of Adam; it falls to 0 by a cosine
     dropout: float  # share of units dropped before each dense layer
     shift: int  # training images move by up to this many pixels each way
-    average: float  # decay of the averaged weights, which are those kept
+    average: float  # decay of the averaged weights, which are kept in the end
 
 
 # Chosen on a sixth (digits: a tenth) of the training images, never on test images.
@@ -68,7 +68,7 @@ RECIPES = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Classifier:
-    """A trained classifier and where it comes from."""
+    """A trained classifier and its origin."""
 
     params: Any
     dataset: str  # one of RECIPES
@@ -79,7 +79,7 @@ class Classifier:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Over the names, shapes and bytes of all parameters, in the names' order."""
+        """The digest of the names, shapes and bytes of all parameters, by name."""
         digest = hashlib.sha256()
         for name, value in sorted(flat(self.params).items()):
             digest.update(f"{name} {value.shape}\n".encode())
@@ -88,7 +88,7 @@ class Classifier:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a record says of the classifier its figures rest on."""
+        """The entries that describe the classifier in a record."""
         return {
             "dataset": self.dataset,
             "seed": self.seed,
@@ -99,7 +99,7 @@ class Classifier:
 
 
 class Dropout(nn.Module):
-    """`nn.Dropout` whose mask is that of the whole batch, on any number of devices."""
+    """`nn.Dropout` with one mask for the whole batch, on any number of devices."""
 
     rate: float
     axis_name: str | None = None
@@ -127,7 +127,7 @@ class Network(nn.Module):
     def __call__(
         self, x_BHWC: jax.Array, *, training: bool
     ) -> tuple[jax.Array, jax.Array]:
-        """Pixels in [-1, 1] -> logits [B, K] and features [B, F], at least 0."""
+        """Map pixels in [-1, 1] to logits [B, K] and features [B, F], at least 0."""
         drop = functools.partial(Dropout, self.recipe.dropout, self.axis_name)
         he_normal = nn.initializers.he_normal()
         for channels, kernel, stride in self.recipe.layers:
@@ -140,25 +140,25 @@ class Network(nn.Module):
 
 
 def init(seed: int, dataset: str, recipe: Recipe) -> Any:
-    """Initial parameters for the images of a data set."""
+    """Return initial parameters for the images of a data set."""
     x_BHWC = jnp.zeros((1, *images.SHAPES[dataset]))
     network = Network(recipe)
     return network.init(jax.random.key(seed), x_BHWC, training=False)["params"]
 
 
 def predict(classifier: Classifier, x_NHWC: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and features of single digits, a few hundred images at a time.
+    """Compute logits and features of single digits, in chunks.
 
     Args:
       classifier: the classifier.
       x_NHWC: uint8 [N, H, W, 1] in 0 to 255, or floats in [-1, 1], which are rounded
-        as if they came from a file.
+        to uint8 first.
 
     Returns:
-      Logits float32 [N, K] and features float32 [N, F], which are at least 0.
+      Logits float32 [N, K] and features float32 [N, F], at least 0.
 
     Raises:
-      ValueError: if the images have not the size of the classifier's.
+      ValueError: if the images do not have the classifier's size.
     """
     shape = images.SHAPES[classifier.dataset]
     if x_NHWC.shape[1:] != shape or not len(x_NHWC):
@@ -185,22 +185,22 @@ def _apply(params: Any, x_BHWC: jax.Array, *, recipe: Recipe) -> Any:
 
 
 def classify(classifier: Classifier, x_NHWC: Any) -> np.ndarray:
-    """Labels int32 [N] in 0 to 9; the arguments are those of `predict`."""
+    """Return labels int32 [N] in 0 to 9; the arguments are those of `predict`."""
     logits_NK, _ = predict(classifier, x_NHWC)
     return np.argmax(logits_NK, axis=1).astype(np.int32)
 
 
 def accuracy(classifier: Classifier, data: images.Images) -> float:
-    """% of the images whose label is right."""
+    """Return the % of images whose label is right."""
     right_N = classify(classifier, data.image) == data.label
     return 100 * int(np.sum(right_N)) / len(right_N)
 
 
 def measured(classifier: Classifier, test: images.Images) -> Classifier:
-    """The classifier with its accuracy on the test images."""
+    """Return the classifier with its accuracy on the test images."""
     return dataclasses.replace(classifier, test_accuracy=accuracy(classifier, test))
 
 
 def flat(params: Any) -> dict[str, Any]:
-    """Name, such as "Dense_0/kernel" -> array."""
+    """Return name -> array, with names such as "Dense_0/kernel"."""
     return traverse_util.flatten_dict(params, sep="/")

@@ -1,4 +1,4 @@
-"""How the classifier of digits is trained, on one device or many.
+"""Train the classifier of digits, on one device or many.
 
 Dimension key: N images, B images of a batch on this device, H height, W width, C
 channels (1), K classes.
@@ -26,19 +26,19 @@ Data = tuple[jax.Array, jax.Array]  # images uint8 [N, H, W, C], labels [N]
 
 @flax.struct.dataclass
 class State:
-    """All that training changes, and its key, which does not."""
+    """All that training changes, and the key, which stays."""
 
     step: jax.Array
     key: jax.Array
     params: Any
-    average: Any  # of the parameters: what is kept in the end
-    moments: Any  # the optimizer's
+    average: Any  # of the parameters; kept in the end
+    moments: Any  # of the optimizer
 
 
 def init(seed: int, dataset: str, recipe: Recipe) -> State:
-    """The state before the first step."""
+    """Return the state before the first step."""
     params = classifiers.init(seed, dataset, recipe)
-    # The initial weights come from key(seed) itself: the steps' key differs from it.
+    # The initial weights come from key(seed) itself, so the steps need another key.
     key = jax.random.fold_in(jax.random.key(seed), 1)
     average = jax.tree.map(jnp.copy, params)
     return State(jnp.int32(0), key, params, average, _optimizer(recipe).init(params))
@@ -67,7 +67,7 @@ def train_step(
       data: images and labels.
       state: see `State`.
       axis_name: the mapped batch axis, or None.
-      recipe: sizes and rates; its batch is that of all devices.
+      recipe: sizes and rates; its batch size is over all devices.
     """
     image_NHWC, label_N = data
     batch = recipe.batch_size // parallel.size(axis_name)
@@ -97,7 +97,7 @@ def train_step(
 def shifted(
     key: jax.Array, x_BHWC: jax.Array, most: int, axis_name: str | None = None
 ) -> jax.Array:
-    """Each image moved by up to `most` pixels each way; 0 comes in from the edge."""
+    """Shift each image by up to `most` pixels each way, filling in 0."""
     size = x_BHWC.shape[1:]
     rows = len(x_BHWC) * parallel.size(axis_name)
     offset_B2 = jax.random.randint(key, (rows, 2), 0, 2 * most + 1)
@@ -156,19 +156,19 @@ def train(
     mode: str = "none",
     save_every: float = 30.0,
 ) -> Classifier:
-    """Train a classifier with a progress bar: a function of data, seed and recipe.
+    """Train a classifier, with a progress bar; data, seed and recipe determine it.
 
     Args:
       data: the training images.
-      seed: of the initial weights, the batches, the shifts and the dropout.
-      recipe: without one, that of the data set.
-      workdir: gets checkpoints and metrics, from which the same call goes on; None:
+      seed: determines the initial weights, batches, shifts and dropout.
+      recipe: None: the data set's.
+      workdir: gets checkpoints and metrics; the same call resumes from them. None:
         nothing is kept.
-      mode: "none": on one device; "jit" or "pmap": see `parallel.run_steps`.
+      mode: "none": one device; "jit" or "pmap": see `parallel.run_steps`.
       save_every: seconds between checkpoints.
 
     Returns:
-      The classifier with the averaged weights, its accuracy not measured.
+      The classifier with the averaged weights; its accuracy is not measured.
 
     Raises:
       InputError: if the batch does not divide over the devices, or the work directory
@@ -192,10 +192,10 @@ def dry_run(data: images.Images, recipe: Recipe, mode: str) -> str:
 
 
 def _compile(step: parallel.Step, data: Data, num_steps: int) -> CompiledSteps:
-    """Compile steps of the one member without the axis that `run_steps` maps.
+    """Compile steps of the one member without the member axis of `run_steps`.
 
-    With that axis the steps would round differently, and records name the digest of
-    the classifier that they rest on.
+    With that axis the steps would round differently, and existing records hold the
+    SHA-256 of their classifier.
     """
     data = jax.tree.map(jnp.asarray, data)
 

@@ -1,4 +1,4 @@
-"""Mistakes in what the user gave, apart from mistakes in the code."""
+"""The exception for mistakes in the user's input, not in the code."""
 
 
 class InputError(ValueError):

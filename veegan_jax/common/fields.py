@@ -1,7 +1,7 @@
-"""Dataclass fields that are also flags: default, group, help, and the values allowed.
+"""Dataclass fields that are also flags: default, group, help and allowed values.
 
-The allowed values stand beside the field, as an interval or as choices, and one
-function checks them all. `common.flags` makes the flags.
+An interval or choices beside the field say which values are allowed, and one function
+checks them. `common.flags` makes the flags.
 """
 
 import dataclasses
@@ -23,12 +23,12 @@ def field(
     """Declare a dataclass field that is also a flag.
 
     Args:
-      default: its default.
+      default: the default value.
       text: one line of help.
       group: the heading of the flag in `--helpfull`.
-      within: the interval of a number, such as "[0, 1)" or "[1, inf)"; of a tuple, the
-        interval of each entry. Floats must be finite in any case.
-      choices: the values that a text may have.
+      within: the interval of a number, or of each entry of a tuple, such as "[0, 1)"
+        or "[1, inf)". Floats must always be finite.
+      choices: the allowed values of a text.
 
     Example:
       >>> steps: int = field(1000, "training steps", "main", within="[1, inf)")
@@ -38,7 +38,7 @@ def field(
 
 
 def check(instance: Any) -> None:
-    """Refuse a dataclass instance one of whose fields has a value not allowed.
+    """Refuse a dataclass instance if a field has a value that is not allowed.
 
     Raises:
       InputError: naming the flag, its value and what is allowed.
@@ -78,7 +78,7 @@ def _number(text: str) -> float:
 
 def _is_in(value: Any, within: str) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return True  # a text, or nothing given
+        return True  # a text or None
     opening, low, high, closing = _ends(within)
     above = value >= low if opening == "[" else value > low
     below = value <= high if closing == "]" else value < high
@@ -86,7 +86,7 @@ def _is_in(value: Any, within: str) -> bool:
 
 
 def _meaning(within: str | None) -> str:
-    """An interval in words, where words are shorter."""
+    """Describe an interval in words if that is shorter."""
     if not within:
         return "a finite number"
     opening, _, high, _ = _ends(within)

@@ -1,4 +1,4 @@
-"""Files: arrays that others wrote, and writes that are whole or not at all."""
+"""Files: arrays that users give, atomic writes, and messages for refused writes."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ from veegan_jax.common import errors
 
 
 def read_array(path: pathlib.Path) -> np.ndarray:
-    """The array of a .npy file, or of an .npz file that holds one.
+    """Read the array of a .npy file, or of an .npz file that holds one array.
 
     Raises:
       InputError: naming the file and what is wrong with it; pickles are refused.
@@ -33,7 +33,7 @@ def read_array(path: pathlib.Path) -> np.ndarray:
         raise errors.InputError(
             f"{path} cannot be read: {error.strerror or error}"
         ) from error
-    except Exception as error:  # a damaged file raises many kinds, by where it is cut
+    except Exception as error:  # a damaged file raises many kinds of exception
         raise errors.InputError(
             f"{path} is not one .npy or .npz array: {error}"
         ) from error
@@ -60,7 +60,7 @@ def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def save_atomically(path: pathlib.Path, save: Callable[[BinaryIO], Any]) -> None:
-    """Write a file so that it is never seen half written; others may write it too.
+    """Write a file so that it is never seen half written, even by several writers.
 
     Args:
       path: the file; its folder must exist.
@@ -95,7 +95,7 @@ def load_cached(path: pathlib.Path, load: Callable[[BinaryIO], Any]) -> Any:
             return load(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except Exception as error:  # parsers raise many kinds for a damaged file
+    except Exception as error:  # a damaged file raises many kinds of exception
         logging.warning("%s cannot be read (%s): set aside, made again", path, error)
         with contextlib.suppress(OSError):
             path.replace(path.with_name(path.name + ".damaged"))
@@ -103,7 +103,7 @@ def load_cached(path: pathlib.Path, load: Callable[[BinaryIO], Any]) -> Any:
 
 
 def free_name(path: pathlib.Path) -> pathlib.Path:
-    """A name that nothing has: that of `path`, or with -2, -3, ... behind it."""
+    """Return a free path: `path` itself, or with -2, -3, ... appended."""
     names = (path.with_name(f"{path.name}-{n}") for n in itertools.count(2))
     return next(p for p in itertools.chain([path], names) if not p.exists())
 
@@ -119,11 +119,11 @@ _REMEDIES = {
 def writing(
     path: pathlib.Path, kept: Callable[[], str] | None = None
 ) -> Iterator[None]:
-    """Around a write: what the disk refuses is told to whoever runs the script.
+    """Turn a refused write within the `with` into a message for the user.
 
     Args:
-      path: what is written.
-      kept: says what is as it was, if that needs saying.
+      path: the file or folder that is written.
+      kept: returns a text that says what is unchanged.
 
     Raises:
       InputError: if the system refuses the write.
@@ -134,12 +134,12 @@ def writing(
         number = system_error(error)
         if number is None:
             raise
-        words = refusal(path, number, kept() if kept else "")
-        raise errors.InputError(words) from error
+        message = refusal(path, number, kept() if kept else "")
+        raise errors.InputError(message) from error
 
 
 def refusal(path: pathlib.Path | str, number: int, kept: str = "") -> str:
-    """What to tell of a write that the system refused with an error number."""
+    """Return the message for a write that the system refused with an error number."""
     what_to_do = _REMEDIES.get(number, "make it possible to write there")
     kept = f"; {kept}" if kept else ""
     return (
@@ -149,9 +149,9 @@ def refusal(path: pathlib.Path | str, number: int, kept: str = "") -> str:
 
 
 def system_error(error: BaseException) -> int | None:
-    """The error number of the system behind an exception, if that is what it is."""
+    """Return the system's error number in an exception, or None."""
     if isinstance(error, OSError):
         return error.errno
-    # TensorStore, which writes the arrays for orbax, has a form of its own.
+    # TensorStore, which writes arrays for orbax, has its own form.
     found = re.search(r"os_error_code='(\d+)'", str(error))
     return int(found[1]) if found else None

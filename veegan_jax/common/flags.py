@@ -12,14 +12,13 @@ from veegan_jax.common import errors
 def define(
     *classes: type, from_preset: bool, help_of: Mapping[str, str] | None = None
 ) -> None:
-    """Define a flag for every field that is one, grouped in `--helpfull`.
+    """Define a flag for every field made by `fields.field`, in its group.
 
     Args:
-      *classes: dataclasses, some of whose fields are made by `fields.field`. A name
-        that several have is one flag.
-      from_preset: flags default to None, "as the preset has it", instead of to the
-        field's default.
-      help_of: by name, other words than the field's own.
+      *classes: dataclasses. Fields of the same name are one flag.
+      from_preset: flags default to None, which means the preset's value, instead of
+        the field's default.
+      help_of: name -> help text that replaces the field's own.
     """
     for name, field in _flags(classes).items():
         text = (help_of or {}).get(name, field.metadata["help"])
@@ -37,7 +36,7 @@ def define(
 
 
 def read(*classes: type) -> dict[str, Any]:
-    """Return the values of the flags of `define` that were given or have a default.
+    """Return the flags of `define` that were given or have a default.
 
     Raises:
       InputError: for a list of sizes that are not positive integers.

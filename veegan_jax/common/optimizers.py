@@ -1,4 +1,4 @@
-"""Adam as every method here uses it, and the average of a network."""
+"""Adam as every method here uses it, and the moving average of parameters."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def adam(
     hold: float = 0.0,
     eps_root: float = 0.0,
 ) -> optax.GradientTransformation:
-    """Adam with a constant step size, or one that ends in half a cosine down to 0.
+    """Return Adam with a constant step size, or one that falls to 0 by a cosine.
 
     Args:
       learning_rate: the initial step size.
@@ -26,8 +26,8 @@ def adam(
       beta1: decay of the first moment, in [0, 1).
       beta2: decay of the second moment, in [0, 1).
       hold: share of the run before the cosine begins, in [0, 1).
-      eps_root: added under the root. Above 0 it keeps the gradient THROUGH an update
-        finite where a parameter's own gradient is 0.
+      eps_root: added under the root. If it is above 0, the gradient THROUGH an update
+        is finite where a parameter's own gradient is 0.
 
     Returns:
       An optax transformation.
@@ -42,14 +42,14 @@ def adam(
 
 
 def average(old: Any, new: Any, decay: float, step: jax.Array) -> Any:
-    """Exponential moving average of a parameter tree.
+    """Update the exponential moving average of a parameter tree.
 
     Args:
       old: the average so far; None stays None.
       new: the parameters after this step.
-      decay: its decay in the long run.
+      decay: the decay of a long run.
       step: steps taken before this one. The decay is at most (1 + step) / (10 + step),
-        lest the initial parameters weigh on a short run.
+        so that the initial parameters do not dominate a short run.
 
     Returns:
       The average after this step.

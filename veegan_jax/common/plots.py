@@ -1,4 +1,4 @@
-"""Figures. matplotlib is imported where it draws, never with the package."""
+"""Figures. matplotlib is imported only when a figure is drawn."""
 
 import pathlib
 from typing import Any
@@ -16,7 +16,7 @@ def pyplot() -> Any:
 
 
 def limits(points_NX: np.ndarray, margin: float = 0.3) -> list[tuple[float, float]]:
-    """Axis limits around 2-D points, with a margin relative to their extent."""
+    """Return axis limits around 2-D points, with a margin relative to their extent."""
     low, high = points_NX.min(axis=0), points_NX.max(axis=0)
     space = margin * (high - low)
     return list(zip((low - space).tolist(), (high + space).tolist(), strict=True))
@@ -30,7 +30,7 @@ def samples_and_density(
     axes: tuple[str, str] = ("x1", "x2"),
     title: str = "",
 ) -> None:
-    """One column per panel: its points over the truth's, and their density below.
+    """Draw one column per panel: its points over true ones, and its density below.
 
     Args:
       panels: title -> points [N, 2].
@@ -75,7 +75,7 @@ def samples_and_density(
 
 
 def _density(points_NX: np.ndarray, bins: list[np.ndarray]) -> np.ndarray:
-    """A smoothed histogram; its square root, so that faint bridges show."""
+    """Return the square root of a smoothed histogram, so that faint bridges show."""
     from scipy import ndimage
 
     counts, _, _ = np.histogram2d(*points_NX.T, bins=bins)
@@ -85,11 +85,11 @@ def _density(points_NX: np.ndarray, bins: list[np.ndarray]) -> np.ndarray:
 def curves(
     log: list[dict[str, Any]], names: list[str], path: pathlib.Path, *, title: str = ""
 ) -> None:
-    """Training curves, one panel per figure, one line per seed.
+    """Draw training curves: one panel per metric, one line per seed.
 
     Args:
       log: lines of metrics.jsonl: "step", and a list over seeds for each name.
-      names: what to draw; those missing from the log are left out.
+      names: metrics to draw; those missing from the log are left out.
       path: the PNG to write.
       title: above everything.
     """
@@ -118,7 +118,7 @@ def curves(
 def animation(
     frames: list[tuple[str, np.ndarray]], truth_NX: np.ndarray, path: pathlib.Path
 ) -> None:
-    """An animated GIF of points over the truth's: (title, points [N, 2]) a frame."""
+    """Draw an animated GIF of points over true ones; a frame is (title, points)."""
     plt = pyplot()
     from matplotlib import animation as mpl_animation
 
@@ -143,11 +143,11 @@ def animation(
 def image_grid(
     rows: dict[str, np.ndarray], path: pathlib.Path, title: str = "", columns: int = 16
 ) -> None:
-    """Images side by side, each of their pixels a square of whole screen pixels.
+    """Draw images side by side, each pixel as a square of whole screen pixels.
 
     Args:
-      rows: label -> uint8 [N, H, W, C], C 1 or 3, all of one H, W and C; more than
-        `columns` images take several lines.
+      rows: label -> uint8 [N, H, W, C], C 1 or 3, all of one H, W and C. A row of more
+        than `columns` images takes several lines.
       path: the PNG to write.
       title: above everything.
       columns: images in a line.
@@ -156,7 +156,7 @@ def image_grid(
     scale = max(1, round(56 / next(iter(rows.values())).shape[2]))
     columns = min(columns, max(map(len, rows.values())))
     blocks = [_tiled(images_NHWC, columns) for images_NHWC in rows.values()]
-    # In screen pixels: the labels' room, the title's, and the gap between the rows.
+    # Screen pixels for the labels, the title, and the gap between rows.
     widest = max(len(line) for label in rows for line in label.split("\n"))
     left, top, gap = max(110, 7 * widest + 20), 40 if title else 8, 10
     heights = [scale * len(block) for block in blocks]
@@ -190,7 +190,7 @@ def with_intervals(
     axes: tuple[str, str],
     title: str = "",
 ) -> None:
-    """Means with their intervals, one line for each way, beside some fixed levels.
+    """Draw means with their intervals, one line a label, and some fixed levels.
 
     Args:
       lines: label -> mean, low and high for each x, [3, len(x)].
@@ -232,7 +232,7 @@ def with_intervals(
 
 
 def _tiled(images_NHWC: np.ndarray, columns: int) -> np.ndarray:
-    """Lines of images with a white pixel between them: [height, width, C]."""
+    """Tile images with a white pixel between them: [height, width, C]."""
     lines = -(-len(images_NHWC) // columns)
     missing = lines * columns - len(images_NHWC)
     pads = ((0, missing), (0, 1), (0, 1), (0, 0))

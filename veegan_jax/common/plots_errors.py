@@ -1,4 +1,4 @@
-"""Figures of errors, image by image. matplotlib is imported where it draws."""
+"""Figures of the errors of images. matplotlib is imported only when drawing."""
 
 import pathlib
 
@@ -14,11 +14,11 @@ def captioned(
     title: str = "",
     columns: int = 16,
 ) -> None:
-    """Images over their counterparts, with a caption under each.
+    """Draw images over their counterparts, with a caption under each.
 
     Args:
-      rows: label -> uint8 [N, H, W, C], C 1 or 3, all of one shape; and their captions,
-        or None. More than `columns` images take several lines of all rows.
+      rows: label -> (uint8 [N, H, W, C], C 1 or 3, all of one shape; captions or None).
+        More than `columns` images take several lines of all rows.
       path: the PNG to write.
       title: above everything.
       columns: images in a line.
@@ -27,7 +27,7 @@ def captioned(
     num = len(next(iter(rows.values()))[0])
     columns = min(columns, num)
     lines = -(-num // columns)
-    # Inches: of an image, and of a caption below it.
+    # Inches of an image, and of the caption below it.
     side, text = 0.68, 0.17
     tall = [side + (text if captions else 0.03) for _, captions in rows.values()]
     left, top = 0.15 + 0.085 * max(map(len, rows)), 0.4 if title else 0.05
@@ -68,13 +68,13 @@ def distribution(
     unit: str = "mean squared error",
     title: str = "",
 ) -> None:
-    """The share of images below each error, one line per entry.
+    """Draw the share of images at or below each error, one line a label.
 
     Args:
-      errors: label -> errors [N], at least 0; those that are not finite count as above.
+      errors: label -> errors [N], at least 0; non-finite ones count as above all.
       path: the PNG to write.
-      dashed: labels of what is only compared with.
-      unit: of the errors.
+      dashed: labels of the baselines, drawn as dashed lines.
+      unit: the unit of the errors.
       title: above everything.
     """
     plt = plots.pyplot()

@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics over time, and one record to repeat it by."""
+"""The results of a run: metrics over time, and one record to repeat the run by."""
 
 import contextlib
 import json
@@ -26,10 +26,10 @@ class MetricsLog:
 
     Args:
       workdir: where `metrics.jsonl` and the event files go.
-      resume_step: lines of later steps are dropped: the run computes them again.
+      resume_step: lines of later steps are dropped; the run computes them again.
 
     Raises:
-      InputError: if the disk refuses a write.
+      InputError: if the system refuses a write.
     """
 
     def __init__(self, workdir: pathlib.Path, resume_step: int) -> None:
@@ -39,7 +39,7 @@ class MetricsLog:
             aside = files.free_name(workdir / "metrics.jsonl.damaged")
             self._path.rename(aside)
             logging.warning(
-                "%s: %s cannot be read, left out; the file is kept as %s",
+                "%s: %s cannot be read and is left out; the file is kept as %s",
                 self._path,
                 damaged,
                 aside.name,
@@ -47,7 +47,7 @@ class MetricsLog:
         kept = [line for line in lines if line["step"] <= resume_step]
         if lines and not resume_step:
             logging.warning(
-                "%s tells of step %d, but there is no checkpoint: the run starts over",
+                "%s has step %d, but there is no checkpoint: the run starts over",
                 self._path,
                 lines[-1]["step"],
             )
@@ -72,16 +72,16 @@ class MetricsLog:
 
 
 class _Events:
-    """A TensorBoard file, written at once.
+    """A TensorBoard file; every event is on the disk at once.
 
-    TensorBoard reads files in the order of their names, which begin with a time, and
-    takes the step at the head of each as the order to forget what others told of later
-    ones. The usual writers of events name the file by the clock, which may have been
-    set back, and write in a thread that dies silently when the disk is full.
+    TensorBoard reads files in the order of their names, which begin with a time. At the
+    head of each file stands a step, and later steps of earlier files are forgotten. The
+    usual event writers name the file by the clock, which may have been set back, and
+    write in a thread that dies silently when the disk is full.
     """
 
     def __init__(self, workdir: pathlib.Path, resume_step: int) -> None:
-        # Slow to import; only runs need them.
+        # These imports are slow, and only runs need them.
         from tensorboard.compat.proto import event_pb2, summary_pb2
         from tensorboard.summary.writer import record_writer
 
@@ -119,12 +119,12 @@ class _Events:
             self._writer.flush()
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # `_add` has told what could not be written
+        with contextlib.suppress(OSError):  # `_add` has reported the failed write
             self._writer.close()
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a last line cut short by a kill is left out.
+    """Read the lines of metrics.jsonl, without a last line that a kill cut short.
 
     Raises:
       InputError: if another line cannot be read.
@@ -140,7 +140,7 @@ def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def _read_lines(path: pathlib.Path) -> tuple[list[dict[str, Any]], str]:
-    """The lines that can be read, and which cannot: "" if there are none."""
+    """Return the readable lines, and the numbers of the others as text, or ""."""
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     lines, damaged = [], []
     for place, line in enumerate(text.split("\n")[:-1], 1):
@@ -157,12 +157,12 @@ def _read_lines(path: pathlib.Path) -> tuple[list[dict[str, Any]], str]:
 
 
 def commit() -> str:
-    """Of the code that runs; "" if it was installed from a package."""
+    """Return the commit of this code; "" if it was installed from a package."""
     return _git("rev-parse", "HEAD")
 
 
 def provenance() -> dict[str, Any]:
-    """Command, code and machine: what is needed to repeat a figure."""
+    """Return command, code and machine: what is needed to repeat a number."""
     import flax
     import optax
 
@@ -190,9 +190,9 @@ def write(path: pathlib.Path, record: dict[str, Any]) -> None:
 
 
 def publish(path: pathlib.Path, record: dict[str, Any]) -> None:
-    """Write a record to where results are kept; places on the disk are no part of it.
+    """Write a record to results/, without the paths of this machine.
 
-    They are the flags --workdir, --data_dir, --image_dir and --classifier of its
+    The flags --workdir, --data_dir, --image_dir and --classifier are dropped from its
     command.
     """
     place = r"--?(workdir|data_dir|image_dir|classifier)"
@@ -209,7 +209,7 @@ def publish(path: pathlib.Path, record: dict[str, Any]) -> None:
 
 
 def number(x: Any) -> Any:
-    """A JSON value of 5 significant digits; NaN and infinity become null."""
+    """Return a JSON value of 5 significant digits; NaN and infinity become null."""
     x = np.asarray(x).item()
     if isinstance(x, float):
         return float(f"{x:.5g}") if np.isfinite(x) else None
@@ -217,16 +217,16 @@ def number(x: Any) -> Any:
 
 
 def cell(mean: float | None, std: float | None = None) -> str:
-    """A figure for a table, 4 digits, and its spread, 2; "" if there is none."""
+    """Format a number with 4 digits and its spread with 2; "" for None."""
     if mean is None:
         return ""
-    # Never 2e+02 for a spread of 200.
+    # A spread of 200 has 3 digits, else it would be 2e+02.
     spread = "" if std is None else f" ± {std:.{2 if std < 99.5 else 3}g}"
     return f"{mean:.4g}{spread}"
 
 
 def _processor() -> str:
-    """The processor's model: another one rounds otherwise."""
+    """Return the processor's model, since another one rounds differently."""
     cpuinfo = pathlib.Path("/proc/cpuinfo")  # Linux; elsewhere `platform` knows
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -247,7 +247,7 @@ def _git(*arguments: str) -> str:
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table with aligned columns."""
+    """Format a Markdown table with aligned columns."""
     widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
     lines = [header, ["-" * w for w in widths], *rows]
     return "\n".join(

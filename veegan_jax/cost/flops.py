@@ -1,4 +1,4 @@
-"""Counts the arithmetic of a program that JAX hands to XLA."""
+"""Count the arithmetic of a program that JAX hands to XLA."""
 
 import functools
 import math
@@ -16,19 +16,19 @@ _CONVOLUTION = re.compile(
 
 
 def of_products(text: str) -> int:
-    """Floating-point operations of a program's matrix products and convolutions.
+    """Count the floating-point operations of matrix products and convolutions.
 
-    StableHLO is read before XLA compiles it: unused results are gone from it, and
-    the bodies of functions, which XLA's own analysis may count once, count at every
-    call. The body of a loop counts once. A convolution counts where it meets data:
-    not in its padding, nor in the zeros that a strided one's gradient lays between
-    rows. Shapes are those in the text: of all devices under jit, of one under pmap.
+    The text is StableHLO before XLA compiles it. Unused results are already gone. The
+    body of a function counts at every call (XLA's own analysis may count it once), the
+    body of a loop counts once. A convolution counts where it meets data: not in its
+    padding, and not in the zeros that the gradient of a strided one puts between rows.
+    Shapes are those in the text: of all devices under jit, of one under pmap.
 
     Args:
       text: StableHLO, as `jax.jit(f).lower(...).as_text()` prints it.
 
     Returns:
-      Two for each multiplication with its addition.
+      The count; a multiplication with its addition counts as two.
     """
     bodies = dict(re.findall(r"func\.func \w+ @([\w.]+)\((.*?)\n  }", text, re.S))
 
@@ -45,7 +45,7 @@ def of_products(text: str) -> int:
 
 
 def _sizes(text: str) -> list[int]:
-    """The numbers in "64x28x", or in "0, 1"."""
+    """Return the numbers in "64x28x" or in "0, 1"."""
     return [int(n) for n in re.findall(r"-?\d+", text)]
 
 
@@ -58,7 +58,7 @@ def _convolution(
     kernel: str,
     out: str,
 ) -> int:
-    """FLOPs of one convolution, from its axes ("b, 0, 1, f"), window and sizes."""
+    """Count one convolution from its axes ("b, 0, 1, f"), window and sizes."""
     data, kernel, out = (
         dict(zip(axes.split(", "), _sizes(sizes), strict=True))
         for axes, sizes in ((data_axes, data), (kernel_axes, kernel), (out_axes, out))

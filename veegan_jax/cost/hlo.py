@@ -1,4 +1,4 @@
-"""Reads the text of an optimized program, as XLA prints it: `compiled.as_text()`."""
+"""Read the text of an optimized program, as XLA prints it: `compiled.as_text()`."""
 
 import dataclasses
 import functools
@@ -19,20 +19,20 @@ _ARRAY = re.compile(r"\b([a-z]\w*)\[([\d,<=]*)\]")
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One line of a program, and the loops in which it stands."""
+    """One line of a program and the loops around it."""
 
     operation: str
-    result: str  # its type
-    operands: tuple[str, ...]  # their types
+    result: str  # type of the result
+    operands: tuple[str, ...]  # types of the operands
     line: str
-    loops: tuple[int | None, ...]  # their trips, the outer one first; None: not known
+    loops: tuple[int | None, ...]  # trip counts, outermost first; None: not known
 
 
 def instructions(text: str) -> Iterator[Instruction]:
-    """Every instruction of a program, once for each place that calls it.
+    """Yield every instruction of a program, once for each place that calls it.
 
     Args:
-      text: of the whole module.
+      text: the whole module.
     """
     bodies, entry = _bodies(text)
 
@@ -41,7 +41,7 @@ def instructions(text: str) -> Iterator[Instruction]:
         for result, operation, rest, line in parsed:
             yield Instruction(operation, result, _operands(rest, types), line, loops)
             if operation.endswith(("-done", "-update")):
-                continue  # of what started elsewhere
+                continue  # the matching start has been walked
             inner = loops
             if operation == "while":
                 trips = _TRIPS.search(line)
@@ -54,33 +54,33 @@ def instructions(text: str) -> Iterator[Instruction]:
 
 
 def times(loops: tuple[int | None, ...], num_steps: int) -> int:
-    """How often a step performs what stands in these loops; 0: it is outside.
+    """Return how often a step performs an instruction; 0 if it is outside the steps.
 
     Args:
-      loops: an instruction's.
-      num_steps: the trips of the training loop, the outermost. If 1, XLA keeps no such
-        loop and the whole program is the step.
+      loops: the instruction's; see `Instruction`.
+      num_steps: trip count of the training loop, which is the outermost. If it is 1,
+        XLA removes the loop and the whole program is the step.
 
     Raises:
-      ValueError: if a loop inside the step does not tell its trips.
+      ValueError: if a loop inside the step does not tell its trip count.
     """
     if num_steps > 1:
         if loops[:1] != (num_steps,):
             return 0
         loops = loops[1:]
     if None in loops:
-        raise ValueError("a loop inside the step does not tell its trips")
+        raise ValueError("a loop inside the step does not tell its trip count")
     return math.prod(loops)
 
 
 def shape(array: str) -> list[int]:
-    """Of an array's type, f32[2,3]{1,0}."""
+    """Return the shape in an array's type, such as f32[2,3]{1,0}."""
     found = _ARRAY.search(array)
     return [int(n) for n in re.findall(r"\d+", found[2])] if found else []
 
 
 def size(array: str) -> int:
-    """Bytes of a type; a tuple's are the sum."""
+    """Return the bytes of a type; for a tuple, the sum."""
     total = 0
     for name, dims in _ARRAY.findall(array):
         bits = 8 if name == "pred" else int((re.search(r"\d+", name) or "0")[0])
@@ -92,11 +92,11 @@ def kernel_bytes(text: str) -> int:
     """Bound the memory that CPU libraries allocate on their own, in bytes.
 
     XLA fuses chains of operations into one kernel of a library (YNN from JAX 0.11 on)
-    and does not plan the memory of what is computed inside. Kernels run one after
-    another, so the bound is that of the largest: all its results but the last.
+    and does not plan the memory inside a kernel. Kernels run one after another, so the
+    largest kernel gives the bound: all its results but the last.
 
     Args:
-      text: of the whole module.
+      text: the whole module.
     """
     bodies, _ = _bodies(text)
     bounds = [0]
@@ -115,22 +115,22 @@ def kernel_bytes(text: str) -> int:
 
 
 def num_devices(text: str) -> int:
-    """How many devices run a program together."""
+    """Return how many devices run a program together."""
     head = text.partition("\n")[0]
     found = re.findall(r"(?:replica_count|num_partitions)=(\d+)", head)
     return math.prod(int(n) for n in found)
 
 
 def participants(line: str, devices: int) -> int:
-    """How many devices one group of a collective has.
+    """Return how many devices one group of a collective has.
 
-    Groups are printed as lists, {{0,1},{2,3}}; as a shape, [groups,size]<=[devices];
-    or as axes of a mesh, mesh['a'=2,'b'=2] {'b'}, where 'b':(1)2 is a part of one. An
-    empty list is everybody.
+    XLA prints groups as lists, {{0,1},{2,3}}; as a shape, [groups,size]<=[devices]; or
+    as axes of a mesh, mesh['a'=2,'b'=2] {'b'}, where 'b':(1)2 is a part of an axis. An
+    empty list means all devices.
 
     Args:
       line: the instruction.
-      devices: of the program.
+      devices: how many the program has.
     """
     if pairs := re.search(r"source_target_pairs=\{((?:\{[\d,]*\},?)*)\}", line):
         return len(set(re.findall(r"\d+", pairs[1])))
@@ -148,7 +148,7 @@ _Parsed = tuple[dict[str, str], list[tuple[str, str, str, str]]]
 
 
 def _bodies(text: str) -> tuple[Callable[[str], _Parsed], str]:
-    """A function from a computation's name to its instructions; the entry's name."""
+    """Return a function from a computation's name to its body, and the entry's name."""
     lines: dict[str, list[str]] = {}
     entry, current = "", None
     for line in text.splitlines():
@@ -170,7 +170,7 @@ def _bodies(text: str) -> tuple[Callable[[str], _Parsed], str]:
 
 
 def _operands(rest: str, types: dict[str, str]) -> tuple[str, ...]:
-    """Types of the operands in "%a, f32[2]{0} %b), attributes"."""
+    """Return the types of the operands in "%a, f32[2]{0} %b), attributes"."""
     depth, end = 1, len(rest)
     for place, letter in enumerate(rest):
         depth += (letter in "([{") - (letter in ")]}")

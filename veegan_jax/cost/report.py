@@ -1,7 +1,7 @@
-"""What a compiled program costs: communication, arithmetic, memory. Runs nothing.
+"""Report what a compiled program costs: communication, arithmetic, memory.
 
-All figures are those of one device, of the program that XLA made for the machine at
-hand: another backend may merge or split collectives otherwise.
+Nothing runs. All numbers are per device, for the program that XLA compiled on this
+machine; another backend may merge or split collectives differently.
 """
 
 import dataclasses
@@ -27,35 +27,35 @@ class Collective:
 
     operation: str  # one of OPERATIONS
     participants: int  # devices that take part together
-    bytes: int  # of one device's operands, all of a combined one's together
+    bytes: int  # of all operands on one device
     loops: tuple[int | None, ...]  # see `hlo.Instruction`
-    source: str  # what it was in JAX, by JAX's names
+    source: str  # the name of the operation in JAX
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What `describe` finds; all per device, memory in bytes."""
+    """The costs that `describe` finds, per device; memory in bytes."""
 
     devices: int
     flops: int  # of one step
     arguments: int
     results: int
     temporaries: int
-    donated: int  # results that lie where arguments were
-    kernels: int  # at most, inside kernels of CPU libraries; XLA does not plan it
+    donated: int  # results that reuse the memory of arguments
+    kernels: int  # an upper bound inside kernels of CPU libraries, unknown to XLA
     collectives: tuple[Collective, ...]
 
     @property
     def memory(self) -> int:
-        """What XLA planned for the program, all at once."""
+        """The memory that XLA planned for the program."""
         return self.arguments + self.results + self.temporaries - self.donated
 
-    def words(self, num_steps: int = 1, parameters: int | None = None) -> str:
-        """The figures as text, a line each.
+    def summary(self, num_steps: int = 1, parameters: int | None = None) -> str:
+        """Return the costs as text, one a line.
 
         Args:
           num_steps: how many steps the program takes, in one loop.
-          parameters: how many are learned; None leaves the line out.
+          parameters: number of trained parameters; None leaves the line out.
         """
         lines = [] if parameters is None else [f"parameters: {parameters:,} a member"]
         lines.append(
@@ -81,25 +81,25 @@ class Program:
 
 
 def describe(program: Any, *arguments: Any) -> Program:
-    """Compile a program, without running it, and say what it costs.
+    """Compile a program, without running it, and return what it costs.
 
-    FLOPs are those of `flops.of_products`: matrix products and convolutions, the body
-    of a loop counted once, which makes them one step's for a scan of steps. Where the
-    program is written for all devices (jit) an even split over them is assumed.
+    FLOPs count matrix products and convolutions (`flops.of_products`). The body of a
+    loop counts once, so a scan of steps has the FLOPs of one step. Under jit, where the
+    program is written for all devices, an even split over them is assumed.
 
-    Memory is what XLA planned for this one program: state and resident data are
+    Memory is what XLA planned for this one program. State and resident data are
     arguments (an array that two programs use counts in both), activations are
-    temporaries. Not in it: what kernels of CPU libraries allocate, of which `kernels`
-    is a bound, constants and machine code, arrays that other programs or Python hold
-    meanwhile, buffers of the communication library, what an allocator loses between
-    blocks, and the share of a GPU that its driver takes.
+    temporaries. It leaves out: memory inside kernels of CPU libraries (`kernels` is a
+    bound), constants and machine code, arrays that other programs or Python hold,
+    buffers of the communication library, fragmentation, and the share of a GPU that its
+    driver takes.
 
     Args:
-      program: a jitted function, or what its `lower` returned.
-      *arguments: the function's; `jax.ShapeDtypeStruct`s will do. None if lowered.
+      program: a jitted function, or the result of its `lower`.
+      *arguments: of the function; `jax.ShapeDtypeStruct`s suffice. None if lowered.
 
     Raises:
-      ValueError: if this backend does not tell the memory of a program.
+      ValueError: if this backend does not report the memory of a program.
     """
     lowered = program
     if not isinstance(program, jax.stages.Lowered):
@@ -107,7 +107,7 @@ def describe(program: Any, *arguments: Any) -> Program:
     source, compiled = lowered.as_text(), lowered.compile()
     memory = compiled.memory_analysis()
     if memory is None:
-        raise ValueError(f"{jax.default_backend()} does not tell a program's memory")
+        raise ValueError(f"{jax.default_backend()} does not report a program's memory")
     text = compiled.as_text()
     devices = hlo.num_devices(text)
     by_hand = "sdy.manual_computation" in source  # shard_map, and pmap by it
@@ -124,7 +124,7 @@ def describe(program: Any, *arguments: Any) -> Program:
 
 
 def zeros(shapes: Any) -> Any:
-    """Arrays of these shapes and types, to lower a program with; keys as well."""
+    """Return zeros of these shapes and types, keys included, to lower a program."""
 
     def one(leaf: jax.ShapeDtypeStruct) -> jax.Array:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -137,14 +137,14 @@ def zeros(shapes: Any) -> Any:
 def summarize(
     name: str, lowered: jax.stages.Lowered, params: Any, *, mode: str, num_steps: int
 ) -> str:
-    """What `--dry_run` prints of one run.
+    """Return the text that `--dry_run` prints for one run.
 
     Args:
-      name: of the run.
-      lowered: what `parallel.run_steps(..., lower_only=True)` made of it.
+      name: the run's.
+      lowered: its program, from `parallel.run_steps(..., lower_only=True)`.
       params: parameters of all members, leaves [members, ...].
       mode: see `parallel.run_steps`.
-      num_steps: of the program.
+      num_steps: steps of the program.
     """
     leaves = jax.tree.leaves(params)
     members, devices = len(leaves[0]), jax.device_count()
@@ -154,16 +154,16 @@ def summarize(
         f"{'s' * (num_steps > 1)}"
     )
     count = sum(leaf.size for leaf in leaves) // members
-    words = describe(lowered).words(num_steps, count)
-    return "\n".join([title, *(f"  {line}" for line in words.splitlines())])
+    costs = describe(lowered).summary(num_steps, count)
+    return "\n".join([title, *(f"  {line}" for line in costs.splitlines())])
 
 
 def collectives(text: str) -> list[Collective]:
-    """Every exchange between devices in an optimized program.
+    """List the exchanges between devices in an optimized program.
 
-    An asynchronous one counts where it starts. One that a combiner made of several is
-    one, its bytes those of all operands. Exchanges of a device with itself are left
-    out: they cost nothing.
+    An asynchronous exchange counts where it starts. Exchanges that XLA combined are
+    one, with the bytes of all operands. Exchanges of a device with itself are left out,
+    since they cost nothing.
 
     Args:
       text: `compiled.as_text()`.
@@ -188,11 +188,11 @@ def collectives(text: str) -> list[Collective]:
 
 
 def per_step(found: Sequence[Collective], num_steps: int) -> dict[str, tuple[int, int]]:
-    """How often a step performs each operation, and with how many bytes in all.
+    """Count the exchanges of a step: operation -> (number, bytes in all).
 
     Args:
-      found: what `collectives` returned.
-      num_steps: see `hlo.times`. What is outside the loop is left out.
+      found: from `collectives`.
+      num_steps: see `hlo.times`. Exchanges outside the loop are left out.
     """
     totals: dict[str, tuple[int, int]] = {}
     for one in found:
@@ -204,18 +204,19 @@ def per_step(found: Sequence[Collective], num_steps: int) -> dict[str, tuple[int
 
 
 def products(text: str, num_steps: int) -> int:
-    """FLOPs of the matrix products in one step of an optimized program, per device.
+    """Count the FLOPs of matrix products in one step of an optimized program.
 
-    Unlike `flops.of_products` it sees how the compiler split them over devices, but
-    misses products with a vector, which XLA writes as sums.
+    The count is per device. Unlike `flops.of_products` it sees how the compiler split
+    products over devices, but it misses products with a vector, which XLA writes as
+    sums.
 
     Args:
-      text: `compiled.as_text()`, from the CPU: elsewhere products are calls of
-        libraries.
+      text: `compiled.as_text()` on a CPU; other backends call libraries instead.
       num_steps: see `hlo.times`.
 
     Raises:
-      ValueError: if there are convolutions or calls of libraries, not counted here.
+      ValueError: if there are convolutions or calls of libraries, which cannot be
+        counted here.
     """
     if hidden := _LIBRARY.search(text):
         raise ValueError(f"{hidden[0].strip()!r} is not counted")

@@ -1,4 +1,4 @@
-"""A folder with a folder of images for each class: read and written as uint8 arrays.
+"""Read and write a folder that has a folder of images for each class.
 
 Dimension key: N images, H height, W width, C channels.
 """
@@ -21,9 +21,10 @@ import tqdm
 from veegan_jax.common import errors
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-# Of files so named. PIL would go by the contents alone, and run Ghostscript for some.
+# Formats that are read. PIL would go by the contents alone, and run Ghostscript for
+# some of them.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
-# The rest has more than 8 bits a pixel, and PIL cuts most of them off at 255.
+# Other modes have more than 8 bits a pixel, most of which PIL clips at 255.
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 LABELS = "labels.csv"
 
@@ -33,11 +34,11 @@ class Classes:
     """Images of several classes, class by class."""
 
     image: np.ndarray  # uint8 [N, H, W, C], C 1 if all are grey, else 3
-    label: np.ndarray  # int32 [N], places in `names`
-    names: tuple[str, ...]  # of the classes: their folders'
+    label: np.ndarray  # int32 [N], indices into `names`
+    names: tuple[str, ...]  # of the classes, which are those of their folders
 
     def sha256(self) -> str:
-        """Of the pixels, labels and names; any that differ show."""
+        """Return the digest of the pixels, labels and names."""
         digest = hashlib.sha256(repr((self.image.shape, self.names)).encode())
         for array in (self.image, self.label):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -47,21 +48,21 @@ class Classes:
 def read_classes(
     folder: pathlib.Path, *, least: int = 1, most_pixels: int = 2**24
 ) -> Classes:
-    """Read every image; classes and their files are taken by name, in code points.
+    """Read every image; classes and files are sorted by the code points of names.
 
-    Images are turned as their EXIF data says; what is transparent is black. Hidden
-    files and those without an image's suffix are passed over.
+    Images are rotated by their EXIF data, and transparent pixels become black. Hidden
+    files and files without an image's suffix are ignored.
 
     Args:
-      folder: holds one folder per class, each holding images, all of one size.
+      folder: holds one folder per class, each with images, all of one size.
       least: images that a class must have.
-      most_pixels: width times height that an image may have. A larger one is refused
-        before it is unpacked.
+      most_pixels: largest width times height. A larger image is refused before it is
+        decoded.
 
     Raises:
-      InputError: naming the folder or file: no folder or no classes in it, a class
-        with too few images or folders of its own, a link that leads out, a file that
-        cannot be read, has several pictures or over 8 bits a pixel, mixed sizes.
+      InputError: naming the folder or file: no folder, no classes, too few images in a
+        class, a folder within a class, a link that leads out, a file that cannot be
+        read or holds several images or over 8 bits a channel, or mixed sizes.
     """
     if not folder.is_dir():
         raise errors.InputError(f"--image_dir={folder} is not a folder")
@@ -75,7 +76,7 @@ def read_classes(
     beside = [path.name for path in entries if is_image(path)]
     if beside:
         logging.warning(
-            "%s: %d images beside the folders of the classes are passed over (%s)",
+            "%s: %d images beside the folders of the classes are ignored (%s)",
             *(folder, len(beside), beside[0]),
         )
     files = {path.name: _files(path, folder, least) for path in classes}
@@ -83,7 +84,8 @@ def read_classes(
     images: list[np.ndarray] = []
     for path in tqdm.tqdm(every, desc=str(folder), unit=" images"):
         images.append(_read(path, most_pixels))
-        # At once: a folder of photographs of all sizes may not fit into memory.
+        # Check each size at once, since photographs of all sizes may not fit into
+        # memory.
         if images[-1].shape != images[0].shape:
             (height, width), (rows, columns) = (
                 image.shape[:2] for image in (images[-1], images[0])
@@ -102,7 +104,7 @@ def read_classes(
 
 
 def _entries(folder: pathlib.Path) -> list[pathlib.Path]:
-    """What a folder holds that is not hidden, in the order of its code points."""
+    """List what is not hidden in a folder, by the code points of names."""
     try:
         paths = sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
@@ -113,13 +115,13 @@ def _entries(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def is_image(path: pathlib.Path) -> bool:
-    """Whether it is named as an image is; it is not opened."""
+    """Return whether a file has an image's suffix; do not open it."""
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
 def _files(folder: pathlib.Path, root: pathlib.Path, least: int) -> list[pathlib.Path]:
-    """The images of one class."""
-    if not folder.name.isprintable():  # nor can it be written to a file of labels
+    """List the images of one class."""
+    if not folder.name.isprintable():  # a file of labels cannot hold it
         raise errors.InputError(f"{str(folder)!r}: rename it, to printable characters")
     entries = _entries(folder)
     for path in [folder, *entries]:
@@ -143,10 +145,10 @@ def _files(folder: pathlib.Path, root: pathlib.Path, least: int) -> list[pathlib
 
 
 def _read(path: pathlib.Path, most_pixels: int) -> np.ndarray:
-    """uint8 [H, W, 3]."""
+    """Read an image as uint8 [H, W, 3]."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of size, refused below, and of metadata
+            warnings.simplefilter("ignore")  # of size (refused below) and metadata
             with opened(path, most_pixels) as image:
                 return np.asarray(as_rgb(image))
     except Unusable as error:
@@ -154,11 +156,11 @@ def _read(path: pathlib.Path, most_pixels: int) -> np.ndarray:
 
 
 class Unusable(Exception):
-    """An image that cannot be learned from.
+    """An image that cannot be used for training.
 
     Args:
-      kind: the reason in a few words, to count by.
-      text: the whole of it; comes after the name of the file.
+      kind: a short reason, by which files are counted.
+      text: the full reason, to follow the name of the file.
     """
 
     def __init__(self, kind: str, text: str) -> None:
@@ -174,14 +176,14 @@ class Unusable(Exception):
 def opened(
     file: pathlib.Path | BinaryIO, most_pixels: int
 ) -> Iterator[PIL.Image.Image]:
-    """Open an image whose header tells nothing against it; it is not unpacked yet.
+    """Open an image and check its header; the pixels are not decoded yet.
 
     Raises:
-      Unusable: for one whose header does, and in place of whatever goes wrong within
-        the `with`.
+      Unusable: if the header shows an image that is not supported, and for every
+        exception within the `with`.
     """
     if isinstance(file, pathlib.Path) and not file.is_file():
-        # A pipe would be waited for.
+        # Opening a pipe would block.
         text = "cannot be read as an image: it is no file"
         raise Unusable("cannot be read", text)
     try:
@@ -190,15 +192,15 @@ def opened(
             yield image
     except Unusable:
         raise
-    except Exception as error:  # a damaged file raises many kinds, by where it is cut
+    except Exception as error:  # a damaged file raises many kinds of exception
         bomb = isinstance(error, PIL.Image.DecompressionBombError)
         kind = "too many pixels" if bomb else "cannot be read"
-        text = f"cannot be read as an image ({error}): mend or remove it"
+        text = f"cannot be read as an image ({error}): repair or remove it"
         raise Unusable(kind, text) from error
 
 
 def as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Unpacks an opened image, turned as its EXIF data says, black if transparent."""
+    """Decode an opened image, rotated by its EXIF data, black where transparent."""
     image = PIL.ImageOps.exif_transpose(image)
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image.convert("RGB")
@@ -208,7 +210,7 @@ def as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def _check(image: PIL.Image.Image, most_pixels: int) -> None:
-    """Refuse an image whose header shows that it is not one we read."""
+    """Refuse an image whose header shows that it is not supported."""
     if image.width * image.height > most_pixels:
         raise Unusable(
             "too many pixels",
@@ -221,11 +223,11 @@ def _check(image: PIL.Image.Image, most_pixels: int) -> None:
             f"has pixels of kind {image.mode!r}, not of 8 bits a channel: convert it, "
             "choosing how its range becomes 0 to 255",
         )
-    # Cameras add a second picture (MPO) to a JPEG, for screens that show depth.
+    # Cameras add a second image (MPO) to a JPEG, for screens that show depth.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         raise Unusable(
-            "several pictures",
-            f"holds {image.n_frames} pictures: make each a file of its own",
+            "several images",
+            f"holds {image.n_frames} images: make each a file of its own",
         )
 
 
@@ -233,8 +235,8 @@ def write_folder(classes: Classes, folder: pathlib.Path) -> None:
     """Write CLASS/00000.png, ... and labels.csv, with columns file, class, label.
 
     Args:
-      classes: what to write; no class may be called `LABELS`.
-      folder: exists, without folders of the classes' names.
+      classes: the images; no class may be called `LABELS`.
+      folder: exists, and has no folders of the classes' names.
     """
     with (folder / LABELS).open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)

@@ -1,4 +1,4 @@
-"""Real images as uint8 arrays, decoded once: MNIST, CIFAR-10, scikit-learn's digits.
+"""Real images as uint8 arrays: MNIST, CIFAR-10 and scikit-learn's digits.
 
 Dimension key: N images, B images of a block, H height, W width, C channels.
 """
@@ -22,7 +22,7 @@ import tqdm
 from veegan_jax.common import errors, files
 
 SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "digits": (8, 8, 1)}  # H, W, C
-TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}  # those that must be prepared
+TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}  # sets that must be prepared
 SPLITS = ("train", "test")
 
 _BLOCK = 1000  # images read at a time
@@ -35,7 +35,7 @@ class Images:
 
     dataset: str  # one of SHAPES
     split: str  # one of SPLITS
-    source: str  # where it comes from, one line for the records
+    source: str  # its origin, one line for the records
     image: np.ndarray  # uint8 [N, H, W, C], 0 to 255
     label: np.ndarray  # int32 [N], 0 to 9
 
@@ -47,26 +47,26 @@ def load(
     data_dir: str | None = None,
     cache_dir: str | None = None,
 ) -> Images:
-    """Read a split; from its cache, if these files were decoded before.
+    """Read a split, from its cache if the files were decoded before.
 
-    TensorFlow is needed for sets prepared as tfrecord only. A cache is one file, and
-    may be deleted at any time.
+    Only sets prepared as tfrecord need TensorFlow. A cache is one file, which may be
+    deleted at any time.
 
     Args:
       dataset: "mnist", "cifar10" or "digits".
-      split: "train" or "test". The digits have no test set of their own: it is every
-        fifth image of each class.
-      data_dir: tensorflow-datasets' folder; without one TFDS_DATA_DIR, else
+      split: "train" or "test". The digits have no test set, so it is every fifth image
+        of each class.
+      data_dir: tensorflow-datasets' folder; None: TFDS_DATA_DIR, else
         ~/tensorflow_datasets.
-      cache_dir: caches are in its folder veegan_jax; without one VEEGAN_CACHE_DIR,
-        else XDG_CACHE_HOME, else ~/.cache.
+      cache_dir: caches are in its folder veegan_jax; None: VEEGAN_CACHE_DIR, else
+        XDG_CACHE_HOME, else ~/.cache.
 
     Returns:
       The images.
 
     Raises:
-      InputError: if there is no such set or split, if it is not prepared, or if its
-        files cannot be read; the message says what to do.
+      InputError: if the set or split is unknown or not prepared, or its files cannot be
+        read; the message says what to do.
     """
     _check("dataset", dataset, SHAPES)
     _check("split", split, SPLITS)
@@ -91,7 +91,7 @@ def load(
 
 
 def is_prepared(dataset: str, data_dir: str | None = None) -> bool:
-    """Whether `load` finds the files of a data set; it does not read them.
+    """Return whether `load` would find the files of a data set; do not read them.
 
     Raises:
       InputError: if there is no such set, or the folder cannot be listed.
@@ -101,9 +101,9 @@ def is_prepared(dataset: str, data_dir: str | None = None) -> bool:
 
 
 def choose(dataset: str, data_dir: str | None = None) -> str:
-    """Return the set a name stands for; "auto" is MNIST if prepared, else digits.
+    """Return the set that a name means; "auto" is MNIST if prepared, else digits.
 
-    Who names a folder wants what is in it: with a data_dir "auto" is MNIST.
+    If data_dir is given, "auto" means MNIST.
 
     Raises:
       InputError: if there is no such set; the message lists those that exist.
@@ -115,7 +115,7 @@ def choose(dataset: str, data_dir: str | None = None) -> str:
 
 
 def has_tensorflow() -> bool:
-    """Whether TensorFlow is installed; does not import it."""
+    """Return whether TensorFlow is installed; do not import it."""
     return importlib.util.find_spec("tensorflow") is not None
 
 
@@ -138,13 +138,13 @@ def _digits(split: str) -> Images:
 
 
 def data_root(data_dir: str | None) -> pathlib.Path:
-    """Return tensorflow-datasets' folder: the one given, or as `load` says."""
+    """Return tensorflow-datasets' folder: the given one, or the default of `load`."""
     path = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return pathlib.Path(path).expanduser()
 
 
 def find(dataset: str, data_dir: str | None) -> pathlib.Path | None:
-    """Return the folder of a set's newest prepared version, None if there is none."""
+    """Return the folder of a set's newest prepared version, or None."""
     versions = {}
     try:
         for folder in (data_root(data_dir) / dataset).iterdir():
@@ -190,11 +190,11 @@ def _decode(folder: pathlib.Path, dataset: str, split: str) -> _Block:
 
 
 def _array_records(builder: Any, split: str) -> Iterator[dict[str, Any]]:
-    """Yields the images and labels of a block, without TensorFlow."""
+    """Yield images and labels block by block, without TensorFlow."""
     import tensorflow_datasets as tfds
     from array_record.python import array_record_module
 
-    # Pillow by itself is 1.6 times as fast as Pillow called by tfds.
+    # Pillow alone decodes 1.6 times as fast as Pillow called by tfds.
     as_bytes = {"image": tfds.decode.SkipDecoding()}
     source = builder.as_data_source(split, decoders=as_bytes)
     info = builder.info.splits[split]
@@ -215,7 +215,7 @@ def _array_records(builder: Any, split: str) -> Iterator[dict[str, Any]]:
 
 
 def _checked(image: np.ndarray, label: Any, dataset: str) -> _Block:
-    """Return a block if it can be of this data set, else raise ValueError."""
+    """Return a block if it fits this data set, else raise ValueError."""
     label = np.asarray(label, np.int32)
     if image.ndim == 3:  # Pillow's grey images have no channel
         image = image[..., None]
@@ -230,13 +230,13 @@ def _checked(image: np.ndarray, label: Any, dataset: str) -> _Block:
 
 @contextlib.contextmanager
 def _guard(path: os.PathLike) -> Iterator[None]:
-    """Turn what readers and decoders raise into one message that names the file."""
+    """Turn exceptions of readers and decoders into one message with the file's name."""
     try:
         yield
     except errors.InputError:
         raise
     except Exception as error:
-        # They raise many kinds for a file cut short or garbled; the remedy is the same.
+        # A damaged file raises many kinds of exception; the remedy is the same.
         reason = (str(error) or repr(error)).splitlines()[0][:200]
         raise errors.InputError(
             f"{path} cannot be read ({reason}): if it is damaged, move the folder of "
@@ -247,7 +247,7 @@ def _guard(path: os.PathLike) -> Iterator[None]:
 def _cache_path(
     folder: pathlib.Path, split: str, cache_dir: str | None
 ) -> pathlib.Path:
-    """Names the cache of a split: another name as soon as any source file changes."""
+    """Return the cache of a split; its name changes when a source file changes."""
     with _guard(folder):
         states = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
     text = repr([(name, state.st_size, state.st_mtime_ns) for name, state in states])
@@ -257,7 +257,7 @@ def _cache_path(
 
 
 def cache_root(cache_dir: str | None) -> pathlib.Path:
-    """Return the folder of all caches: in the one given, or as `load` says."""
+    """Return the folder of all caches; see `load`."""
     root = cache_dir or os.environ.get("VEEGAN_CACHE_DIR")
     root = root or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return pathlib.Path(root).expanduser() / "veegan_jax"

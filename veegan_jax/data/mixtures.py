@@ -42,7 +42,7 @@ class Mixture:
 
 
 def ring() -> Mixture:
-    """Eight distinct modes on the unit circle, sigma 0.01.
+    """Return eight modes on the unit circle, sigma 0.01.
 
     VEEGAN paper, section 4.1. `linspace(0, 2 pi, 8)` would give seven: the
     angles here are multiples of 2 pi / 8.
@@ -53,13 +53,13 @@ def ring() -> Mixture:
 
 
 def grid() -> Mixture:
-    """Twenty-five modes on {-4, -2, 0, 2, 4}^2, sigma 0.05. VEEGAN paper."""
+    """Return 25 modes on {-4, -2, 0, 2, 4}^2, sigma 0.05. VEEGAN paper."""
     ticks = (-4.0, -2.0, 0.0, 2.0, 4.0)
     return Mixture("grid", tuple((x, y) for x in ticks for y in ticks), 0.05, 2, 3.0)
 
 
 def high_dim() -> Mixture:
-    """Ten 700-D unit Gaussians in 1200 dimensions (the paper's 1200-D mixture).
+    """Return ten 700-D unit Gaussians in 1200 dimensions, the paper's mixture.
 
     The means are c * ones(1200) with c from PacGAN's release of this set; the last
     500 dimensions carry no noise.
@@ -69,7 +69,7 @@ def high_dim() -> Mixture:
 
 
 def two_modes() -> Mixture:
-    """Two 1-D Gaussians at -2 and 2, sigma 0.2: the paper's first figure."""
+    """Return two 1-D Gaussians at -2 and 2, sigma 0.2: the paper's first figure."""
     return Mixture("two_modes", ((-2.0,), (2.0,)), 0.2, 1, 3.0)
 
 
@@ -95,7 +95,7 @@ def sample(
     """Draw from the mixture.
 
     Args:
-      mixture: what to draw from.
+      mixture: the distribution.
       key: typed PRNG key; row i of the result depends on it and i's global index.
       num: samples on this device.
       axis_name: the mapped batch axis, or None.
@@ -116,7 +116,7 @@ def sample(
 
 
 def log_density(mixture: Mixture, x_BX: jax.Array) -> jax.Array:
-    """Exact log-density of the mixture, in nats.
+    """Compute the exact log-density of the mixture, in nats.
 
     Without dead dimensions it is a density on R^X. With them it is a density on the
     live dimensions times a point mass on the dead ones: -inf wherever the dead

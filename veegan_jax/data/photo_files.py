@@ -1,4 +1,4 @@
-"""Where photographs come from, and what is kept of having decoded them once.
+"""The files of photographs, and the cache of decoding them once.
 
 Dimension key: N images, H height, W width.
 """
@@ -20,34 +20,34 @@ import numpy as np
 from veegan_jax.common import errors, files
 from veegan_jax.data import folders, images
 
-_State = tuple[str, int, int]  # of a file: name, bytes, time of change in ns
+_State = tuple[str, int, int]  # a file's name, bytes, and time of change in ns
 
 
 @dataclasses.dataclass(frozen=True)
 class Skipped:
-    """A file that is no example."""
+    """A file that is not an example."""
 
     name: str
-    kind: str  # the reason in a few words, to count by
-    text: str  # the whole of it
+    kind: str  # a short reason, by which files are counted
+    text: str  # the full reason
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What came of decoding every file."""
+    """The outcome of decoding every file."""
 
-    skipped: dict[int, tuple[str, str]]  # place among the files -> kind, text
-    enlarged: int  # images smaller than their result
+    skipped: dict[int, tuple[str, str]]  # index of the file -> kind, text
+    enlarged: int  # how many images are smaller than their result
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Folder:
-    """The files of a folder that are named as images are, in order."""
+    """The files of a folder with an image's suffix, in order."""
 
     root: pathlib.Path
     names: list[str]  # relative paths, with "/"
     states: list[_State]
-    skipped: tuple[Skipped, ...]  # what is not named so, or may not be opened
+    skipped: tuple[Skipped, ...]  # files with another suffix or not to be opened
 
     @property
     def title(self) -> str:
@@ -57,12 +57,12 @@ class Folder:
         return self.root / self.names[place]
 
     def identity(self, place: np.ndarray) -> Any:
-        """What some of the files are, wherever and whenever they were written."""
+        """Return names and sizes of some files, whatever their folder and times."""
         return [self.states[p][:2] for p in place]
 
 
 def list_folder(root: pathlib.Path) -> Folder:
-    """Find the images in a folder and its folders; open none.
+    """Find the images in a folder and its subfolders; open none.
 
     Links to folders are not followed, nor are links to files elsewhere.
 
@@ -98,7 +98,7 @@ def list_folder(root: pathlib.Path) -> Folder:
                 skip(name, "not named as an image")
             elif entry.is_symlink() and not path.resolve().is_relative_to(root):
                 skip(name, "links out of the folder")
-            elif not path.is_file():  # a pipe, or a link to nothing
+            elif not path.is_file():  # a pipe or a broken link
                 skip(name, "no file")
             else:
                 state = path.stat()
@@ -114,11 +114,11 @@ class Records:
     """The images of one split of a set prepared as array_record files.
 
     Args:
-      folder: of the set's version.
-      split: its name.
+      folder: the folder of the set's version.
+      split: the name of the split.
 
     Raises:
-      InputError: if there is no such split, or its files are not those.
+      InputError: if there is no such split, or its files have another format.
     """
 
     skipped: tuple[Skipped, ...] = ()
@@ -153,7 +153,7 @@ class Records:
             self.names = [f"{split}[{n}]" for n in range(shards.num_examples)]
 
     def open(self, place: int) -> BinaryIO:
-        """One image's file.
+        """Return the file of one image.
 
         Raises:
           folders.Unusable: if its record cannot be read.
@@ -168,18 +168,18 @@ class Records:
             feature = tf_example_pb2.Example.FromString(record).features.feature
             (content,) = feature["image"].bytes_list.value
             return io.BytesIO(content)
-        except Exception as error:  # readers and parsers raise many kinds
+        except Exception as error:  # a damaged record raises many kinds of exception
             kind, text = "cannot be read", f"cannot be read: {error!r:.200}"
             raise folders.Unusable(kind, text) from error
 
     def _open_source(self) -> Any:
-        """Of the records as they are: tfds would decode 50 numbers for each face."""
+        """Open the raw records; tfds would also decode 50 numbers for each face."""
         from array_record.python import array_record_data_source
 
         return array_record_data_source.ArrayRecordDataSource(self._paths)
 
     def identity(self, place: np.ndarray) -> Any:
-        """What some of the images are, wherever and whenever they were written."""
+        """Return shards and indices of some images, whatever their folder and times."""
         return self.split, [state[:2] for state in self.states], place.tolist()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -191,7 +191,7 @@ class Records:
 
 
 def find_celeba(data_dir: str | None, split: str) -> Records:
-    """CelebA in tensorflow-datasets' folder.
+    """Find CelebA in tensorflow-datasets' folder.
 
     Raises:
       InputError: if it is not there; the message says what to do.
@@ -221,7 +221,7 @@ def _checked_shard(path: pathlib.Path, length: int) -> _State:
 
 @contextlib.contextmanager
 def _guard(path: pathlib.Path) -> Iterator[None]:
-    """Turn what readers raise for damaged files into one message that names them."""
+    """Turn exceptions of readers into one message that names the damaged file."""
     try:
         yield
     except errors.InputError:
@@ -234,10 +234,10 @@ def _guard(path: pathlib.Path) -> Iterator[None]:
 
 
 class Cache:
-    """What came of decoding some files in some way; another for any other.
+    """The cached outcome of decoding some files by some rule.
 
     Args:
-      key: tells files and way apart.
+      key: identifies the files and the rule.
       cache_dir: see `images.load`.
     """
 
@@ -248,7 +248,7 @@ class Cache:
         self._images = self._index.with_suffix(".npy")
 
     def read(self, total: int) -> Found | None:
-        """What `write` was given, of this many files; None if there is none."""
+        """Return the outcome that was written for so many files, or None."""
 
         def load(file: BinaryIO) -> Found:
             record = json.load(file)
@@ -260,7 +260,7 @@ class Cache:
         return files.load_cached(self._index, load)
 
     def read_images(self, shape: tuple[int, ...]) -> np.ndarray | None:
-        """The images that `write` was given, of this shape; None if there are none."""
+        """Return the images of this shape that were written, or None."""
 
         def load(file: BinaryIO) -> np.ndarray:
             image = np.load(file, allow_pickle=False)
@@ -290,5 +290,5 @@ class Cache:
 
 
 def printable(name: str) -> str:
-    """A path as a terminal can show it, whatever its bytes are."""
+    """Return a path that a terminal can show, whatever its bytes are."""
     return name if name.isprintable() else repr(name)

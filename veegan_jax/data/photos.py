@@ -1,10 +1,10 @@
-"""Photographs of any size as square uint8 images: any folder's, or CelebA's.
+"""Photographs of any size as square uint8 images, from any folder or from CelebA.
 
-An image is turned as its EXIF data says; grey becomes three channels, what is
-transparent black. Its largest centred square, or one of a given side, is resized by
-Pillow's bicubic filter, whose support grows with the reduction: no aliases (Parmar et
+An image is rotated by its EXIF data; grey becomes three channels, transparent pixels
+become black. The largest centred square, or one of a given side, is resized by Pillow's
+bicubic filter. Its support grows with the reduction, so there are no aliases (Parmar et
 al. 2022, "On aliased resizing"). JPEGs far larger than needed are decoded at 1/2, 1/4
-or 1/8 of their size, never below twice the size wanted.
+or 1/8 of their size, never below twice the final size.
 
 Dimension key: N images, B images of a batch, H height, W width.
 """
@@ -26,21 +26,21 @@ from veegan_jax.common import errors
 from veegan_jax.data import folders, photo_files
 from veegan_jax.runtime import distributed
 
-MOST_PIXELS = 2**26  # of a file: 67 million, more than most cameras take
+MOST_PIXELS = 2**26  # of a file: 67 million, more than most cameras have
 MEMORY = 2**32  # bytes; all of CelebA has 2.5e9 at 64 x 64
 _BLOCK = 64  # files that a thread decodes at a time
 _TRIES = 10  # files in a row that may have become unreadable
 _NAMED = 3  # files named for each reason
-_VERSION = 1  # of the rule above; older caches are not read
+_VERSION = 1  # of the rule above; caches of other versions are not read
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """How a file becomes an image."""
+    """How a file becomes an image of the data set."""
 
     size: int = 64  # height and width of the result
     crop: int = 0  # side of the centred square, in the file's pixels; 0: the largest
-    most_pixels: int = MOST_PIXELS  # a file with more is refused before it is unpacked
+    most_pixels: int = MOST_PIXELS  # a file with more is refused before it is decoded
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -52,10 +52,10 @@ class Rule:
         """Decode one file.
 
         Returns:
-          uint8 [H, W, 3], and whether it had to be enlarged.
+          uint8 [H, W, 3], and whether the image was enlarged.
 
         Raises:
-          folders.Unusable: for a file that is no such image.
+          folders.Unusable: if the file is not a supported image.
         """
         with folders.opened(file, self.most_pixels) as image:
             side, width = self.crop or min(image.size), image.width
@@ -65,7 +65,7 @@ class Rule:
                     f"is {image.width} x {image.height} pixels, less than "
                     f"--crop={self.crop}",
                 )
-            # Pillow takes the largest reduction that leaves at least this much.
+            # Pillow takes the largest reduction that leaves at least this size.
             least = [-(-length * 2 * self.size // side) for length in image.size]
             image.draft(None, least)
             reduction = round(width / image.width)
@@ -81,35 +81,35 @@ class Rule:
 class Photos:
     """A fixed list of examples: the files that could be read when it was made."""
 
-    source: str  # where they come from, one line for the records
+    source: str  # their origin, one line for the records
     files: photo_files.Folder | photo_files.Records  # all, usable or not
-    place: np.ndarray  # int64 [N], of the usable ones among them
+    place: np.ndarray  # int64 [N], indices of the usable files
     rule: Rule
-    skipped: tuple[photo_files.Skipped, ...]  # the others, and what is no image at all
-    enlarged: int  # of the N, those smaller than the result
+    skipped: tuple[photo_files.Skipped, ...]  # unusable files, and files of other kinds
+    enlarged: int  # how many of the N are smaller than the result
     image: np.ndarray | None = None  # uint8 [N, H, W, 3] if all are in memory
 
     def __len__(self) -> int:
         return len(self.place)
 
     def name(self, index: int) -> str:
-        """Of the file of an example, printable."""
+        """Return the printable name of an example's file."""
         return photo_files.printable(self.files.names[self.place[index]])
 
     def take(self, index_B: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Read examples.
 
-        A file that can no longer be read does not stop a run: the next example that
-        can be read takes its place.
+        A file that can no longer be read does not stop a run; the next readable example
+        takes its place.
 
         Args:
-          index_B: which, in [0, N).
+          index_B: examples, in [0, N).
 
         Returns:
-          uint8 [B, H, W, 3], and bool [B]: where another took the place.
+          uint8 [B, H, W, 3], and bool [B]: True where another example took the place.
 
         Raises:
-          InputError: if ten in a row cannot be read, as when a disk went away.
+          InputError: if ten in a row cannot be read, as after losing a disk.
         """
         index_B = np.asarray(index_B)
         if self.image is not None:
@@ -134,12 +134,12 @@ class Photos:
         )
 
     def sha256(self) -> str:
-        """Of the list of examples and their rule: names and sizes, not the pixels."""
+        """Return the digest of the names and sizes of the files and of their rule."""
         text = repr((self.rule, self.files.identity(self.place)))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def report(self) -> str:
-        """What was skipped, by reason, the first few by name; "" if nothing was."""
+        """Return the skipped files by reason, a few by name; "" if there are none."""
         return _report(self.skipped, self.enlarged, len(self), self.rule.size)
 
 
@@ -151,20 +151,20 @@ def from_folder(
     memory: int = MEMORY,
     cache_dir: str | None = None,
 ) -> Photos:
-    """All images of a folder and its folders, by path in the order of code points.
+    """Read all images of a folder and its subfolders, sorted by code points of paths.
 
-    Every file is decoded once, in threads: only that tells whether it can be, and an
-    example's index must not depend on luck later on. What came of it is kept, with the
-    images if they are held in memory, and read the next time if no file has changed; it
-    may be deleted at any time. Hidden files are passed over; what is no image, is
-    damaged, or leads out by a link is skipped, and told by `Photos.report`.
+    Every file is decoded once, in threads, to find out which are usable, so that the
+    index of an example is fixed. A cache keeps the outcome, and the images if they are
+    held in memory, until a file changes; it may be deleted at any time. Hidden files
+    are ignored. Files that are no images, are damaged or lead out by a link are
+    skipped and listed by `Photos.report`.
 
     Args:
       folder: any.
       rule: how a file becomes an image; None: the largest square, 64 x 64.
       least: images needed.
-      memory: bytes that the images may take to be held in memory; more of them are
-        decoded when they are needed. The examples are the same.
+      memory: bytes. If the images take more, they are not held in memory but decoded
+        when needed. The examples are the same.
       cache_dir: see `images.load`.
 
     Raises:
@@ -188,7 +188,7 @@ def from_celeba(
     memory: int = MEMORY,
     cache_dir: str | None = None,
 ) -> Photos:
-    """CelebA as tensorflow-datasets prepared it, in array_record files.
+    """Read CelebA as tensorflow-datasets prepared it, in array_record files.
 
     Args:
       data_dir: tensorflow-datasets' folder; see `images.load`.
@@ -196,8 +196,8 @@ def from_celeba(
       rule, least, memory, cache_dir: see `from_folder`.
 
     Raises:
-      InputError: if it is not prepared so, if its files are damaged, or if it has too
-        few usable images.
+      InputError: if CelebA is not prepared so, its files are damaged, or it has too few
+        usable images.
     """
     files = photo_files.find_celeba(data_dir, split)
     start = f"CelebA's {split} split has"
@@ -205,7 +205,7 @@ def from_celeba(
 
 
 def _read(files, start, rule, least, memory, cache_dir) -> Photos:
-    """What `from_folder` and `from_celeba` share."""
+    """Read the files of `from_folder` or `from_celeba`, through the cache."""
     bytes_ = len(files.names) * rule.size**2 * 3
     cache = photo_files.Cache((_VERSION, rule, files.states), cache_dir)
     found = cache.read(len(files.names))
@@ -234,7 +234,7 @@ def _read(files, start, rule, least, memory, cache_dir) -> Photos:
 def _decode(
     files: photo_files.Folder | photo_files.Records, rule: Rule, keep: bool
 ) -> tuple[photo_files.Found, np.ndarray | None]:
-    """Decode every file, in threads: Pillow lets go of Python's lock."""
+    """Decode every file in threads, since Pillow releases Python's lock."""
     total = len(files.names)
     image = np.empty((total, rule.size, rule.size, 3), np.uint8) if keep else None
 
@@ -252,7 +252,7 @@ def _decode(
 
     skipped, enlarged = {}, 0
     threads = concurrent.futures.ThreadPoolExecutor(distributed.cpu_cores())
-    # Filters of warnings are every thread's: they are set here, while this one waits.
+    # All threads share the filters of warnings, so they are set around all of them.
     with warnings.catch_warnings(), tqdm.tqdm(total=total, unit=" images") as bar:
         warnings.simplefilter("ignore")
         try:
@@ -264,7 +264,7 @@ def _decode(
             threads.shutdown(cancel_futures=True)
     if image is not None and skipped:
         kept = np.delete(np.arange(total), [*skipped])
-        for row, place in enumerate(kept.tolist()):  # where it is: memory may be short
+        for row, place in enumerate(kept.tolist()):  # in place, to save memory
             image[row] = image[place]
         image = image[: len(kept)]
     return photo_files.Found(skipped, enlarged), image

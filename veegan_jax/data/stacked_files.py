@@ -1,4 +1,4 @@
-"""Stacked images that others made, read from files and checked.
+"""Read and check files of stacked images that others made.
 
 Dimension key: N samples, H height, W width.
 """
@@ -18,8 +18,8 @@ def read(path: pathlib.Path, value_range: str | None = None) -> np.ndarray:
     """Read stacked images [N, H, W, 3] as uint8, or as float32 in [-1, 1].
 
     Args:
-      path: a .npy, or an .npz of one array.
-      value_range: one of `RANGES`, of floats; may be left out if any is negative.
+      path: a .npy file, or an .npz file of one array.
+      value_range: one of `RANGES`, for floats; None is allowed if any is negative.
 
     Raises:
       InputError: naming the file and what is wrong with it.
@@ -44,7 +44,7 @@ def read(path: pathlib.Path, value_range: str | None = None) -> np.ndarray:
 def _scaled(
     path: pathlib.Path, data: np.ndarray, value_range: str | None
 ) -> np.ndarray:
-    """uint8 as it is; floats from their stated range to [-1, 1]."""
+    """Return uint8 unchanged; scale floats from their stated range to [-1, 1]."""
     if data.dtype == np.uint8:
         if value_range:
             raise errors.InputError(f"{path} holds uint8: --range is for floats")
@@ -79,14 +79,14 @@ def _scaled(
 
 
 def dataset_of(shape: tuple[int, ...], wanted: str = "auto") -> str:
-    """The data set whose digits have the size of stacked images [N, H, W, 3].
+    """Return the data set whose digits have the size of stacked images.
 
     Args:
-      shape: of the images.
-      wanted: the data set it must be, or "auto".
+      shape: of the images, (N, H, W, 3).
+      wanted: the data set that it must be, or "auto".
 
     Raises:
-      InputError: if there is none, or it is not the one wanted.
+      InputError: if no data set has this size, or not the wanted one.
     """
     sizes = {d: images.SHAPES[d][:2] for d in DIGITS}
     if wanted not in ("auto", *sizes):

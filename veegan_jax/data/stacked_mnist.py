@@ -1,7 +1,6 @@
 """Stacked MNIST: three digits drawn at random as the channels of one image.
 
-The digits stay on the device as uint8, and stacks are drawn where they are used: inside
-the compiled steps.
+The digits stay on the device as uint8, and the compiled steps draw the stacks.
 
 Dimension key: B batch, N digits, H height, W width.
 """
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 from veegan_jax.data import pixels
 from veegan_jax.runtime import rng
 
-LIST_SEED = 1000  # of the fixed lists: the same stacks for every run
+LIST_SEED = 1000  # of the fixed lists, so that every run has the same stacks
 
 
 def sample(
@@ -23,15 +22,15 @@ def sample(
     num_stacks: int = 0,
     axis_name: str | None = None,
 ) -> jax.Array:
-    """Draw stacks, each a function of the key and of its global index alone.
+    """Draw stacks; the key and its global index determine each stack.
 
     Args:
       digits_NHW: uint8 digits, e.g. all 60,000 of MNIST's training set.
       key: one typed threefry key.
       batch: stacks on this device.
-      num_stacks: 0 draws three digits afresh for every stack; otherwise stacks come,
-        with replacement, from a fixed list of so many (50,000 and 128,000 are in
-        use), which is the same for every key.
+      num_stacks: 0: draw three new digits for every stack. Otherwise draw stacks, with
+        replacement, from a fixed list of this length, the same for every key
+        (published work uses 50,000 and 128,000).
       axis_name: the mapped batch axis, or None.
 
     Returns:
@@ -51,7 +50,7 @@ def indices(
     num_stacks: int = 0,
     axis_name: str | None = None,
 ) -> jax.Array:
-    """Which digits `sample` stacks: int32 [B, 3]."""
+    """Return the indices of the digits that `sample` stacks: int32 [B, 3]."""
     if num_stacks:
         stack_B = rng.index(key, batch, num_stacks, axis_name=axis_name)
         keys_3 = jax.random.split(jax.random.key(LIST_SEED), 3)

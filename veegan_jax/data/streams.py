@@ -1,9 +1,9 @@
-"""Photographs as batches: the same ones for a seed, wherever they come from.
+"""Batches of photographs in an order that only the seed determines.
 
-Batch k holds examples kB to (k + 1)B - 1 of an endless list: one permutation of all
-examples after the other, each a function of the seed and its number. So a run that
-starts at batch k sees what a whole one sees from there on, with any number of workers,
-whether the images are in memory or decoded as they are needed.
+Batch k holds examples kB to (k + 1)B - 1 of an endless list, which is one permutation
+of all examples after another. The seed and its number determine each permutation. So a
+run that resumes at batch k sees the batches of an uninterrupted run, with any number of
+workers, and whether images are in memory or decoded when needed.
 
 Dimension key: N images, T steps, B images of a batch, H height, W width.
 """
@@ -15,13 +15,12 @@ import logging
 import multiprocessing
 import multiprocessing.connection
 import os
-import queue
 import signal
 import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -29,34 +28,36 @@ import numpy as np
 
 from veegan_jax.common import errors
 from veegan_jax.data import photos as photo_lists
+from veegan_jax.data import prefetching
 from veegan_jax.runtime import distributed, parallel
 
-_GROUP_BYTES = 2**26  # of images that go to the devices at a time
-_AHEAD = 2  # groups that wait on the devices
-_NAMED = 5  # unreadable files to warn of one by one
-_JOIN_SECONDS = 10.0
+_GROUP_BYTES = 2**26  # bytes of images that go to the devices at a time
+_NAMED = 5  # unreadable files that are named in warnings
 
 
 class Stream:
-    """Yields the batches of a seed, uint8 [B, H, W, 3], without end; close it after.
+    """An endless iterator over the batches of a seed, uint8 [B, H, W, 3].
 
-    Workers are processes of their own, which start as new ones do: a script runs its
-    imports in each of them, and needs `if __name__ == "__main__"`. They end with this
-    process, however it ends. Outside `absl.app.run` they need
+    Close it after use. Workers are new processes. Each runs the imports of the script,
+    which therefore needs `if __name__ == "__main__"`. They end when this process ends,
+    however it ends. Outside `absl.app.run` they need
     `absl.flags.FLAGS.mark_as_parsed()` first (google/grain issue 1355).
 
     Args:
       photos: the examples.
       batch_size: B, at most N.
-      seed: of the order, 0 to 2**32 - 1.
+      seed: determines the order, 0 to 2**32 - 1.
       start_step: the first batch.
-      num_workers: processes that decode; 0: threads of this one. In memory nothing is
-        decoded, and there are none.
-      part: (p, P): of every batch the p-th of P equal parts, which no others read.
+      num_workers: processes that decode; 0: threads of this process decode. Images in
+        memory need neither.
+      part: (p, P): yield only the p-th of P equal parts of every batch.
+
+    Attributes:
+      replaced: file name -> how often another example took its place.
 
     Raises:
-      InputError: if there are fewer images than a batch has; while reading, if many in
-        a row have become unreadable.
+      InputError: if there are fewer images than a batch has; while reading, if many
+        files in a row have become unreadable.
       RuntimeError: while reading, if a worker died.
     """
 
@@ -83,8 +84,8 @@ class Stream:
         workers = 0 if in_memory else num_workers
         threads = 0 if in_memory or workers else distributed.cpu_cores()
         if threads:
-            # Pillow's, of odd metadata. The filters are every thread's, so that they
-            # cannot be set around a file, as `folders` does.
+            # Pillow warns of odd metadata. All threads share the filters, so they
+            # cannot be set around each file, as `folders` does.
             warnings.filterwarnings("ignore", module=r"PIL\.")
         batches = (
             grain.MapDataset.range(len(photos))
@@ -102,8 +103,8 @@ class Stream:
             batches = batches.mp_prefetch(options, worker_init_fn=_set_up_worker)
         self._photos = photos
         self._batches = iter(batches)
-        # Also before the interpreter ends: threads and workers that it cuts off there
-        # may abort the process.
+        # The finalizer also runs before the interpreter ends, which would cut off
+        # threads and workers and may then abort.
         self._end = weakref.finalize(self, self._batches.close)
         self.replaced: collections.Counter[str] = collections.Counter()
 
@@ -122,11 +123,11 @@ class Stream:
             ) from error
         for index in batch["index"][batch["replaced"]].tolist():
             self._note(self._photos.name(index))
-        # A copy where workers are: theirs is in memory that they share.
+        # Workers pass batches in shared memory, so those are copied.
         return np.array(batch["image"], copy=type(batch["image"]) is not np.ndarray)
 
     def _note(self, name: str) -> None:
-        """Count an example that another one replaced; warn the first time."""
+        """Count an example that another one replaced, and warn the first time."""
         self.replaced[name] += 1
         if self.replaced[name] == 1 and len(self.replaced) <= _NAMED:
             more = "; no more are named" if len(self.replaced) == _NAMED else ""
@@ -154,16 +155,16 @@ def _take(
 
 
 def _set_up_worker(number: int, count: int) -> None:
-    """Make a worker leave signals to its parent, and end with it.
+    """Make a worker ignore signals, and end when its parent ends.
 
-    A terminal's Ctrl-C and a scheduler's SIGTERM go to every process, and the parent
-    goes on for as long as it takes to save. If it is killed itself, nobody else would
-    tell the worker.
+    Ctrl-C in a terminal and a scheduler's SIGTERM reach every process, but the parent
+    needs its workers until it has saved. If the parent is killed, the worker must
+    notice it by itself.
     """
     del number, count
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
-    warnings.simplefilter("ignore")  # Pillow's, of odd metadata
+    warnings.simplefilter("ignore")  # Pillow warns of odd metadata
 
     def wait_for_end() -> None:
         parent = multiprocessing.parent_process()
@@ -174,100 +175,29 @@ def _set_up_worker(number: int, count: int) -> None:
     threading.Thread(target=wait_for_end, daemon=True).start()
 
 
-def groups(
-    batches: Iterator[np.ndarray], lengths: Iterable[int]
-) -> Iterator[np.ndarray]:
-    """Join batches to groups [T, B, ...], one of each length T."""
-    for length in lengths:
-        yield np.stack(list(itertools.islice(batches, length)))
-
-
-def lengths(num_steps: int, most: int) -> list[int]:
-    """Cut steps into groups of `most`, the last one perhaps shorter."""
-    whole, rest = divmod(num_steps, most)
-    return [most] * whole + [rest] * (rest > 0)
-
-
-class Prefetch:
-    """Run an iterator in a thread, so that its items are there before they are needed.
-
-    Args:
-      items: what to run; it is not used elsewhere until `close`.
-      ahead: how many items may wait.
-    """
-
-    def __init__(self, items: Iterator[Any], ahead: int = _AHEAD) -> None:
-        # One more waits in the thread's hands.
-        self._queue: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(
-            max(1, ahead - 1)
-        )
-        self._stop = threading.Event()
-        self._end: BaseException | None = None
-        self._thread = threading.Thread(
-            target=self._run, args=(items,), daemon=True, name="prefetch"
-        )
-        self._thread.start()
-        self.waited = 0.0  # seconds that `next` took in all
-
-    def _run(self, items: Iterator[Any]) -> None:
-        try:
-            for item in items:
-                self._put((item, None))
-                if self._stop.is_set():
-                    return
-            self._put((None, StopIteration()))
-        except BaseException as error:  # raised where the items are used
-            self._put((None, error))
-
-    def _put(self, pair: tuple[Any, BaseException | None]) -> None:
-        while not self._stop.is_set():
-            try:
-                return self._queue.put(pair, timeout=0.1)
-            except queue.Full:
-                pass
-
-    def __iter__(self) -> "Prefetch":
-        return self
-
-    def __next__(self) -> Any:
-        if self._end is not None:
-            raise self._end
-        start = time.perf_counter()
-        item, self._end = self._queue.get()
-        self.waited += time.perf_counter() - start
-        if self._end is not None:
-            raise self._end
-        return item
-
-    def close(self) -> None:
-        """Stop the thread and drop what waits."""
-        self._stop.set()
-        self._end = self._end or StopIteration()
-        self._thread.join(_JOIN_SECONDS)
-        while not self._queue.empty():
-            self._queue.get_nowait()
-
-
 class Feed:
-    """Batches of a stream for the steps of a `runtime.run.Run`. Close it after.
+    """Batches of a stream for the steps of a `runtime.run.Run`. Close it after use.
 
         with streams.Feed(photos, step, steps=config.steps, batch_size=64) as feed:
             Run(step=step, feed=feed, ...).train()
 
-    All seeds see the same batches; where they are split over processes, each process
-    reads its own part alone. Groups of them go to the devices while the steps of
-    earlier groups run, and so many steps are one program.
+    All seeds see the same batches. If batches are split over processes, each process
+    reads only its own part. Batches go to the devices in groups, while the steps of
+    earlier groups run, and the steps of a group are one program.
 
     Args:
       photos: the examples.
       step: (state, axis_name, uint8 [B, H, W, 3]) -> (state, metrics); under pmap B is
         a device's share.
-      steps: of the whole run.
+      steps: how many the whole run takes.
       batch_size: B, over all devices.
-      seed: of the order of the examples.
+      seed: determines the order of the examples.
       mode, devices: see `parallel.run_steps`.
       num_workers: see `Stream`.
-      group_bytes: what a group of batches may take; three are on each device.
+      group_bytes: bytes of a group of batches, at most; each device holds three.
+
+    Attributes:
+      seconds: of training in all.
 
     Raises:
       InputError: see `Stream`.
@@ -300,24 +230,24 @@ class Feed:
         )
         self._placer = functools.partial(parallel.batch_placer, mode, devices)
         self._compiled: dict[int, Callable[..., tuple[Any, Any]]] = {}
-        self._open: tuple[Stream, Prefetch] | None = None
-        self.seconds = 0.0  # of training in all
+        self._open: tuple[Stream, prefetching.Prefetch] | None = None
+        self.seconds = 0.0
 
     def run_steps(
         self, resumed_step: int, num_steps: int
     ) -> Callable[[Any], tuple[Any, Any]]:
-        """What `parallel.run_steps` returns, for the next steps of the stream.
+        """Compile the next steps of the stream; see `parallel.run_steps`.
 
         Args:
-          resumed_step: steps taken before this process.
-          num_steps: T. The first call's is every interval's but the last.
+          resumed_step: steps taken before this process started.
+          num_steps: T. All intervals but the last have the T of the first call.
 
         Returns:
-          A function of the state of all seeds, leaves [S, ...]: to be called for one
+          A function of the state of all seeds, leaves [S, ...], to be called for one
           interval after the other. It returns the new state and the metrics, leaves
-          [S, T]. A seed that became non-finite keeps the state it had.
+          [S, T]. A seed that became non-finite keeps its old state.
         """
-        plan = lengths(num_steps, self._most)
+        plan = prefetching.lengths(num_steps, self._most)
         for length in set(plan) - set(self._compiled):
             self._compiled[length] = self._run_steps(length)
         interval = num_steps
@@ -331,7 +261,7 @@ class Feed:
             new, parts = state, []
             for length in plan:
                 new, metrics = self._compiled[length](new, next(prefetch))
-                # One program at a time: more would hold the groups of all of them.
+                # Run one program at a time, else the groups of several are held.
                 parts.append(jax.block_until_ready(metrics))
             joined = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *parts)
             if len(plan) > 1 and _fell_behind(new, state, num_steps):
@@ -343,28 +273,28 @@ class Feed:
         return run
 
     def batch_of(self, step: int) -> np.ndarray:
-        """The whole batch of a step, uint8 [B, H, W, 3], decoded for this call."""
+        """Decode and return the whole batch of a step, uint8 [B, H, W, 3]."""
         stream = functools.partial(self._stream, num_workers=0, part=(0, 1))
         with stream(start_step=step) as batches:
             return next(batches)
 
     def _start(self, first: int, interval: int, place: Callable[[Any], Any]) -> None:
         whole, rest = divmod(self._steps - first, interval)
-        intervals = itertools.repeat(lengths(interval, self._most), whole)
-        last = lengths(rest, self._most)
+        intervals = itertools.repeat(prefetching.lengths(interval, self._most), whole)
+        last = prefetching.lengths(rest, self._most)
         plan = itertools.chain(itertools.chain.from_iterable(intervals), last)
         stream = self._stream(start_step=first)
-        placed = map(place, groups(stream, plan))
-        self._open = stream, Prefetch(placed)
+        placed = map(place, prefetching.groups(stream, plan))
+        self._open = stream, prefetching.Prefetch(placed)
 
     @property
     def waited(self) -> float:
-        """Seconds of `seconds` in which the devices had nothing to do but wait."""
+        """The part of `seconds` in which the devices waited for batches."""
         return self._open[1].waited if self._open else 0.0
 
     @property
     def replaced(self) -> dict[str, int]:
-        """Files that have become unreadable, and how often another took their place."""
+        """Unreadable files, and how often another one took their place."""
         return dict(self._open[0].replaced) if self._open else {}
 
     def close(self) -> None:
@@ -387,7 +317,7 @@ def _fell_behind(new: Any, old: Any, num_steps: int) -> bool:
 
 @functools.partial(jax.jit, static_argnames="num_steps")
 def _roll_back(new: Any, old: Any, num_steps: int) -> Any:
-    """The state before all groups of an interval, for seeds that fell behind in one."""
+    """Restore the state before the interval for seeds that diverged in one group."""
 
     def one_seed(new, old):
         ok = new.step == old.step + num_steps
