@@ -26,7 +26,7 @@ from veegan_jax.runtime import distributed, rng
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How to build and train a classifier."""
+    """The recipe of a classifier."""
 
     shape: tuple[int, int, int]  # H, W, C of an image
     num_classes: int = 10

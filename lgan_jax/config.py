@@ -1,4 +1,4 @@
-"""What an L-GAN run computes, as one frozen dataclass, and its presets.
+"""The configuration of an L-GAN run, one frozen dataclass, and its presets.
 
 Dimension key: k basis vectors.
 """

@@ -22,7 +22,7 @@ _POOL = 0.1  # share of the data that a run with --validate stays inside
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Materials:
-    """What a run learns from, and what judges it."""
+    """The data that a run learns from, and the classifier and images that judge it."""
 
     train: images.Images
     task: Task

@@ -1,4 +1,4 @@
-"""How much of the amplification experiment to measure, and how to run it."""
+"""The options of the amplification experiment."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,7 @@ BASIC, STRONG = "basic", "strong"  # classifiers
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How much to measure, and how to run it. Each field is also a flag."""
+    """Options of the measurement and of the run. Each field is also a flag."""
 
     generators: str = fields.field(
         "lgan,plain_gan,gaussian,mixup,decoded,vae,affine,lgan_moves",
@@ -80,7 +80,7 @@ class Options:
         return range(self.first_seed, self.first_seed + self.seeds)
 
     def judged(self, kind: str) -> tuple[str, ...]:
-        """What a kind of classifier is trained on: ALL, NONE and generators."""
+        """Return the data a kind of classifier is trained on: ALL, NONE and generators."""
         listed = self.generators if kind == BASIC else self.strong_generators
         names = tuple(name.strip() for name in listed.split(",") if name.strip())
         return (ALL, NONE, *names) if names or kind == BASIC else ()

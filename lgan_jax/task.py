@@ -33,7 +33,7 @@ class Task:
 
     @functools.cached_property
     def count_SK(self) -> np.ndarray:
-        """How many of them are not padding."""
+        """Return how many rows are images, not padding, for each seed and class."""
         return np.stack([split.count_K for split in self.splits])
 
     @property

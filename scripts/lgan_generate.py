@@ -42,7 +42,7 @@ from veegan_jax.runtime import (
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What to generate, from what and where. Each field is also a flag."""
+    """Options of the generation. Each field is also a flag."""
 
     image_dir: str = fields.field("", "a folder of images for each class", "main")
     num_samples: int = fields.field(

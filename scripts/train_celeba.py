@@ -67,7 +67,7 @@ def main() -> None:
             f"--dataset={flags.FLAGS['dataset'].value}: this script trains on faces; "
             "leave the flag out"
         )
-    # What can be refused is refused before any image is read.
+    # Refuse bad flags before any image is read.
     _, first = plan(options, changes, streamed=False)[0]
     photos = faces.read(options, first.data.image_size, first.batch_size)
     if report := photos.report():

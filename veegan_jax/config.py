@@ -1,4 +1,4 @@
-"""What a run computes: a frozen dataclass of small groups.
+"""The configuration of a run: a frozen dataclass of small groups.
 
     config.steps, config.batch_size, ...   the run
     config.data                            Vectors, Images, Stacks or Photos
@@ -80,9 +80,9 @@ class Photos(Images):
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What a method's losses need: nothing here; see `Objective` in each method's file.
+    """The settings of a method's losses: none here; each method's file has its own.
 
-    The names below are read for every method, so that they have a value for all.
+    Other code reads the names below for every method, so all methods have a value.
     """
 
     pack: ClassVar[int] = 1  # samples that D judges at once

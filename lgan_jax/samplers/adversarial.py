@@ -1,4 +1,4 @@
-"""What the trained samplers share: D, the optimizer, and the initial state."""
+"""Shared by the trained samplers: D, the optimizer and the initial state."""
 
 import flax.linen as nn
 import jax

@@ -90,7 +90,7 @@ evaluate = jax.jit(jax.value_and_grad(batched_lbfgs.error, argnums=1))
 
 
 class Found(NamedTuple):
-    """What a solver found: for each image the best over its starts."""
+    """A solver's result: for each image the best over its starts."""
 
     z_NZ: np.ndarray
     evaluations_NK: np.ndarray

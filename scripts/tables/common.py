@@ -1,4 +1,4 @@
-"""What all tables share: names, and how to repeat a record. No flags here."""
+"""Shared by all tables: names, and how to repeat a record. No flags here."""
 
 import json
 import pathlib

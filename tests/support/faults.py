@@ -21,14 +21,14 @@ from veegan_jax.common import records
 SCRIPT = "train_mixtures.py"
 TINY = [*programs.TINY, "--cpu_devices=2"]
 GO_ON = "then give the same command to go on"
-# What a run writes while it trains, as its messages name it. Checkpoints are written in
-# the background, so any of these may be the first that a full disk refuses.
+# The files that a run writes while it trains, as its messages name them. Checkpoints are
+# written in the background, so any of these may be the first that a full disk refuses.
 LOG = r"(events\.out\.tfevents\S*|metrics\.jsonl)"
 SAVED = rf"(checkpoints|{LOG})"
 
 
 def steps(run: pathlib.Path) -> list[int]:
-    """Of its checkpoints."""
+    """Return the steps of a run's checkpoints."""
     names = (path.name for path in (run / "checkpoints").iterdir())
     return sorted(int(name) for name in names if name.isdigit())
 
@@ -61,7 +61,7 @@ def assert_same_end(run: pathlib.Path, whole: pathlib.Path) -> None:
 
 
 def events(path: pathlib.Path) -> Iterator[event_pb2.Event]:
-    """Of a TensorBoard file; one cut short by a kill ends there."""
+    """Yield the events of a TensorBoard file, up to where a kill cut it short."""
     data = path.read_bytes()
     while len(data) >= 12:
         (size,) = struct.unpack("<Q", data[:8])

@@ -18,7 +18,7 @@ import traceback
 import warnings
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
-# What scripts import that takes long; none of it starts a thread or a device.
+# Imports of the scripts that take long; none of them starts a thread or a device.
 PRELOADED = (
     "grain.python",
     "matplotlib.pyplot",

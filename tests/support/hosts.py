@@ -58,7 +58,7 @@ def main(port: str, process: str, name: str) -> None:
     ours = checkpoint.Checkpoints(folder / "ours")
     ours.save(3, mine[0])
     ours.close()
-    # What the processes tell each other.
+    # The processes tell each other values.
     me = jax.process_index()
     assert distributed.share({"me": me}) == [{"me": 0}, {"me": 1}]
     assert distributed.on_main_process(lambda: [me, distributed.num_processes()]) == [

@@ -34,7 +34,7 @@ def read(folder, memory=0):
 
 
 def numbers(batch):
-    """Which images are in a batch."""
+    """Return the numbers of the images in a batch."""
     assert batch.dtype == np.uint8 and batch.shape[1:] == (SIZE, SIZE, 3)
     assert (batch == batch[:, :1, :1, :1]).all()
     return (batch[:, 0, 0, 0] // 10).tolist()

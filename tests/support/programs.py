@@ -25,7 +25,7 @@ TINY = [
 
 
 def run(script: str, *arguments, cwd: pathlib.Path) -> subprocess.CompletedProcess:
-    """What a script, typed as a newcomer would, printed and returned."""
+    """Run a script as a newcomer types it; return its output and exit status."""
     return subprocess.run(
         [sys.executable, SCRIPTS / script, *arguments],
         cwd=cwd,

@@ -48,7 +48,7 @@ TRAIN = [
     "--batch_size=64",
     "--save_every=100000",  # so that only a stop and the end save
 ]
-# How far sums in another order may lead in few steps.
+# The largest difference that another order of sums makes in a few steps.
 TOLERANCE = 1e-3
 
 # Two slurmds on one host need names of their own, which JAX must find in the network.
@@ -129,7 +129,7 @@ def free_ports() -> list[int]:
 
 
 def slurm(*command: str) -> str:
-    """What a command of Slurm prints."""
+    """Return what a Slurm command prints."""
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout.strip()

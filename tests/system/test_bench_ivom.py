@@ -163,7 +163,7 @@ def test_record_fills_the_table(tmp_path, monkeypatch, peers):
         assert len(solver["images_per_second"]) == 2 and len(solver["errors"]) == 3
         assert solver["median"] == statistics.median(solver["images_per_second"])
         assert solver["mean_error"] == pytest.approx(np.mean(solver["errors"]))
-        # Of noise of 0.1 in each pixel, less where it is clipped or fitted.
+        # The noise is 0.1 in each pixel, less where it is clipped or fitted.
         assert 0.002 < solver["mean_error"] < 0.015
         assert solver["evaluations_per_pair"] > 5
     for name, found in row["against"].items():

@@ -56,7 +56,7 @@ def test_script_trains_scores_and_records_the_digits(scripts, tmp_path, monkeypa
     assert done.returncode == 1
     assert "holds another classifier (seed 0" in done.stderr
 
-    # What the script trained is found, judged and used from now on.
+    # From now on the trained classifier is found, judged and used.
     monkeypatch.chdir(tmp_path)
     kept = pathlib.Path(KEPT).stat()
     classifier = classifier_files.ready("digits")

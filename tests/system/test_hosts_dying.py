@@ -46,7 +46,7 @@ def pair(scripts, workdir: str, *flags, cwd: pathlib.Path) -> list[forks.Fork]:
 
 
 def words(process: forks.Fork) -> str:
-    """What it said, but for its progress."""
+    """Return what a process printed, without its progress bar."""
     return "\n".join(t for t in process.stderr.splitlines() if "steps/s" not in t)
 
 

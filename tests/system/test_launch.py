@@ -1,6 +1,6 @@
 """The files for clusters, each read by a tool that knows its format.
 
-What none of them can tell, a real Slurm does: tests/system/slurm_end_to_end.py.
+A real Slurm tests the rest: tests/system/slurm_end_to_end.py.
 """
 
 import copy
@@ -90,7 +90,7 @@ RECORD = r"""printf '%s\037' "${0##*/}" "$@" >>calls; printf '\036' >>calls"""
 
 
 def recorded(folder):
-    """What the stubs of a folder were called with, in turn, a list of words each."""
+    """Return the calls of a folder's stubs, in order, a list of words each."""
     calls = folder / "calls"
     lines = calls.read_text().split("\036")[:-1] if calls.exists() else []
     return [line.split("\037")[:-1] for line in lines]
@@ -154,7 +154,7 @@ def test_many_nodes_passes_the_command_on(tmp_path):
 
 
 def test_an_element_of_an_array_is_requeued_alone(tmp_path):
-    # Of the last element Slurm makes the job's own id: requeueing that would be all.
+    # Slurm gives the last element the job's own id; requeueing that requeues all.
     task = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "29"}
     _, calls, _ = batch(tmp_path, ARRAY, 75, **task)
     assert calls[1] == ["scontrol", "requeue", "7_29"]
@@ -259,7 +259,7 @@ def test_a_jobset_uses_what_the_setup_makes(name):
 
 
 class Forbidden(Exception):
-    """What the API server answers to a question that the role does not allow."""
+    """The API server's answer to a question that the role does not allow."""
 
     status, reason = 403, "Forbidden"
 
@@ -379,7 +379,7 @@ def pod(tmp_path, states, statuses):
 
 
 def run_pod(tmp_path, *arguments, states, statuses):
-    """What a run of the script called, a list of words each, and its exit status."""
+    """Return the calls of a run of the script, and its exit status."""
     options = pod(tmp_path, states, statuses)
     done = subprocess.run([POD, *arguments], capture_output=True, **options)
     return done.returncode, recorded(tmp_path), done.stderr

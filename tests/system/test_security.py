@@ -45,7 +45,7 @@ class Malicious:
 
 @pytest.fixture
 def canary(tmp_path):
-    """What exists as soon as a file's contents ran; at the end it must not."""
+    """A file that exists as soon as another file's contents ran: it must not."""
     path = tmp_path / "ran"
     yield path
     assert not path.exists()

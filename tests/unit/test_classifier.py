@@ -1,6 +1,6 @@
 """The classifier of digits: its training, and which files are not believed.
 
-What it learns is tested with the program that trains it, in test_stacked_metric.py.
+The system tests train it by its script and test what it learned.
 
 Dimension key: N images, H height, W width, C channels.
 """

@@ -171,7 +171,7 @@ def test_every_number_and_choice_is_checked():
             {"networks": "resnet"},
             "--networks='resnet' must be one of mlp, code, dcgan, ali",
         ),
-        # What follows from the dataset.
+        # These follow from the dataset.
         (
             ("gan", "ring"),
             {"size": 3},

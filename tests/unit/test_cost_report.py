@@ -307,7 +307,7 @@ def test_a_mapped_program_is_described_per_device():
 
 
 def products_of(function, *shapes, dtype=jnp.float32):
-    """What flops.py counts, and what XLA does."""
+    """The arithmetic that flops.py counts, and that XLA counts."""
     arrays = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
     lowered = jax.jit(function).lower(*arrays)
     by_xla = lowered.compile().cost_analysis()["flops"]

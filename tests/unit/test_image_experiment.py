@@ -1,6 +1,6 @@
 """Experiments on single images, on the bundled digits: from flags to figures.
 
-What is trained here is tiny; what is checked is that the record says what was drawn.
+The networks are tiny; the tests check that the record tells what was drawn.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Who may import whom, read from the source, so that no import can hide."""
+"""The layers: the source is read, so that no import can hide."""
 
 import ast
 import graphlib

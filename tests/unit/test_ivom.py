@@ -83,7 +83,7 @@ def test_finds_the_minima_that_scipy_finds(params, x_NHW):
         ]
         np.testing.assert_allclose(result.error_NK[n], found_K, rtol=1e-4)
         assert result.error_N[n] == result.error_NK[n].min()
-        # What is said of z is true of it.
+        # The error and z belong together.
         again, _ = error(np.float64(result.z_NZ[n]), x_HW)
         assert result.error_N[n] == pytest.approx(again, rel=1e-5)
     assert result.converged_N.all() and (result.iterations_N < 100).all()

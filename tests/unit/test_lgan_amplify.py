@@ -1,6 +1,6 @@
 """The amplification experiment on the bundled digits: cells, resumption, tables.
 
-What is trained here is tiny; what is checked is that the record says what was measured.
+The networks are tiny; the tests check that the record tells what was measured.
 """
 
 import dataclasses
@@ -153,7 +153,7 @@ def test_classifiers_are_judged_by_the_test_images_or_by_known_ones(tmp_path):
 
 @pytest.mark.parametrize("name", ["none", "all data", "lgan"])
 def test_labels_rows_and_judges_belong_together(tmp_path, monkeypatch, name):
-    """What a cell hands over, with images whose every pixel is their class's number."""
+    """A cell's data, with images whose every pixel is their class's number."""
     given = {}
 
     def generate(models, name, s, num):

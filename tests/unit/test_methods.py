@@ -126,7 +126,7 @@ CASES = {
 
 
 def noise_shapes(config):
-    """What a step draws, in the order of the references' noise."""
+    """The noise that a step draws, in the order of the references."""
     shapes = [(B, Z + config.networks.generator_noise)]
     if config.method == "ali":
         shapes.append((B, config.objective.reconstructor_noise))

@@ -1,6 +1,6 @@
 """The Stacked MNIST experiment on the bundled digits, from an empty folder to a table.
 
-What is trained here is tiny; what is checked is that the record says what was drawn.
+The networks are tiny; the tests check that the record tells what was drawn.
 """
 
 import json

@@ -69,7 +69,7 @@ def test_five_members_on_four_devices_use_four():
     assert used == jax.devices()[:4]
     index = np.concatenate([index for _, index in groups])
     assert index.tolist() == [0, 1, 2, 3, 4]
-    # What needs no second program has none; nobody is left out.
+    # One program suffices, and no member is left out.
     for seeds in range(1, 20):
         for num in range(1, 9):
             groups = seed_shares.groups(jax.devices()[:num], seeds)

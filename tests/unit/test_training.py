@@ -1,4 +1,4 @@
-"""What the methods share (optimizer, presets, registry), and that one learns."""
+"""Parts that the methods share (optimizer, presets, registry); one method learns."""
 
 import functools
 import types

@@ -1,4 +1,4 @@
-"""What every experiment shares: options, initial states, resumable training.
+"""Shared by every experiment: options, initial states, resumable training.
 
 Dimension key: S seeds.
 """

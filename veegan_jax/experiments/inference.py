@@ -64,7 +64,7 @@ class Options(image_experiment.Options):
 
 
 class Materials(NamedTuple):
-    """What every run of a data set is measured with."""
+    """The data and the classifier that measure every run of a dataset."""
 
     train: images.Images
     test: images.Images
@@ -72,7 +72,7 @@ class Materials(NamedTuple):
 
 
 class Inferred(NamedTuple):
-    """What one seed says of images."""
+    """One seed's codes and reconstructions of images."""
 
     point_NZ: np.ndarray  # R(x), its noise left out
     code_NZ: np.ndarray  # z ~ p(z | x)
@@ -120,7 +120,7 @@ def check_config(config: Config, options: Options) -> None:
 
 @functools.cache
 def materials(dataset: str, options: Options) -> Materials:
-    """Images and the classifier that judges, read once.
+    """Load the images and the classifier that judges; the result is kept.
 
     Raises:
       InputError: if they cannot be used; the message says what to do.
@@ -208,14 +208,14 @@ def _measure(
 
 
 def is_random(config: Config) -> bool:
-    """Whether p(z | x) is more than a point."""
+    """Return whether p(z | x) is more than a point."""
     return bool(
         config.objective.reconstructor_noise or config.objective.reconstructor_std
     )
 
 
 def describe(config: Config) -> str:
-    """What p(z | x) is, in words."""
+    """Describe p(z | x) in a few words."""
     if noise := config.objective.reconstructor_noise:
         return f"R(noise, x), {noise} noise inputs; point: noise 0"
     if std := config.objective.reconstructor_std:

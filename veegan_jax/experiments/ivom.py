@@ -36,7 +36,7 @@ QUANTILES = tuple(range(0, 101, 5))  # of the errors over images, %
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How to measure."""
+    """Options of the measurement."""
 
     images: int = fields.field(
         1280, "test images, every n-th of their fixed order", within="[1, inf)"
@@ -300,7 +300,7 @@ def _summarize(
     }
 
 
-# What each figure is, in the order the tables print them.
+# The meaning of each metric, in the order the tables print them.
 METRICS = {
     "ivom": "the lowest error over the starts, mean over images",
     "ivom_5": "the same after 5 iterations",

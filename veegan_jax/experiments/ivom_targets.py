@@ -1,4 +1,4 @@
-"""What a run's generator is asked to come near to, and what it was trained on.
+"""The targets of IvOM: test data of what a run was trained on.
 
 Dimension key: N images, H height, W width, C channels, X values of an image (any
 shape).
@@ -24,7 +24,7 @@ _PIXELS = (0.0, 1.0)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Targets:
-    """What a generator should be able to make, and what it was trained on."""
+    """Data that a generator should come near to, and data that it was trained on."""
 
     name: str  # where it comes from, one line for the records
     test_NX: np.ndarray  # float32, never trained on
@@ -33,7 +33,7 @@ class Targets:
 
 
 def every_nth(total: int, num: int) -> np.ndarray:
-    """Which of `total` test images are measured: 0, n, 2 n, ... with n = total // num.
+    """Choose which of `total` test images to measure: 0, n, 2 n, ..., n = total // num.
 
     A rule, not a list of numbers: tensorflow-datasets' order is fixed, and mixes the
     classes.
@@ -49,7 +49,7 @@ def every_nth(total: int, num: int) -> np.ndarray:
 
 
 def image_shape(config: Config) -> tuple[int, int, int] | None:
-    """Height, width and channels of a run's images; None of vectors."""
+    """Return height, width and channels of a run's images; None for vectors."""
     if config.dataset in mixture_presets.DATASETS:
         return None
     if config.dataset in stacked_mnist_experiment.DIGITS:
@@ -64,7 +64,7 @@ def load(
     data_dir: str | None = None,
     source: image_experiment.Source | None = None,
 ) -> Targets:
-    """Test data of what a run was trained on, in the shape of its networks' data.
+    """Load test data of a run's dataset, in the shape of its networks' data.
 
     Args:
       config: the run's.

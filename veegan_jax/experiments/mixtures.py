@@ -42,7 +42,7 @@ def step_on_fresh_data(
 
 @functools.partial(jax.jit, static_argnames=("config", "num_samples"))
 def draw(state: TrainState, *, config: Config, num_samples: int) -> jax.Array:
-    """Samples of all seeds, [S, N, X]; the draw depends on the seed alone."""
+    """Draw samples of all seeds, [S, N, X]; the draw depends on the seed alone."""
     sample = methods.get(config.method).sample
 
     def draw_one(state_1: TrainState) -> jax.Array:
@@ -54,13 +54,13 @@ def draw(state: TrainState, *, config: Config, num_samples: int) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="dataset")
 def score(x_SNX: jax.Array, dataset: str) -> dict[str, jax.Array]:
-    """`mixture_metrics.evaluate` for every seed: figures [S]."""
+    """Score the samples of every seed: metrics [S]; see `mixture_metrics.evaluate`."""
     mixture = mixtures.get(dataset)
     return jax.lax.map(lambda x_NX: mixture_metrics.evaluate(x_NX, mixture), x_SNX)
 
 
 def oracle(dataset: str, num_samples: int, repeats: int = 5) -> dict[str, np.ndarray]:
-    """What true samples score: the floor of every table. Figures [repeats]."""
+    """Score true samples, the reference of every table: metrics [repeats]."""
     mixture = mixtures.get(dataset)
     keys_S = jax.random.split(jax.random.key(base.EVALUATION), repeats)
     x_SNX = jax.vmap(lambda key: mixtures.sample(mixture, key, num_samples))(keys_S)
@@ -185,8 +185,11 @@ def summary(metrics: dict[str, np.ndarray]) -> str:
 
 
 def project(x_NX: np.ndarray, dataset: str) -> np.ndarray:
-    """Two coordinates to look at: x itself in 2-D; in 1200-D the mean coordinate and
-    the distance from the nearest mean over a true sample's typical one. [N, 2]."""
+    """Reduce samples to two coordinates to look at, [N, 2].
+
+    In 2-D these are x itself; in 1200-D the mean coordinate, and the distance from the
+    nearest mean over the distance that is typical of a true sample.
+    """
     mixture = mixtures.get(dataset)
     if mixture.size == 2:
         return x_NX
@@ -226,7 +229,7 @@ def make_record(
     failures: dict[int, str],
     workdir: pathlib.Path,
 ) -> dict[str, Any]:
-    """One run's results and all that is needed to repeat them, as JSON values."""
+    """Return a run's results and all that repeats them, as JSON values."""
     metrics = jax.tree.map(np.asarray, score(x_SNX, config.dataset))
     true = oracle(config.dataset, options.samples)
     names = [n for n in mixture_metrics.METRICS if n in metrics]

@@ -112,7 +112,7 @@ def check_config(config: Config, options: Options) -> None:
 def _materials(
     dataset: str, options: Options
 ) -> tuple[images.Images, images.Images, classifiers.Classifier]:
-    """Training images, test images and the classifier that judges."""
+    """Load training images, test images and the classifier that judges."""
     data_dir = options.data_dir or None
     path = pathlib.Path(options.classifier) if options.classifier else None
     classifier = classifier_files.ready(dataset, path, data_dir)
@@ -177,7 +177,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
       config: what to train.
       options: how to run it.
       workdir: gets config.json, checkpoints, metrics.jsonl, TensorBoard events, grids
-        of samples while training, metrics, samples.npz (64 a seed) and results.json.
+        of samples while training, figures, samples.npz (64 a seed) and results.json.
 
     Returns:
       The record.
@@ -241,7 +241,7 @@ def make_record(
     workdir: pathlib.Path,
     source: str,
 ) -> dict[str, Any]:
-    """One run's results and all that is needed to repeat them, as JSON values."""
+    """Return a run's results and all that repeats them, as JSON values."""
     names = list(stacked_mnist_metrics.METRICS)
     metrics = {n: np.array([s["metrics"][n] for s in scored], float) for n in names}
     seeds = base.by_seed(metrics, names, options, failures)
@@ -263,7 +263,7 @@ def make_record(
 
 
 def compare(dataset: str, preset: str, method: str) -> tuple[str, float, float] | None:
-    """The published row to set beside ours: whose, modes, KL; None if there is none."""
+    """Return the published row to print beside ours: (whose, modes, KL), or None."""
     if dataset != "stacked_mnist":
         return None
     family = method.split("_")[0]
@@ -289,7 +289,7 @@ def compare(dataset: str, preset: str, method: str) -> tuple[str, float, float] 
 
 
 def table(runs: dict[str, dict[str, Any]]) -> str:
-    """Results as Markdown: the oracle, the sampling floor, ours over the published.
+    """Format results as Markdown: oracle, sampling floor, ours above the published.
 
     Args:
       runs: label of the row -> record.

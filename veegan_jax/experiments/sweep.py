@@ -58,7 +58,7 @@ class Member:
 
     @property
     def params(self) -> Any:
-        """What is learned."""
+        """Parameters by network."""
         return self.state.params
 
 

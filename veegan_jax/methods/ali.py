@@ -29,7 +29,7 @@ DROPS_UNITS = True  # D may have dropout
 
 @dataclasses.dataclass(frozen=True)
 class Objective(configs.Objective):
-    """How random the encoder is."""
+    """The randomness of the encoder."""
 
     reconstructor_noise: int = fields.field(
         2, "noise inputs of R beside x", "objective", within="[0, inf)"

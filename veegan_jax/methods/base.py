@@ -1,4 +1,4 @@
-"""What all methods share: the state, gradients, the update, and how G makes samples.
+"""Shared by all methods: the state, gradients, the update, and sampling from G.
 
 A method is a module, or any object, with the functions of `Method`. Its step is pure:
 noise comes from the state's key and step count, so the same function serves jit, scan,
@@ -43,7 +43,7 @@ class TrainState:
 
 
 class Method(Protocol):
-    """What a method offers. One with a reconstructor also has `reconstruct`."""
+    """The functions of a method. One with a reconstructor also has `reconstruct`."""
 
     def init(self, key: jax.Array, config: Config) -> TrainState:
         """Initialize all networks from a typed key."""
@@ -70,7 +70,7 @@ class Method(Protocol):
 
 
 class Reconstructs(Protocol):
-    """What a method with a reconstructor offers besides."""
+    """The function that a method with a reconstructor adds."""
 
     def reconstruct(
         self, state: TrainState, x_BX: jax.Array, *, config: Config
@@ -81,7 +81,7 @@ class Reconstructs(Protocol):
 def optimizer(
     config: Config, network: str, *, eps_root: float = 0.0
 ) -> optax.GradientTransformation:
-    """Adam for one network; D has its own step size.
+    """Return Adam for one network; D has its own step size.
 
     Args:
       config: the run's.

@@ -31,7 +31,7 @@ softplus = jax.nn.softplus
 
 @dataclasses.dataclass(frozen=True)
 class Objective(configs.Objective):
-    """How far D is unrolled."""
+    """The number of D's unrolled updates."""
 
     unrolled_steps: int = fields.field(
         5, "updates of D unrolled for G's loss", "objective", within="[1, inf)"

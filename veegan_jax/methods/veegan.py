@@ -32,7 +32,7 @@ DROPS_UNITS = True  # D may have dropout
 
 @dataclasses.dataclass(frozen=True)
 class Objective(configs.Objective):
-    """What the named variants of Algorithm 1 change in it."""
+    """The choices in which Algorithm 1 and its named variants differ."""
 
     reconstruction_weight: float = fields.field(
         1.0, "weight of 1/2 sum (z - R(G(z)))^2", "objective", within="[0, inf)"

@@ -6,13 +6,18 @@ As in VEEGAN, D judges pairs, and R learns to invert G on z ~ N(0, I):
     L_D  = E softplus(f - r) + gamma/2 E[ |grad f|^2 + |grad r|^2 ]
     L_GR = E softplus(r - f) + w E 1/2 |z - R(G(z))|^2
 
-What differs: the logits are compared pairwise (relativistic loss), D's slope in (z, x)
-is penalised at both pairs on every step (R3GAN, Huang et al. 2024, there for x alone),
-R is deterministic and, as on the mixtures, may fool D as well (on images it learns from
-the reconstruction alone), gamma falls geometrically over the run, D may judge packs of
-pairs (PacGAN, Lin et al. 2018), and D and R may read features of x (networks/mlp.py).
+VEEGAN+ differs from it in these points:
+
+- The logits are compared pairwise (relativistic loss), and D's slope in (z, x) is
+  penalized at both pairs on every step (R3GAN, Huang et al. 2024, has both for x alone).
+- R is deterministic. On the mixtures it also learns to fool D; on images it learns from
+  the reconstruction alone.
+- gamma falls geometrically over the run.
+- D may judge packs of pairs (PacGAN, Lin et al. 2018).
+- D and R may read features of x (networks/mlp.py).
+
 All networks work on x / data.scale, and slopes in x are taken per penalty_scale of
-that, so that gamma and the frequencies mean the same for every dataset.
+that, so gamma and the frequencies mean the same for every dataset.
 
 Dimension key: B batch, Z latent, E noise inputs of G, X data dimensions.
 """
@@ -110,7 +115,7 @@ def init(key: jax.Array, config: Config) -> TrainState:
 
 
 def gamma(step: jax.Array, config: Config) -> jax.Array:
-    """Weight of the penalty: held, then to gamma_end by a constant factor a step."""
+    """Return the penalty's weight: held, then falling by a constant factor a step."""
     weight = config.objective
     start, end = weight.gamma_decay_start, weight.gamma_decay_end
     progress = jnp.clip((step / config.steps - start) / (end - start), 0, 1)
@@ -118,7 +123,7 @@ def gamma(step: jax.Array, config: Config) -> jax.Array:
 
 
 def fourier_gain(step: jax.Array, config: Config) -> jax.Array | float:
-    """How much of the sines and cosines D sees: all, or rising over a fifth of T."""
+    """Return the gain of D's sines and cosines: 1, or rising over a fifth of T."""
     start = config.objective.fourier_start
     if start == 0:
         return 1.0
@@ -128,7 +133,7 @@ def fourier_gain(step: jax.Array, config: Config) -> jax.Array | float:
 def losses(
     fake_logit: jax.Array, real_logit: jax.Array, config: Config
 ) -> tuple[jax.Array, jax.Array]:
-    """The adversarial part of (L_D, L_GR): compared pairwise, or each by itself."""
+    """Return the adversarial part of (L_D, L_GR): pairwise, or each logit by itself."""
     softplus = jax.nn.softplus
     if config.objective.relativistic:
         margin_B = real_logit - fake_logit

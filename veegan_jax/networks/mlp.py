@@ -143,7 +143,7 @@ class CodeGenerator(nn.Module):
 
 
 def moment_inputs(x_BF: jax.Array, fourier_gain: jax.Array | float) -> jax.Array:
-    """What tells Gaussians of many dimensions apart: [mean, centred x, its square].
+    """Return features that tell Gaussians apart: [mean, centred x, its square].
 
     The mean over an example's own coordinates is one input among thousands, so it is
     multiplied by about the root of their number over its own range, and comes with

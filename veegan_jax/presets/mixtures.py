@@ -30,7 +30,7 @@ def preset(
 
 
 def quick(method: str, dataset: str, latent_size: int | None = None) -> Config:
-    """What a newcomer runs: one small set of networks and budget for every method."""
+    """The default: one small set of networks and one small budget for every method."""
     high_dim = dataset == "high_dim"
     return Config(
         method,

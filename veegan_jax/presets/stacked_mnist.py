@@ -113,10 +113,10 @@ def best(method: str, dataset: str, latent_size: int | None = None) -> Config:
 
 
 def networks(method: str, **sizes: Any) -> DCGAN:
-    """Networks of the sizes given; what a method fixes of them.
+    """Return networks of the sizes given, with what the method fixes of them.
 
-    D's slope is penalized in VEEGAN+, so its batch must not mix examples: no BatchNorm.
-    Algorithm 1 has a stochastic G.
+    VEEGAN+ penalizes D's slope, so D must not mix the examples of a batch: it has no
+    BatchNorm. Algorithm 1 has a stochastic G.
     """
     if method == "veegan_plus":
         return DCGAN(discriminator_norm=False, kernel_init="he", **sizes)
@@ -130,7 +130,7 @@ def sees_latents(method: str) -> bool:
 
 
 def objective(method: str, latent_size: int) -> Any:
-    """What each method's losses need. Algorithm 1 sums over the latent."""
+    """Return the settings of a method's losses. Algorithm 1 sums over the latent."""
     if method == "veegan_plus":
         return veegan_plus.Objective(gamma=0.1, gamma_end=0.01)
     if method == "veegan_adversarial":
@@ -152,7 +152,7 @@ def optimizer(
     beta2: float = 0.99,
     **values: Any,
 ) -> Optimizer:
-    """Adam of the values given; VEEGAN+ has no momentum."""
+    """Return Adam with the values given; VEEGAN+ has no momentum."""
     plus = method == "veegan_plus"
     return Optimizer(
         learning_rate,
