@@ -80,7 +80,7 @@ class Options:
         return range(self.first_seed, self.first_seed + self.seeds)
 
     def judged(self, kind: str) -> tuple[str, ...]:
-        """Return the data a kind of classifier is trained on: ALL, NONE and generators."""
+        """Return what a kind of classifier learns from: ALL, NONE and generators."""
         listed = self.generators if kind == BASIC else self.strong_generators
         names = tuple(name.strip() for name in listed.split(",") if name.strip())
         return (ALL, NONE, *names) if names or kind == BASIC else ()

@@ -21,7 +21,7 @@ from veegan_jax.common import records
 SCRIPT = "train_mixtures.py"
 TINY = [*programs.TINY, "--cpu_devices=2"]
 GO_ON = "then give the same command to go on"
-# The files that a run writes while it trains, as its messages name them. Checkpoints are
+# The files that a training run writes, as its messages name them. Checkpoints are
 # written in the background, so any of these may be the first that a full disk refuses.
 LOG = r"(events\.out\.tfevents\S*|metrics\.jsonl)"
 SAVED = rf"(checkpoints|{LOG})"

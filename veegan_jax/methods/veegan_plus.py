@@ -9,7 +9,7 @@ As in VEEGAN, D judges pairs, and R learns to invert G on z ~ N(0, I):
 VEEGAN+ differs from it in these points:
 
 - The logits are compared pairwise (relativistic loss), and D's slope in (z, x) is
-  penalized at both pairs on every step (R3GAN, Huang et al. 2024, has both for x alone).
+  penalized at both pairs on every step; R3GAN (Huang et al. 2024) does both for x.
 - R is deterministic. On the mixtures it also learns to fool D; on images it learns from
   the reconstruction alone.
 - gamma falls geometrically over the run.
