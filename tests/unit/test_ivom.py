@@ -17,7 +17,7 @@ from jax.tree_util import Partial
 from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.methods import base as method_base
-from veegan_jax.metrics import baselines
+from veegan_jax.metrics import baselines, ivom_checks
 from veegan_jax.metrics import batched_lbfgs as lanes
 from veegan_jax.metrics import ivom as metric
 from veegan_jax.presets import resolve
@@ -420,7 +420,7 @@ def test_bad_input_is_refused_before_any_work(name, params):
 
 def test_good_input_is_not_refused(params):
     sample = Partial(curved, params)
-    metric.check(sample, GOOD, latent_size=Z, report_at=(0, 200))
-    metric.check(sample, spoilt(-1), latent_size=Z, value_range=(-1, 1))
-    metric.check(sample, spoilt(1.000001), latent_size=Z, value_range=(0, 1))
-    metric.check(sample, 255 * GOOD, latent_size=Z, value_range=None)
+    ivom_checks.check(sample, GOOD, latent_size=Z, report_at=(0, 200))
+    ivom_checks.check(sample, spoilt(-1), latent_size=Z, value_range=(-1, 1))
+    ivom_checks.check(sample, spoilt(1.000001), latent_size=Z, value_range=(0, 1))
+    ivom_checks.check(sample, 255 * GOOD, latent_size=Z, value_range=None)

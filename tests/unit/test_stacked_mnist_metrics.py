@@ -18,6 +18,7 @@ from veegan_jax.common import errors, plots
 from veegan_jax.data import images, pixels, stacked_files
 from veegan_jax.metrics import published
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
+from veegan_jax.metrics import stacked_mnist_sampling
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 KEPT = "runs/classifier/digits-seed0.npz"
@@ -161,7 +162,7 @@ def test_expected_figures_are_those_of_a_simulation(generator):
         "kl_uniform": stats.entropy(drawn.T, UNIFORM[:, None]),
         "kl_data": stats.entropy(drawn.T, share_T[:, None]),
     }
-    expected = stacked_mnist_metrics.expected(share_T, num)
+    expected = stacked_mnist_sampling.expected(share_T, num)
     assert expected.keys() == simulated.keys()
     for name, values in simulated.items():
         error = values.std() / math.sqrt(repeats)
@@ -170,16 +171,16 @@ def test_expected_figures_are_those_of_a_simulation(generator):
 
 def test_floors_of_26000_samples_are_the_known_ones():
     share_T = stacked_mnist_metrics.product(np.array(MNIST_COUNTS) / 60_000)
-    uniform = stacked_mnist_metrics.expected(UNIFORM, 26_000)
+    uniform = stacked_mnist_sampling.expected(UNIFORM, 26_000)
     assert uniform["kl_uniform"] == pytest.approx(0.0194, abs=1e-4)
     assert uniform["kl_data"] == pytest.approx(uniform["kl_uniform"])
-    true = stacked_mnist_metrics.expected(share_T, 26_000)
+    true = stacked_mnist_sampling.expected(share_T, 26_000)
     assert true["kl_uniform"] == pytest.approx(0.0236, abs=1e-4)
     assert true["modes"] == pytest.approx(1000, abs=1e-3)
     # Wilks: 2 N KL is chi-square of T - 1 degrees of freedom.
-    many = stacked_mnist_metrics.expected(share_T, 10**6)
+    many = stacked_mnist_sampling.expected(share_T, 10**6)
     assert many["kl_data"] == pytest.approx(999 / 2e6, rel=1e-3)
-    one = stacked_mnist_metrics.expected(UNIFORM, 1)
+    one = stacked_mnist_sampling.expected(UNIFORM, 1)
     assert one["kl_uniform"] == pytest.approx(math.log(1000))
     assert one["modes"] == pytest.approx(1)
 
@@ -192,7 +193,7 @@ def test_standard_errors_are_those_of_samples_drawn_again(generator):
     true_T /= true_T.sum()
     share_T = stacked_mnist_metrics.product(np.array(MNIST_COUNTS) / 60_000)
     num = 5000
-    found = stacked_mnist_metrics.standard_errors(
+    found = stacked_mnist_sampling.standard_errors(
         generator.multinomial(num, true_T), share_T
     )
     fresh = generator.multinomial(num, true_T, size=1000)
@@ -207,10 +208,10 @@ def test_standard_errors_are_those_of_samples_drawn_again(generator):
     count_T = fresh[0]
     sample_N = np.repeat(np.arange(1000), count_T)
     again = [np.unique(generator.choice(sample_N, size=num)).size for _ in range(400)]
-    found = stacked_mnist_metrics.standard_errors(count_T, share_T)
+    found = stacked_mnist_sampling.standard_errors(count_T, share_T)
     assert found["modes"] == pytest.approx(np.std(again), rel=0.15)
     assert found["modes"] > 0.5
-    assert found == stacked_mnist_metrics.standard_errors(
+    assert found == stacked_mnist_sampling.standard_errors(
         count_T, share_T
     )  # the same every time
 

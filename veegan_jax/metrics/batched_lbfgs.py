@@ -1,11 +1,11 @@
-"""L-BFGS on many pairs of an image and a start, side by side: what `ivom` compiles.
+"""L-BFGS on many pairs of an image and a start at once; `ivom` compiles it.
 
-Nested loops, an optimizer's around a line search's, make every pair wait for the
-slowest search of all. Here the loop is flat: at each tick every lane evaluates one
-error and gradient, wherever in its own search it is, and a lane that is done takes the
-next pair from the queue. Measured on one CPU core, 192 pairs of G of 28 x 28 pixels, to
-the same error or a lower one: 9 s; optax.lbfgs in its own loops, 32 lanes: by its zoom
-48 s (it makes two evaluations of each under vmap), by backtracking 106 s.
+With nested loops (a line search inside an optimizer) every pair would wait for the
+slowest line search. Here the loop is flat. At each tick every lane evaluates one error
+and gradient, wherever it is in its own search, and a lane that is done takes the next
+pair from the queue. For 192 pairs and a G of 28 x 28 pixels this takes 9 s on one CPU
+core. To the same error or a higher one, optax.lbfgs in nested loops with 32 lanes takes
+48 s by its zoom search (which evaluates twice under vmap) and 106 s by backtracking.
 
 Dimension key: N images, X values of an image (any shape), Z latent, K starts,
 R reports, L lanes, P pairs; a point is the 3 scalars (step, error, slope) on a line.
@@ -21,13 +21,13 @@ import optax
 
 Sample = Callable[[jax.Array], jax.Array]
 
-_DECREASE, _CURVATURE = 1e-4, 0.9  # of the Wolfe conditions; with the memory, SciPy's
+_DECREASE, _CURVATURE = 1e-4, 0.9  # Wolfe conditions, as in SciPy, like the memory
 _LBFGS = optax.scale_by_lbfgs(memory_size=10)
 _TRIALS = 20  # steps that a line search tries
 
 
 class Options(NamedTuple):
-    """What a caller may change without another program."""
+    """Options that do not change the compiled program."""
 
     iterations: Any  # int32 [], at most, for each pair
     report_at_R: Any  # int32
@@ -35,7 +35,7 @@ class Options(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What became of a pair."""
+    """The result of a pair."""
 
     z_Z: jax.Array  # the best point so far
     error: jax.Array  # its error; inf before the first evaluation
@@ -46,13 +46,13 @@ class Found(NamedTuple):
 
 
 class _Lane(NamedTuple):
-    """One pair's minimisation: a line search from the best point so far."""
+    """The minimization of one pair: a line search from the best point so far."""
 
-    pair: jax.Array  # which of the P; P: none, the lane is idle
+    pair: jax.Array  # index of the pair; P: the lane is idle
     found: Found
     grad_Z: jax.Array  # at the best point
     memory: Any  # of L-BFGS
-    fresh: jax.Array  # the memory is empty: the direction is the gradient's
+    fresh: jax.Array  # bool: the memory is empty, so the direction is the gradient's
     direction_Z: jax.Array  # of the line search
     slope: jax.Array  # along it, at the best point
     step: jax.Array  # to try next
@@ -62,7 +62,7 @@ class _Lane(NamedTuple):
 
 
 def error(sample: Sample, z_Z: jax.Array, target_X: jax.Array) -> jax.Array:
-    """Mean of (G(z) - x)^2 over all values of one image."""
+    """Compute the mean of (G(z) - x)^2 over all values of one image."""
     return jnp.mean(jnp.square(sample(z_Z[None])[0] - target_X))
 
 
@@ -75,18 +75,18 @@ def minimise(
     *,
     lanes: int,
 ) -> Found:
-    """Minimises the error over z, from every start of the first images.
+    """Minimize the error over z, from every start of the first images.
 
     Args:
       sample: G.
       targets_NX: the images, float32 [N, ...].
       start_z_NKZ: float32.
-      num_images: how many of the N count; the others cost nothing.
-      options: when to stop, and what to report.
+      num_images: how many of the N are used; the others cost nothing.
+      options: when to stop and which iterations to report.
       lanes: L.
 
     Returns:
-      Leaves [N K, ...]; zeros for the images that do not count.
+      Leaves [N K, ...]; zeros for images that are not used.
     """
     num_starts = start_z_NKZ.shape[1]
     start_z_PZ = start_z_NKZ.reshape(-1, start_z_NKZ.shape[2])
@@ -136,7 +136,7 @@ def minimise(
 
 
 def _begin(pair: jax.Array, z_Z: jax.Array, num_reports: int) -> _Lane:
-    """A lane whose first trial, a step of 0, is z itself."""
+    """Return a lane whose first trial, a step of 0, is z itself."""
     inf = jnp.float32(jnp.inf)
     found = Found(
         z_Z=z_Z,
@@ -164,25 +164,25 @@ def _begin(pair: jax.Array, z_Z: jax.Array, num_reports: int) -> _Lane:
 
 
 def _trial(lane: _Lane) -> jax.Array:
-    """The z to evaluate next."""
+    """Return the z to evaluate next."""
     return lane.found.z_Z + lane.step * lane.direction_Z
 
 
 def _advance(
     lane: _Lane, error: jax.Array, grad_Z: jax.Array, *, options: Options
 ) -> tuple[_Lane, jax.Array]:
-    """Take in the error and gradient of the trial: (the lane, whether it is done)."""
+    """Use the trial's error and gradient; return the lane and whether it is done."""
     best = lane.found
     first = best.evaluations == 0
     lane = lane._replace(
         found=best._replace(evaluations=best.evaluations + 1), trials=lane.trials + 1
     )
-    # The weak Wolfe conditions. What is not finite is not low enough.
+    # The weak Wolfe conditions. A non-finite error is not low enough.
     bound = best.error + _DECREASE * lane.step * lane.slope
     finite = jnp.isfinite(error) & (jnp.all(jnp.isfinite(grad_Z)) | first)
     low_enough = finite & (error <= bound)
     slope = jnp.vdot(grad_Z, lane.direction_Z)
-    last = lane.trials > _TRIALS  # the second condition is given up
+    last = lane.trials > _TRIALS  # drop the second condition
     accept = low_enough & ((slope >= _CURVATURE * lane.slope) | first | last)
 
     moved, stop_moved = _move(lane, error, grad_Z, first, last, options)
@@ -199,7 +199,7 @@ def _move(
     last: jax.Array,
     options: Options,
 ) -> tuple[_Lane, jax.Array]:
-    """Move to the trial and set out from there: (the lane, whether it is done)."""
+    """Begin a search at the trial; return the lane and whether it is done."""
     best, z_Z = lane.found, _trial(lane)
     iterations = best.iterations + ~first
     small = best.error - error <= options.rtol * best.error
@@ -219,7 +219,7 @@ def _move(
         direction_Z=-direction_Z,
         fresh=first,
     )
-    # Rounding, or a step that is too steep, makes a memory of no use.
+    # Rounding, or a step that is too steep, can make the memory useless.
     descends = jnp.vdot(lane.direction_Z, grad_Z) < 0
     lane = _choose(descends & ~last, lane, _forget(lane))
     return _search(lane), found.converged | (iterations >= options.iterations)
@@ -232,23 +232,23 @@ def _narrow(
     low_enough: jax.Array,
     options: Options,
 ) -> tuple[_Lane, jax.Array]:
-    """Stays, and picks another step: (the lane, whether none is left)."""
+    """Stay and pick another step; return the lane and whether no step is left."""
     point_3 = jnp.stack([lane.step, error, slope])
     lane = lane._replace(
         low_3=jnp.where(low_enough, point_3, lane.low_3),
         high_3=jnp.where(low_enough, lane.high_3, point_3),
     )
-    # When trials run out, the longest step that was low enough is taken.
+    # When trials run out, take the longest step that was low enough.
     longest = lane.low_3[0]
     step = jnp.where(lane.trials >= _TRIALS, longest, _between(lane.low_3, lane.high_3))
     lane = lane._replace(step=step)
-    # By the slope, which is steepest at the start if the error is convex, no step of
-    # the bracket brings more than this.
+    # If the error is convex, the slope is steepest at the start, so no step of the
+    # bracket lowers the error by more than this.
     tiny = -lane.high_3[0] * lane.slope <= options.rtol * lane.found.error
-    converged = tiny & jnp.isfinite(error)  # beside a pole it is no minimum
+    converged = tiny & jnp.isfinite(error)  # beside a pole there is no minimum
     lane = lane._replace(found=lane.found._replace(converged=converged))
     failed = tiny | (step == 0) | (lane.trials > _TRIALS)
-    # Once more along the gradient: the memory may have been at fault.
+    # Try once more along the gradient, since the memory may be at fault.
     again = failed & ~lane.fresh
     return _choose(again, _search(_forget(lane)), lane), failed & lane.fresh
 
@@ -258,14 +258,14 @@ def _choose(which: jax.Array, yes: Any, no: Any) -> Any:
 
 
 def _forget(lane: _Lane) -> _Lane:
-    """Empties the memory, as after the first evaluation: a first step of at most 1."""
+    """Empty the memory, as after the first evaluation; its first step is at most 1."""
     z_Z, grad_Z = lane.found.z_Z, lane.grad_Z
     direction_Z, memory = _LBFGS.update(grad_Z, _LBFGS.init(z_Z), z_Z)
     return lane._replace(memory=memory, direction_Z=-direction_Z, fresh=jnp.bool_(True))
 
 
 def _search(lane: _Lane) -> _Lane:
-    """Begins a line search along the lane's direction."""
+    """Begin a line search along the lane's direction."""
     slope = jnp.vdot(lane.direction_Z, lane.grad_Z)
     zero, inf = jnp.float32(0), jnp.float32(jnp.inf)
     return lane._replace(
@@ -278,10 +278,10 @@ def _search(lane: _Lane) -> _Lane:
 
 
 def _between(low_3: jax.Array, high_3: jax.Array) -> jax.Array:
-    """The next step to try: where the cubic through both ends is lowest.
+    """Return the next step to try, where the cubic through both ends is lowest.
 
-    Source: the bracket, whose rules hold at the kinks of ReLU too, Lewis and Overton
-    2013, algorithm 4.6; the cubic, Nocedal and Wright 2006, equation 3.59.
+    Source: bracket, also valid at the kinks of ReLU: Lewis and Overton 2013, algorithm
+    4.6; cubic: Nocedal and Wright 2006, equation 3.59.
     """
     low, error_low, slope_low = low_3
     high, error_high, slope_high = high_3

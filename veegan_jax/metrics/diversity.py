@@ -1,4 +1,4 @@
-"""A first look at collapse: how different samples are.
+"""A quick check for collapse: how different samples are.
 
 Dimension key: N images, H height, W width, C channels.
 """
@@ -7,15 +7,16 @@ import numpy as np
 
 
 def variety(x_NHWC: np.ndarray, test_NHWC: np.ndarray) -> float:
-    """How different two samples are, over how different two test images are.
+    """Compare the difference of two samples with that of two test images.
 
     Args:
       x_NHWC: independent samples, uint8.
       test_NHWC: independent real images, uint8.
 
     Returns:
-      The mean squared difference of neighbours, over that of the real ones: 1 is right,
-      and a generator of one image has 0. It says nothing of quality: noise scores high.
+      The mean squared difference of neighbours, divided by that of real images. 1 is
+      right; a generator of one image has 0. Noise scores high, so this says nothing
+      about quality.
     """
 
     def difference(image_NHWC):

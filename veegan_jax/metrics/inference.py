@@ -1,7 +1,7 @@
-"""How well a model infers: G(R(x)) against x, R(G(z)) against z, codes against N(0, I).
+"""Metrics of inference: G(R(x)) against x, R(G(z)) against z, codes against N(0, I).
 
-Pure functions of NumPy arrays. `METRICS` names what a run reports, `baselines` what the
-same figures are without any GAN.
+Pure functions of NumPy arrays. `METRICS` are the metrics of a run, `baselines` computes
+the same metrics without a GAN.
 
 Dimension key: N images or codes, X pixels, Z latent dimensions, K components, C
 classes.
@@ -18,12 +18,12 @@ from scipy.spatial import distance
 from veegan_jax.metrics import pca
 
 LEVEL = 0.05  # of the tests
-SUBSET = 1000  # codes in the energy distance, whose cost grows with their square
-DRAWS = 199  # from N(0, I), to judge an energy distance by: p is at least 1 / 200
+SUBSET = 1000  # codes in the energy distance; its cost is quadratic in them
+DRAWS = 199  # sets of draws from N(0, I) to test an energy distance: p >= 1 / 200
 
-# What each figure is, in the order of the records. Codes are z ~ p(z | x) of the test
-# images, as D was shown them; "point" is R(x) without its noise. A perfect model's
-# codes, over all x, are draws from N(0, I): the row "N(0, I)" of `baselines`.
+# The metrics of codes, in the order of the records. Codes are z ~ p(z | x) of the test
+# images, as the discriminator sees them; "point" is R(x) without its noise. Over all x,
+# a perfect model's codes are draws from N(0, I), the row "N(0, I)" of `baselines`.
 CODE_METRICS = {
     "mean": "mean over dimensions of the codes' |mean|",
     "worst_mean": "the largest |mean| of a dimension",
@@ -49,15 +49,15 @@ METRICS = {
 
 
 def squared_error(a_N: np.ndarray, b_N: np.ndarray) -> float:
-    """Mean of (a - b)^2 over everything.
+    """Compute the mean of (a - b)^2 over all entries.
 
-    Of pixels in [0, 1] it is the reconstruction error, in [0, 1]: 0 is perfect. Of
-    z ~ N(0, I) and R(G(z)) it is the latent error, at least 0: 1 is what R = 0 has,
-    so that 1 minus it is the share of z's variance that R recovers from G(z).
+    For pixels in [0, 1] it is the reconstruction error, in [0, 1]; 0 is perfect. For
+    z ~ N(0, I) and R(G(z)) it is the latent error, at least 0. R = 0 has 1, so 1 minus
+    the error is the share of z's variance that R recovers from G(z).
 
     Args:
       a_N: any shape.
-      b_N: the same.
+      b_N: the same shape.
 
     Source: VEEGAN, equations 2 and 3, where the latent error is half the sum over Z.
     """
@@ -65,16 +65,16 @@ def squared_error(a_N: np.ndarray, b_N: np.ndarray) -> float:
 
 
 def agreement(a_N: np.ndarray, b_N: np.ndarray) -> float:
-    """% of labels that are the same, in [0, 100].
+    """Return the % of labels that are equal.
 
-    Of a classifier's labels of x and of G(R(x)): whether the digit survives. It says
-    nothing of the style, and a classifier is sure of much that is no digit.
+    With a classifier's labels of x and of G(R(x)) it says whether digits survive. It
+    says nothing about style, and a classifier also labels images that are no digits.
     """
     return 100 * float(np.mean(a_N == b_N))
 
 
 def code_metrics(z_NZ: np.ndarray) -> dict[str, float]:
-    """How far codes are from draws of N(0, I): the names of `CODE_METRICS`.
+    """Compare codes with draws from N(0, I); return `CODE_METRICS`.
 
     Args:
       z_NZ: codes of N different images, N at least 2.
@@ -101,7 +101,7 @@ def code_metrics(z_NZ: np.ndarray) -> dict[str, float]:
 
 
 def correlations(z_NZ: np.ndarray) -> np.ndarray:
-    """|Correlation| of every pair of dimensions, in [0, 1]; 0 with a constant one."""
+    """Return |correlation| of every pair of dimensions; 0 if one is constant."""
     centred_NZ = z_NZ - z_NZ.mean(axis=0)
     norm_Z = np.linalg.norm(centred_NZ, axis=0)
     unit_NZ = centred_NZ / np.where(norm_Z > 0, norm_Z, 1)
@@ -109,10 +109,10 @@ def correlations(z_NZ: np.ndarray) -> np.ndarray:
 
 
 def radius_ks(z_NZ: np.ndarray) -> float:
-    """Kolmogorov-Smirnov distance of |z|^2 to a chi-square of Z degrees of freedom.
+    """Compute the Kolmogorov-Smirnov distance of |z|^2 to a chi-square of Z degrees.
 
-    In [0, 1], about .87 / sqrt(N) for draws from N(0, I). It sees what no dimension
-    shows by itself: clusters on a shell, tails that all dimensions share.
+    It is in [0, 1], about .87 / sqrt(N) for draws from N(0, I). It detects what single
+    dimensions do not show: clusters on a shell, or tails that all dimensions share.
     """
     square_N = np.sum(z_NZ**2, axis=1)
     uniform_N = stats.chi2.cdf(square_N, z_NZ.shape[1])
@@ -120,7 +120,7 @@ def radius_ks(z_NZ: np.ndarray) -> float:
 
 
 def _distance_to_uniform(u_NZ: np.ndarray) -> np.ndarray:
-    """Kolmogorov-Smirnov distances [Z] of columns to a uniform in [0, 1]."""
+    """Return Kolmogorov-Smirnov distances [Z] of columns to a uniform in [0, 1]."""
     num = len(u_NZ)
     u_NZ = np.sort(u_NZ, axis=0)
     rank_N1 = np.arange(num)[:, None] / num
@@ -130,22 +130,22 @@ def _distance_to_uniform(u_NZ: np.ndarray) -> np.ndarray:
 
 
 def kolmogorov_smirnov(z_NZ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Largest distance of each dimension's distribution function to N(0, 1)'s.
+    """Test each dimension against N(0, 1) by Kolmogorov and Smirnov.
 
     Args:
       z_NZ: codes.
 
     Returns:
-      Distances [Z] in [0, 1], about .87 / sqrt(N) for draws from N(0, 1), and their
-      exact p-values [Z], uniform then. N(0, 1) is given, not fitted: an offset and a
-      wrong scale count, as they do for G.
+      Distances [Z] in [0, 1], about .87 / sqrt(N) for draws from N(0, 1), and exact
+      p-values [Z]. N(0, 1) is not fitted, so an offset and a wrong scale count, as they
+      do for G.
     """
     distance_Z = _distance_to_uniform(special.ndtr(z_NZ))
     return distance_Z, np.clip(stats.kstwo.sf(distance_Z, len(z_NZ)), 0, 1)
 
 
 def holm(p_Z: np.ndarray) -> np.ndarray:
-    """p-values adjusted for their number (Holm 1979), however they depend.
+    """Adjust p-values for their number, for any dependence (Holm 1979).
 
     The smallest is Bonferroni's p of the hypothesis that all hold.
     """
@@ -157,15 +157,15 @@ def holm(p_Z: np.ndarray) -> np.ndarray:
 
 
 def energy(z_NZ: np.ndarray) -> float:
-    """Energy distance to N(0, I) as a % of the largest it could be.
+    """Compute the energy distance to N(0, I) as a % of its largest value.
 
         100 (2 E|z - n| - E|z - z'| - E|n - n'|) / (2 E|z - n|),   n, n' ~ N(0, I)
 
-    0 only for N(0, I) itself, whatever differs: offset, scale, correlation or shape;
-    near 100 far away. Expectations over n are exact and pairs z, z' are different
-    images, so that the mean over draws from N(0, I) is 0, and single ones may be
-    below. It is a small number: codes of half or twice the scale
-    have some 5 %, all at one point 29 %.
+    It is 0 only for N(0, I): any offset, scale, correlation or other shape raises it,
+    up to nearly 100 far away. Expectations over n are exact, and pairs z, z' are of
+    different images. So the mean over draws from N(0, I) is 0, and single values may be
+    negative. Values are small: codes of half or twice the scale have about 5 %, codes
+    all at one point 29 %.
 
     Args:
       z_NZ: codes, N at least 2.
@@ -182,16 +182,16 @@ def energy(z_NZ: np.ndarray) -> float:
 
 
 def distance_to_prior(z_NZ: np.ndarray) -> np.ndarray:
-    """E|z - n| over n ~ N(0, I), for each z: [N].
+    """Compute E|z - n| over n ~ N(0, I) for each z: [N].
 
-    |z - n|^2 is a noncentral chi-square, and E sqrt(Y) an integral of its Laplace
-    transform, here with 1 / (1 + 2 t) = cos(a)^2, which Gauss-Legendre nodes give to
-    rounding: they are densest at a = 0, where far codes have a peak. scipy's hyp1f1,
-    the same number, overflows here and there.
+    |z - n|^2 is a noncentral chi-square Y, and E sqrt(Y) is an integral of its Laplace
+    transform. With 1 / (1 + 2 t) = cos(a)^2, Gauss-Legendre nodes give it up to
+    rounding: they are densest at a = 0, where far codes have a peak. scipy's hyp1f1
+    gives the same number but sometimes overflows.
     """
     square_N = np.sum(z_NZ**2, axis=1)
     size = z_NZ.shape[1]
-    far_N = square_N > 1e6  # where the first two terms of a series are exact
+    far_N = square_N > 1e6  # here the first two terms of a series are exact
     near_N = np.where(far_N, 0, square_N)
     nodes = 64 + 8 * int((near_N.max(initial=0) + size) ** 0.25)
     total_N = np.zeros(len(z_NZ))
@@ -208,11 +208,10 @@ def distance_to_prior(z_NZ: np.ndarray) -> np.ndarray:
 
 
 def energy_test(z_NZ: np.ndarray) -> tuple[float, float]:
-    """`energy` of up to SUBSET codes, evenly spaced, and its p-value.
+    """Compute `energy` of up to SUBSET codes, evenly spaced, and its p-value.
 
-    The hypothesis names N(0, I) in full, so draws from it give an exact p-value, for
-    any distribution of codes: no permutation, and none of the standardisation that
-    blinds tests of "some Gaussian" (Henze-Zirkler) to offset and scale.
+    The hypothesis is N(0, I) itself, so draws from it give an exact p-value. Tests of
+    "some Gaussian" (Henze-Zirkler) standardize first and so ignore offset and scale.
     """
     chosen = np.linspace(0, len(z_NZ) - 1, min(SUBSET, len(z_NZ))).astype(int)
     found = energy(z_NZ[chosen])
@@ -222,7 +221,7 @@ def energy_test(z_NZ: np.ndarray) -> tuple[float, float]:
 
 @functools.cache
 def energy_null(num: int, size: int) -> np.ndarray:
-    """`energy` of DRAWS sets of `num` draws from N(0, I), Z = `size`."""
+    """Compute `energy` of DRAWS sets of `num` draws from N(0, I), Z = `size`."""
     generator = np.random.default_rng(0)
     draws = (generator.standard_normal((num, size)) for _ in range(DRAWS))
     return np.array([energy(z_NZ) for z_NZ in draws])
@@ -235,7 +234,7 @@ def baselines(
     classify: Callable[[np.ndarray], np.ndarray],
     latent_size: int,
 ) -> dict[str, dict[str, Any]]:
-    """The figures without a GAN: row -> some of `METRICS`.
+    """Compute the metrics without a GAN: row -> some of `METRICS`.
 
     Args:
       train_NX: training images, pixels in [0, 1].
@@ -246,8 +245,8 @@ def baselines(
 
     Returns:
       Reconstruction by the mean training image, by PCA, and by another test image of
-      the same or of any class (expectations over all pairs); codes of PCA, and of as
-      many draws from N(0, I) as there are test images (a mean of 10 times).
+      the same or of any class (expectations over all pairs). Codes of PCA, and of as
+      many draws from N(0, I) as there are test images (the mean of 10 sets).
     """
     model = pca.fit(train_NX, latent_size)
     linear_NX = model.reconstruct(test_NX)
@@ -280,15 +279,16 @@ def baselines(
 def of_other_images(
     x_NX: np.ndarray, label_N: np.ndarray, group_N: np.ndarray
 ) -> dict[str, float]:
-    """What a random other image of the same group has for a reconstruction.
+    """Score a random other image of the same group as the reconstruction.
 
-    The mean over all ordered pairs of different images of a group, each image of a
-    group of two or more counting alike: of squared errors it is twice the variance.
+    This is the mean over all ordered pairs of different images of a group, where each
+    image of a group of two or more has equal weight. The squared error is twice the
+    variance.
 
     Args:
       x_NX: images, pixels in [0, 1].
-      label_N: the classifier's labels of them.
-      group_N: groups.
+      label_N: the classifier's labels of the images.
+      group_N: groups of the images.
     """
     error, agreed, num = 0.0, 0.0, 0
     for group in np.unique(group_N):

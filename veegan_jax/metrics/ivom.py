@@ -1,9 +1,9 @@
 """IvOM, inference via optimization: how near a generator can come to a real image.
 
-For an image x: the minimum over z of the mean of (G(z) - x)^2 over all values of the
-image, by L-BFGS from several starts. A generator that dropped a mode cannot come near
-its images. The unit is the values' squared: published numbers are of pixels in [0, 1],
-so a generator of [-1, 1] needs `(G(z) + 1) / 2`.
+The error of an image x is the minimum over z of the mean of (G(z) - x)^2 over all
+values of the image, found by L-BFGS from several starts. A generator that dropped a
+mode cannot come near its images. Published numbers are for pixels in [0, 1], so a
+generator of pixels in [-1, 1] needs `(G(z) + 1) / 2`.
 
 Dimension key: N images, X values of an image (any shape), Z latent, K starts,
 R reports, D devices.
@@ -19,29 +19,28 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 from jax.tree_util import Partial
 
-from veegan_jax.common import errors
-from veegan_jax.metrics import batched_lbfgs
+from veegan_jax.metrics import batched_lbfgs, ivom_checks
 
 Sample = batched_lbfgs.Sample
 
-# Measured on CPU with G of 28 x 28 and 32 x 32 pixels: of 4 to 256 lanes 8 are fastest,
-# by a tenth; more outgrow the cache. Not measured on GPUs.
+# Of 4 to 256 lanes, 8 are fastest on CPU, by a tenth (28 x 28 and 32 x 32 pixels); more
+# do not fit the cache. GPUs were not measured.
 _LANES = {"cpu": 8}
 _OTHER_LANES = 512
-_ROUNDS = 32  # pairs per lane and call; the lanes that run dry at its end are idle
-_DRAWN = 256  # images whose starts are drawn by one call
+_ROUNDS = 32  # pairs per lane and call; near the end of a call some lanes are idle
+_DRAWN = 256  # images whose starts one call draws
 
 
 class Result(NamedTuple):
-    """What was found for each image. Errors are in the values' unit, squared."""
+    """The result for each image. Errors are in the squared unit of the values."""
 
     error_N: np.ndarray  # the lowest over the starts, at the end; inf: none was finite
-    z_NZ: np.ndarray  # that has it
+    z_NZ: np.ndarray  # its z
     curve_NR: np.ndarray  # the lowest over the starts after each of `report_at`
-    converged_N: np.ndarray  # bool: the start that won stopped by itself, at a minimum
-    iterations_N: np.ndarray  # int32, of the start that won
+    converged_N: np.ndarray  # bool: the best start stopped by itself, at a minimum
+    iterations_N: np.ndarray  # int32, of the best start
     error_NK: np.ndarray  # of every start, at the end
-    evaluations_NK: np.ndarray  # int32: errors and gradients that every start took
+    evaluations_NK: np.ndarray  # int32: evaluations of error and gradient, every start
 
 
 def ivom(
@@ -61,48 +60,48 @@ def ivom(
     parallel: str = "pmap",
     value_range: tuple[float, float] | None = (0, 1),
 ) -> Result:
-    """Minimises the mean squared error of every image over z.
+    """Minimise the mean squared error of every image over z.
 
-    A pair stops when an iteration lowers its error by at most rtol of it, when the
-    gradient's norm is at most that, or when no step can be found that lowers it.
+    A pair of an image and a start stops when an iteration lowers its error by at most
+    rtol of it, when the gradient's norm is at most that, or when no step lowers it.
 
         generate = functools.partial(base.generate, config=config)  # once
         sample = jax.tree_util.Partial(generate, state)  # for every checkpoint
         ivom(sample, x_NHWC, key, latent_size=64, value_range=(-1, 1)).error_N / 4
 
     Args:
-      sample: G, z [B, Z] -> x [B, ...], differentiable; it is called with one z under
-        vmap, so BatchNorm must be in inference mode. The same function with weights
-        as arrays in a `jax.tree_util.Partial` is compiled once, whatever the weights,
-        N, `iterations` and values of `report_at`; another function object is another
-        program.
-      targets_NX: real images, floats [N, ...], in the range of G's.
-      key: typed, of the starts.
+      sample: G, z [B, Z] -> x [B, ...], differentiable. It is called with one z under
+        vmap, so BatchNorm must be in inference mode. Pass the weights as arrays in a
+        `jax.tree_util.Partial` of the same function: it is then compiled once for all
+        weights, N, `iterations` and values of `report_at`.
+      targets_NX: real images, floats [N, ...], in the range of G's images.
+      key: typed key of the starts.
       latent_size: Z.
-      starts: K, each z ~ N(0, I) a function of the key, the image's id and the start's
-        number alone.
+      starts: K. The key, the image's id and the start's number determine each start
+        z ~ N(0, I).
       iterations: of L-BFGS, at most, for each pair.
       report_at: the iterations whose errors are reported, rising; 0: the starts.
-      ids_N: integers of 0 to 2**32 - 1 that name the images; 0 to N - 1 if None.
+      ids_N: integers of 0 to 2**32 - 1 that name the images; None: 0 to N - 1.
       start_z_NKZ: starts to use instead, such as a reconstructor's, with K = 1.
-      rtol: of the rules to stop. Rounding is about 1e-7 of an error in float32.
-      memory_mib: bounds what a device holds, MiB; G's weights come on top.
+      rtol: tolerance of the stopping rules. Rounding is about 1e-7 of an error in
+        float32.
+      memory_mib: MiB that a device may use beside G's weights.
       devices: to spread the images over; None: all of this process.
-      parallel: how: "pmap", or "jit" with shardings; "none": only the first one.
-      value_range: of the targets, which are checked; None: any.
+      parallel: "pmap"; "jit", with shardings; "none", the first device only.
+      value_range: range of the targets, which is checked; None: any.
 
     Returns:
-      A Result. What belongs to an image does not depend on the others, their order or
-      number, on the memory or the devices, but for the rounding of G's batches.
+      A Result. The entries of an image do not depend on the other images, on the memory
+      or on the devices, up to the rounding of G's batches.
 
     Raises:
-      InputError: see `check`.
+      InputError: see `ivom_checks.check`.
 
     Source: Metz et al. 2017, section 3.4; VEEGAN, section 4.2.
     """
     targets_NX = np.asarray(targets_NX)
     sample = sample if isinstance(sample, Partial) else Partial(sample)
-    check(
+    ivom_checks.check(
         sample,
         targets_NX,
         latent_size=latent_size,
@@ -139,135 +138,29 @@ def best_of_random(
     num: int = 3,
     **options: Any,
 ) -> np.ndarray:
-    """Errors of the same starts as `ivom`'s without optimization: the best of a few z.
+    """Compute the best error over the starts of `ivom`, without optimization.
 
     Args:
-      sample: as in `ivom`, like the arguments that follow.
+      sample: G; see `ivom` for all arguments.
       targets_NX: real images.
-      key: of the draws.
+      key: of the starts.
       latent_size: Z.
-      num: draws for each image, of which the best counts.
-      **options: others of `ivom`, but for `iterations` and `report_at`.
+      num: starts for each image, of which the best counts.
+      **options: other arguments of `ivom`, except `iterations` and `report_at`.
 
     Returns:
       float32 [N].
     """
-    # Three reports, as by default: the same program.
+    # Three reports, as by default, so that the program is the same.
     options |= dict(latent_size=latent_size, starts=num, report_at=(0, 1, 2))
     result = ivom(sample, targets_NX, key, iterations=2, **options)
     return result.curve_NR[:, 0]
 
 
-def check(
-    sample: Sample,
-    targets_NX: Any,
-    *,
-    latent_size: int,
-    starts: int = 3,
-    iterations: int = 200,
-    report_at: Sequence[int] = (5, 25, 200),
-    ids_N: Any = None,
-    start_z_NKZ: Any = None,
-    value_range: tuple[float, float] | None = (0, 1),
-) -> None:
-    """Refuses, before any work, what `ivom` could not use. Arguments are its own.
-
-    Raises:
-      InputError: for images, ids or starts of a wrong shape, kind or range, for a
-        generator that does not make such images of such z, and for counts below 1.
-    """
-    targets_NX = np.asarray(targets_NX)
-    _check_images(targets_NX, value_range)
-    counts = {"starts": starts, "iterations": iterations, "latent_size": latent_size}
-    for name, value in counts.items():
-        if value < 1:
-            raise errors.InputError(f"{name}={value} must be at least 1")
-    rising = list(report_at) == sorted(set(report_at))
-    if not len(report_at) or not rising or report_at[0] < 0:
-        raise errors.InputError(f"report_at={report_at} must rise, from 0 or more")
-    if report_at[-1] > iterations:
-        raise errors.InputError(f"report_at={report_at} exceeds {iterations=}")
-    num = len(targets_NX)
-    if ids_N is not None:
-        ids_N = np.asarray(ids_N)
-        if ids_N.shape != (num,) or not np.issubdtype(ids_N.dtype, np.integer):
-            raise errors.InputError(
-                f"ids have shape {ids_N.shape} and type {ids_N.dtype}; {num} images "
-                f"need integers of shape ({num},)"
-            )
-        if ids_N.min() < 0 or ids_N.max() >= 2**32:
-            raise errors.InputError("ids must be of 0 to 2**32 - 1")
-    if start_z_NKZ is not None:
-        shape = np.shape(start_z_NKZ)
-        if len(shape) != 3 or shape[::2] != (num, latent_size) or not shape[1]:
-            raise errors.InputError(
-                f"starts have shape {shape}; {num} images need [{num}, number of "
-                f"starts, {latent_size}]"
-            )
-    _check_generator(sample, targets_NX.shape[1:], latent_size)
-
-
-def _check_images(x_NX: np.ndarray, value_range: tuple[float, float] | None) -> None:
-    if x_NX.ndim < 2 or not x_NX.size:
-        raise errors.InputError(
-            f"images have shape {x_NX.shape}; give [number of images, ...]"
-        )
-    if not np.issubdtype(x_NX.dtype, np.floating):
-        raise errors.InputError(
-            f"images are {x_NX.dtype}; give floats in G's range, such as x / 255"
-        )
-    x_NX = x_NX.reshape(len(x_NX), -1)
-    bad = np.sum(~np.isfinite(x_NX).all(axis=1))
-    if bad:
-        raise errors.InputError(f"{bad} of {len(x_NX)} images hold NaN or infinity")
-    if value_range is None:
-        return
-    low, high = value_range
-    slack = 1e-5 * (high - low)  # of resizing and rounding
-    bad = np.sum((x_NX.min(axis=1) < low - slack) | (x_NX.max(axis=1) > high + slack))
-    if bad:
-        lowest, highest = x_NX.min(), x_NX.max()
-        advice = "rescale them, or say value_range"
-        if lowest >= 0 and 2 < highest <= 255:
-            advice = "they look like 0..255: divide by 255 for (0, 1)"
-        elif (low, high) == (0, 1) and lowest >= -1.01 and highest <= 1.01:
-            advice = (
-                "they look like -1..1: give (x + 1) / 2 of images and generator, or "
-                "value_range=(-1, 1), which makes errors four times as large"
-            )
-        raise errors.InputError(
-            f"{bad} of {len(x_NX)} images have values outside value_range="
-            f"({low:g}, {high:g}), found {lowest:g} to {highest:g}; {advice}"
-        )
-
-
-def _check_generator(sample: Sample, shape: tuple[int, ...], latent_size: int) -> None:
-    sample = sample if isinstance(sample, Partial) else Partial(sample)
-    try:
-        x_2X = jax.eval_shape(
-            _call, sample, jax.ShapeDtypeStruct((2, latent_size), jnp.float32)
-        )
-    except Exception as e:  # whatever G raises of sizes that do not fit
-        raise errors.InputError(
-            f"the generator does not take z of shape [2, {latent_size}] (latent_size="
-            f"{latent_size}): {type(e).__name__}: {e}"
-        ) from e
-    if getattr(x_2X, "shape", None) != (2, *shape):
-        found = jax.tree.map(lambda leaf: leaf.shape, x_2X)
-        raise errors.InputError(
-            f"the generator makes {found} of z [2, {latent_size}]; images of shape "
-            f"{list(shape)} need [2, {', '.join(map(str, shape))}]"
-        )
-
-
-def _call(sample: Sample, z_BZ: jax.Array) -> jax.Array:
-    return sample(z_BZ)
-
-
 def draw_starts(
     key: jax.Array, ids_N: Any, starts: int, latent_size: int
 ) -> np.ndarray:
-    """z ~ N(0, I), float32 [N, K, Z]: each a function of key, id and number alone."""
+    """Draw z ~ N(0, I) [N, K, Z]; key, id and number determine each."""
     ids_N = np.asarray(ids_N).astype(np.uint32)
     parts = []
     for i in range(0, len(ids_N), _DRAWN):
@@ -300,7 +193,7 @@ def _program(
         return jax.tree.map(lambda a: a[None], pairs)
 
     one_each = P("devices")
-    # check_vma=False: nothing crosses devices, so no rule is needed.
+    # check_vma=False since nothing crosses devices.
     return jax.jit(
         jax.shard_map(
             one_device,
@@ -322,9 +215,10 @@ def _minimise(
     devices: tuple[jax.Device, ...],
     jit: bool,
 ) -> Result:
-    """Spreads the images evenly over calls of one program, and picks the best starts.
+    """Spread the images evenly over calls of one program, and pick the best starts.
 
-    Shares are padded to one size; a device stops after its own, so padding is free.
+    Shares are padded to one size. A device stops after its own images, so padding
+    costs nothing.
     """
     num, num_starts, _ = start_z_NKZ.shape
     lanes = _num_lanes(sample, targets_NX[0], start_z_NKZ[0, 0], 0.75 * memory)
@@ -365,10 +259,10 @@ _evaluate = jax.jit(jax.value_and_grad(batched_lbfgs.error, argnums=1))
 def _num_lanes(
     sample: Partial, target_X: np.ndarray, z_Z: np.ndarray, memory: float
 ) -> int:
-    """As many as the memory holds, at most the number that is fastest.
+    """Return how many lanes fit into the memory, at most the fastest number.
 
-    A lane takes at most: every intermediate value of one error and gradient, as if
-    none were freed, and three copies of L-BFGS's 2 x 10 differences and few vectors.
+    A lane takes at most all intermediate values of one error and gradient, as if none
+    were freed, and three copies of L-BFGS's 2 x 10 differences and few vectors.
     """
     jaxpr = _evaluate.trace(sample, z_Z, target_X).jaxpr
     size = _bytes(jaxpr.jaxpr) + 3 * 30 * z_Z.nbytes
@@ -377,7 +271,7 @@ def _num_lanes(
 
 
 def _bytes(jaxpr: Any) -> int:
-    """Of all values that a jaxpr computes, its inner ones' included."""
+    """Return the bytes of all values that a jaxpr and its inner ones compute."""
     total = 0
     for eqn in jaxpr.eqns:
         total += sum(v.aval.size * v.aval.dtype.itemsize for v in eqn.outvars)

@@ -1,4 +1,4 @@
-"""Does it drop modes? Measures of samples against a known mixture.
+"""Metrics of samples against a known mixture: modes, quality, spread.
 
 Dimension key: N samples, K modes, X data dimensions.
 """
@@ -10,7 +10,7 @@ from scipy import stats
 
 from veegan_jax.data import mixtures
 
-# What each figure of `evaluate` is, in the order the tables print them.
+# The metrics of `evaluate`, in the order of the tables.
 METRICS = {
     "modes": "means nearest to at least one high-quality sample",
     "high_quality": "% of samples within the paper's radius of their mean",
@@ -25,19 +25,18 @@ METRICS = {
 def evaluate(x_NX: jax.Array, mixture: mixtures.Mixture) -> dict[str, jax.Array]:
     """Score samples against the mixture they should follow. Pure: jit and vmap it.
 
-    `modes` and `high_quality` are the VEEGAN paper's. In 1200-D the latter cannot be
-    passed by a true sample (it lies sqrt(700) = 26.5 sigma from its mean; the radius
-    is 10), so `calibrated` asks instead that ||x - mean|| / (sigma sqrt(live)) lies
-    within three standard errors, 3 / sqrt(2 live), of 1.
+    `modes` and `high_quality` are the VEEGAN paper's. In 1200-D no true sample is of
+    high quality (it lies sqrt(700) = 26.5 sigma from its mean; the radius is 10). So a
+    sample is `calibrated` if ||x - mean|| / (sigma sqrt(live)) lies within three
+    standard errors, 3 / sqrt(2 live), of 1.
 
     Args:
       x_NX: samples, float [N, X].
       mixture: the true distribution.
 
     Returns:
-      Scalars by the names of `METRICS` (the last three only where the mixture has
-      dead dimensions), and `histogram` [K]: the share of samples nearest to each
-      mean.
+      Scalars by the names of `METRICS` (the last three only if the mixture has dead
+      dimensions), and `histogram` [K], the share of samples nearest to each mean.
 
     Raises:
       ValueError: if x_NX is not [N, mixture.size].
@@ -66,7 +65,7 @@ def evaluate(x_NX: jax.Array, mixture: mixtures.Mixture) -> dict[str, jax.Array]
         ),
     }
     has_dead = mixture.live_size < mixture.size
-    # No true 1200-D sample is within the paper's radius: take all samples there.
+    # No true 1200-D sample is within the paper's radius, so take all samples there.
     members_NK = nearest_NK if has_dead else nearest_NK * good_N[:, None]
     radius = np.inf if has_dead else mixture.quality_radius
     metrics["spread"] = _spread(x_NX, members_NK, mixture, radius)
@@ -88,16 +87,17 @@ def _captured(nearest_NK: jax.Array, accepted_N: jax.Array) -> jax.Array:
 def _spread(
     x_NX: jax.Array, members_NK: jax.Array, mixture: mixtures.Mixture, radius: float
 ) -> jax.Array:
-    """Mean over modes of the members' standard deviation over the true one.
+    """Average over modes the members' standard deviation over the true one.
 
-    Cutting a d-dimensional Gaussian at `radius` sigma leaves the fraction
-    P(chi2_{d+2} <= r^2) / P(chi2_d <= r^2) of its variance: divided out, so that
-    the true distribution scores 1. Modes with fewer than two members do not count.
+    A d-dimensional Gaussian cut at `radius` sigma keeps the fraction
+    P(chi2_{d+2} <= r^2) / P(chi2_d <= r^2) of its variance. The fraction is divided
+    out, so the true distribution scores 1. Modes with fewer than two members do not
+    count.
     """
     live = mixture.live_size
     count_K = jnp.sum(members_NK, axis=0)
     x_NX = x_NX[:, :live]
-    # Sums about each true mean keep float32 accurate; the shift cancels below.
+    # Sums around each true mean keep float32 accurate; the shift cancels below.
     first, second = [], []
     for k in range(mixture.num_modes):
         offset_NX = (x_NX - mixture.means_KX[k : k + 1, :live]) * members_NK[

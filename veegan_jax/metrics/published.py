@@ -1,4 +1,4 @@
-"""Published metrics, to stand beside ours, and their sources."""
+"""Published metrics and their sources, for the tables."""
 
 TABLE_1 = "VEEGAN paper, Table 1"
 
@@ -28,8 +28,8 @@ MIXTURES: dict[str, dict[str, tuple[float, float]]] = {
 }
 
 # Stacked MNIST: method -> (modes of 1,000, KL(generated || data) in nats, source), of
-# 26,000 samples. Networks and training differ between the sources, and with them the
-# same method by much (DCGAN: 79 to 628 modes): compare inside one source only.
+# 26,000 samples. Networks and training differ between the sources, so the same method
+# differs by much (DCGAN: 79 to 628 modes). Compare only within one source.
 STACKED_MNIST: dict[str, tuple[float, float, str]] = {
     "DCGAN": (99, 3.4, "VEEGAN paper"),
     "ALI": (16, 5.4, "VEEGAN paper"),
@@ -48,8 +48,8 @@ STACKED_MNIST: dict[str, tuple[float, float, str]] = {
     "R3GAN": (1000, 0.029, "R3GAN paper, Table 3"),
 }
 
-# The same with a discriminator that is a fraction K of the generator's size, so that
-# the figures do not saturate: K -> method -> (modes, KL), of 25,600 samples.
+# The same with a discriminator that has a fraction K of the generator's size, so that
+# the metrics do not saturate: K -> method -> (modes, KL), of 25,600 samples.
 SMALL_DISCRIMINATOR = "PacGAN paper, in the set-up of the Unrolled GAN paper"
 STACKED_MNIST_SMALL: dict[str, dict[str, tuple[float, float]]] = {
     "1/4": {
@@ -68,8 +68,8 @@ STACKED_MNIST_SMALL: dict[str, dict[str, tuple[float, float]]] = {
     },
 }
 
-# CIFAR-10's IvOM: method -> (whose, mean squared error of pixels in [0, 1], its
-# spread), VEEGAN paper. The latent sizes and the test images are not stated.
+# IvOM on CIFAR-10: method -> (name, mean squared error of pixels in [0, 1], spread), of
+# the VEEGAN paper. The paper does not state the latent sizes and the test images.
 IVOM: dict[str, tuple[str, float, float]] = {
     "gan": ("DCGAN", 0.00844, 0.002),
     "ali": ("ALI", 0.0067, 0.004),

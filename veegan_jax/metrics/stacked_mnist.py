@@ -1,9 +1,9 @@
-"""Stacked MNIST: how many of the 1,000 triples of digits a generator makes, how evenly.
+"""Stacked MNIST: how many of 1,000 triples of digits a generator makes, how evenly.
 
-Three digits are the colour channels of one image; a classifier names each.
+Three digits are the colour channels of one image; a classifier labels each.
 
 Dimension key: N samples, H height, W width, K digit classes (10), F features of a
-channel, T triples (1,000), R resamplings, U different shares.
+channel, T triples (1,000).
 """
 
 from typing import Any, NamedTuple, TypeVar
@@ -11,24 +11,24 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import records
 from veegan_jax.data import images, pixels
+from veegan_jax.metrics import stacked_mnist_sampling
 
-NUM_TRIPLES = 1000
+NUM_TRIPLES = stacked_mnist_sampling.NUM_TRIPLES
 CONFIDENCE = 0.9
 
-# What each figure of `evaluate` is, in the order the tables print them. `kl_uniform`
-# is the headline: public code takes the data for uniform, though by MNIST's class
-# shares a perfect model is .004 nats from it. The classifier is sure of much that is
-# no digit (91 % of uniform noise, as one class), so `confident` shows blends of digits,
-# not every failure. `vendi` is at most 3 F = 384 and sees what triples cannot: one
-# image per digit makes 1,000 modes at the floor of both KLs, but scores 26, not 230.
+# The metrics of `evaluate`, in the order of the tables. `kl_uniform` is the one to
+# compare: public code assumes uniform data, although by MNIST's class shares a perfect
+# model has .004 nats. The classifier is also confident of images that are no digits (91
+# % of uniform noise, all in one class), so `confident` detects blends of digits, not
+# every failure. `vendi` is at most 3 F = 384 and sees more than triples: a generator of
+# one image per digit has 1,000 modes and the lowest KLs, but scores 26 instead of 230.
 METRICS = {
     "modes": "triples of digits made at least once, of 1,000",
-    "kl_uniform": "KL(generated || uniform) over triples, nats: the published figure",
+    "kl_uniform": "KL(generated || uniform) over triples, nats: the published metric",
     "kl_data": "KL(generated || product of the training set's class shares), nats",
     "confident": f"% of samples with three digits of probability > {CONFIDENCE:g}",
     "confident_modes": "triples made at least once by a confident sample",
@@ -40,30 +40,30 @@ Array = TypeVar("Array", jax.Array, np.ndarray)
 
 
 class Reference(NamedTuple):
-    """What the figures need to know of the data: arrays only, from the training set."""
+    """The training set's statistics that the metrics need; arrays only."""
 
     share_K: np.ndarray  # class shares, which sum to 1
     mean_F: np.ndarray  # of the classifier's features
-    whiten_FF: np.ndarray  # centred features times it have the covariance 1
+    whiten_FF: np.ndarray  # centred features times this have the covariance 1
 
 
 class Truth(NamedTuple):
-    """What a number of samples is set beside."""
+    """The references for a number of samples."""
 
     classifier: classifiers.Classifier
     reference: Reference
     share_T: np.ndarray  # of the triples, float64
-    oracle: dict[str, np.ndarray]  # what real test digits score
-    expected: dict[str, float]  # what perfect samples score, never misread
+    oracle: dict[str, np.ndarray]  # the metrics of real test digits
+    expected: dict[str, float]  # the mean metrics of perfect samples, never misread
 
 
 def reference(
     classifier: classifiers.Classifier, data_dir: str | None = None
 ) -> Reference:
-    """Measure the training set: class shares of all of it, features of 10,000 images.
+    """Measure the training set: its class shares, and features of 10,000 images.
 
     Args:
-      classifier: its features.
+      classifier: gives the features.
       data_dir: tensorflow-datasets' folder; see `images.load`.
     """
     train = images.load(classifier.dataset, "train", data_dir=data_dir)
@@ -71,7 +71,7 @@ def reference(
     _, feature_NF = classifiers.predict(classifier, train.image[:10_000])
     feature_NF = feature_NF.astype(np.float64)
     value_F, vector_FF = np.linalg.eigh(np.cov(feature_NF.T))
-    # The ridge keeps units that are never active from counting as features.
+    # With the ridge, units that are never active do not count as features.
     whiten_FF = vector_FF / np.sqrt(value_F + 1e-3 * value_F.max())
     arrays = share_K / len(train.label), feature_NF.mean(axis=0), whiten_FF
     return Reference(*(a.astype(np.float32) for a in arrays))
@@ -80,7 +80,7 @@ def reference(
 def evaluate(
     logits_N3K: jax.Array, feature_N3F: jax.Array, reference: Reference
 ) -> dict[str, jax.Array]:
-    """Score what the classifier says of stacked images. Pure: jit and vmap it.
+    """Compute the metrics from the classifier's outputs. Pure: jit and vmap it.
 
     Args:
       logits_N3K: of each channel's digit, float [N, 3, K].
@@ -88,8 +88,8 @@ def evaluate(
       reference: of the data and the classifier.
 
     Returns:
-      Scalars by the names of `METRICS`, and `histogram` [T]: the share of samples of
-      each triple, 100 r + 10 g + b.
+      Scalars by the names of `METRICS`, and `histogram` [T], the share of samples of
+      each triple 100 r + 10 g + b.
 
     Source: VEEGAN section 4.2; PacGAN section 4.2 (classifier and KL).
     """
@@ -110,7 +110,7 @@ def evaluate(
 
 
 def triples(label_N3: jax.Array) -> jax.Array:
-    """Labels of the three channels -> one of 0 to 999, the digits read as a number."""
+    """Turn the labels of three channels into a number of 0 to 999."""
     return 100 * label_N3[:, 0] + 10 * label_N3[:, 1] + label_N3[:, 2]
 
 
@@ -119,23 +119,23 @@ def _count(triple_N: jax.Array, weight_N: jax.Array) -> jax.Array:
 
 
 def product(share_K: Array) -> Array:
-    """Shares [T] of triples of three independent digits with the shares [K]."""
+    """Return the shares [T] of triples of independent digits with shares [K]."""
     pair = share_K.reshape(-1, 1, 1) * share_K.reshape(1, -1, 1)
     return (pair * share_K.reshape(1, 1, -1)).reshape(-1)
 
 
 def kl(p_T: jax.Array, q_T: jax.Array | np.ndarray) -> jax.Array:
-    """KL(p || q) in nats; infinite where p has what q has not."""
+    """Compute KL(p || q) in nats; infinite if q is 0 where p is not."""
     log_ratio_T = jnp.log(jnp.where(p_T > 0, p_T, 1)) - jnp.log(q_T)
     return jnp.sum(jnp.where(p_T > 0, p_T * log_ratio_T, 0))
 
 
 def directions(feature_N3F: jax.Array, reference: Reference) -> jax.Array:
-    """Vectors [N, 3 F] whose dot product is the mean over the channels of the cosine
-    of whitened features.
+    """Return vectors [N, 3 F] whose dot product is a mean cosine.
 
-    Unwhitened, the ten classes outweigh all that differs inside a class, and averages
-    of two digits score more than digits do.
+    It is the cosine of whitened features, averaged over channels. Without whitening,
+    the ten classes outweigh all differences inside a class, and averages of two digits
+    score more than digits.
     """
     centred_N3F = feature_N3F - reference.mean_F.reshape(1, 1, -1)
     white_N3F = centred_N3F @ reference.whiten_FF
@@ -145,9 +145,10 @@ def directions(feature_N3F: jax.Array, reference: Reference) -> jax.Array:
 
 
 def vendi(x_NF: jax.Array) -> jax.Array:
-    """Vendi score of unit vectors: exp(entropy of the eigenvalues of x x' / N).
+    """Compute the Vendi score of unit vectors, an effective number of vectors.
 
-    From 1 (all alike) to min(N, F) (all orthogonal, or as far as they can be).
+    It is exp(entropy of the eigenvalues of x x' / N), from 1 (all alike) to min(N, F)
+    (all orthogonal).
 
     Args:
       x_NF: vectors of length 1; a zero vector counts for nothing.
@@ -157,84 +158,24 @@ def vendi(x_NF: jax.Array) -> jax.Array:
 
     Source: Friedman and Dieng 2023, The Vendi Score, definition 3.1.
     """
-    # x x' and x' x have the same eigenvalues but for zeros: the smaller one it is.
+    # x x' and x' x have the same eigenvalues apart from zeros; take the smaller one.
     gram = x_NF @ x_NF.T if x_NF.shape[0] < x_NF.shape[1] else x_NF.T @ x_NF
     value = jnp.maximum(jnp.linalg.eigvalsh(gram), 0)
     value = value / jnp.sum(value)
     return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(value, value)))
 
 
-def expected(share_T: np.ndarray, num_samples: int) -> dict[str, float]:
-    """What N draws from the true distribution score on average: the sampling floor.
-
-    Exact: of a triple of share p, seen c times, c is binomial, and
-    E[c / N log(c / (N q))] = p E[log((1 + b) / (N q))] with b ~ Binomial(N - 1, p).
-    For large N, E[KL(drawn || true)] is (T - 1) / (2 N): .0192 at 26,000.
-
-    Args:
-      share_T: the true shares [T], none of them 0.
-      num_samples: N.
-
-    Returns:
-      The means of `modes`, `kl_uniform` and `kl_data`, if a classifier made no error.
-    """
-    share_T = np.asarray(share_T, np.float64)
-    # Shares of triples that differ in order only are equal but for their rounding.
-    values_U, index_T = np.unique(np.round(share_T, 12), return_inverse=True)
-    most = int(stats.binom.isf(1e-15, num_samples - 1, share_T.max()))
-    count = np.arange(most + 1).reshape(-1, 1)
-    chance = stats.binom.pmf(count, num_samples - 1, values_U)
-    log_T = (chance * np.log1p(count)).sum(axis=0)[index_T] - np.log(num_samples)
-    return {
-        "modes": float(np.sum(1 - (1 - share_T) ** num_samples)),
-        "kl_uniform": float(np.sum(share_T * (log_T + np.log(NUM_TRIPLES)))),
-        "kl_data": float(np.sum(share_T * (log_T - np.log(share_T)))),
-    }
-
-
-def standard_errors(
-    count_T: np.ndarray, share_T: np.ndarray, repeats: int = 1000
-) -> dict[str, float]:
-    """Standard errors over the draw of the samples, by the bootstrap.
-
-    The model, its training and the classifier stay as they are: over seeds the
-    figures differ by more. Only the spread is taken from the resamplings: the KL of
-    a histogram is too large on average, and a resampled one's is so twice. At the
-    floor, where the KL is nothing but that, the spread is 1.8 times the true one:
-    read it as an upper bound there.
-
-    Args:
-      count_T: how many samples are of each triple.
-      share_T: the data's shares, for `kl_data`.
-      repeats: how many resamplings.
-
-    Returns:
-      The standard errors of `modes`, `kl_uniform` and `kl_data`.
-    """
-    num = int(count_T.sum())
-    generator = np.random.default_rng(0)
-    count_RT = generator.multinomial(num, count_T / num, size=repeats)
-    drawn_RT = count_RT / num
-    uniform_T = np.full(NUM_TRIPLES, 1 / NUM_TRIPLES)
-    metrics = {
-        "modes": (count_RT > 0).sum(axis=1),
-        "kl_uniform": stats.entropy(drawn_RT, uniform_T.reshape(1, -1), axis=1),
-        "kl_data": stats.entropy(drawn_RT, share_T.reshape(1, -1), axis=1),
-    }
-    return {name: float(values.std(ddof=1)) for name, values in metrics.items()}
-
-
 def predict(
     classifier: classifiers.Classifier, x_NHW3: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The classifier's logits [N, 3, K] and features [N, 3, F] of stacked images.
+    """Compute logits [N, 3, K] and features [N, 3, F] of stacked images.
 
     Args:
       classifier: of the images' data set.
       x_NHW3: uint8 in 0 to 255, or floats in [-1, 1].
 
     Raises:
-      ValueError: if the images have not three channels of the classifier's size.
+      ValueError: unless the images have three channels of the classifier's size.
     """
     height, width, _ = images.SHAPES[classifier.dataset]
     if x_NHW3.shape[1:] != (height, width, 3):
@@ -243,7 +184,7 @@ def predict(
             f"[number of samples, {height}, {width}, 3]"
         )
     x_N3HW = np.moveaxis(np.asarray(pixels.to_uint8(x_NHW3)), 3, 1)
-    x_NHWC = x_N3HW.reshape(-1, height, width, 1)  # every three are one sample's
+    x_NHWC = x_N3HW.reshape(-1, height, width, 1)  # three neighbours are one sample
     outputs = classifiers.predict(classifier, x_NHWC)
     logits_N3K, feature_N3F = (a.reshape(-1, 3, a.shape[-1]) for a in outputs)
     return logits_N3K, feature_N3F
@@ -255,12 +196,12 @@ _evaluate = jax.jit(evaluate)
 def score(
     x_NHW3: Any, classifier: classifiers.Classifier, reference: Reference
 ) -> dict[str, np.ndarray]:
-    """`evaluate` of stacked images: uint8 [N, H, W, 3], or floats in [-1, 1].
+    """Compute the metrics of stacked images.
 
     Args:
-      x_NHW3: the images.
+      x_NHW3: the images, uint8, or floats in [-1, 1].
       classifier: of the images' data set; see `classifier_files.ready`.
-      reference: that of the classifier.
+      reference: of the same classifier.
 
     Returns:
       Scalars by the names of `METRICS`, and `histogram` [T].
@@ -270,12 +211,12 @@ def score(
 
 
 def oracle_triples(num_images: int, num_samples: int) -> np.ndarray:
-    """Which test images are a true sample's three channels: int [N, 3], always same."""
+    """Return the test images of each true sample: int [N, 3], always the same."""
     return np.random.default_rng(0).integers(num_images, size=(num_samples, 3))
 
 
 def oracle_images(test: images.Images, num_samples: int) -> np.ndarray:
-    """The first of the oracle's stacked images: uint8 [N, H, W, 3]."""
+    """Return the first stacked images of the oracle: uint8 [N, H, W, 3]."""
     index_N3 = oracle_triples(len(test.label), num_samples)
     return np.moveaxis(test.image[index_N3, :, :, 0], 1, 3)
 
@@ -286,9 +227,16 @@ def oracle(
     reference: Reference,
     data_dir: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """What triples of real test digits score: a perfect model, this classifier.
+    """Compute the metrics of triples of real test digits, as of a perfect model.
 
-    Arguments and result are those of `score`, but for the number of samples.
+    Args:
+      classifier: of the data set.
+      num_samples: how many triples.
+      reference: of the same classifier.
+      data_dir: tensorflow-datasets' folder; see `images.load`.
+
+    Returns:
+      As `score`.
     """
     test = images.load(classifier.dataset, "test", data_dir=data_dir)
     index_N3 = oracle_triples(len(test.label), num_samples)
@@ -299,7 +247,7 @@ def oracle(
 def truth(
     classifier: classifiers.Classifier, num_samples: int, data_dir: str | None = None
 ) -> Truth:
-    """Measure once what every model's samples are set beside.
+    """Measure the references for the samples of any model.
 
     Args:
       classifier: of the images' data set; see `classifier_files.ready`.
@@ -309,25 +257,31 @@ def truth(
     known = reference(classifier, data_dir)
     share_T = product(known.share_K.astype(np.float64))
     true = oracle(classifier, num_samples, known, data_dir)
-    return Truth(classifier, known, share_T, true, expected(share_T, num_samples))
+    return Truth(
+        classifier,
+        known,
+        share_T,
+        true,
+        stacked_mnist_sampling.expected(share_T, num_samples),
+    )
 
 
 def make_record(x_NHW3: Any, truth: Truth) -> dict[str, Any]:
-    """Everything known of some stacked images, as JSON values.
+    """Score stacked images and return a record of JSON values.
 
     Args:
       x_NHW3: uint8 [N, H, W, 3], or floats in [-1, 1].
-      truth: of N samples.
+      truth: for N samples.
 
     Returns:
-      `figures`, their `standard_error` over the draws, the `oracle`'s metrics, those
-      `expected` of a perfect model that no classifier misreads, the `histogram` of
-      counts, and the classifier's identity.
+      `metrics`, their `standard_error` over the draws, the `oracle`'s metrics, the
+      metrics `expected` of perfect samples and a perfect classifier, the `histogram`
+      of counts, and the classifier's identity.
     """
     num = len(x_NHW3)
     metrics = score(x_NHW3, truth.classifier, truth.reference)
     count_T = np.rint(num * metrics["histogram"].astype(np.float64)).astype(int)
-    spread = standard_errors(count_T, truth.share_T)
+    spread = stacked_mnist_sampling.standard_errors(count_T, truth.share_T)
     return {
         "dataset": truth.classifier.dataset,
         "samples": num,
@@ -341,7 +295,7 @@ def make_record(x_NHW3: Any, truth: Truth) -> dict[str, Any]:
 
 
 def table(record: dict[str, Any], label: str) -> str:
-    """A record of `make_record` as Markdown, one figure a line."""
+    """Format a record of `make_record` as Markdown, one metric a line."""
     rows = []
     for name, meaning in METRICS.items():
         value = records.cell(
