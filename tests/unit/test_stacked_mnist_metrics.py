@@ -16,9 +16,8 @@ from scipy import stats
 from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import errors, plots
 from veegan_jax.data import images, pixels, stacked_files
-from veegan_jax.metrics import published
+from veegan_jax.metrics import published, stacked_mnist_sampling
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
-from veegan_jax.metrics import stacked_mnist_sampling
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 KEPT = "runs/classifier/digits-seed0.npz"
