@@ -24,7 +24,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 # Formats that are read. PIL would go by the contents alone, and run Ghostscript for
 # some of them.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
-# Other modes have more than 8 bits a pixel, most of which PIL clips at 255.
+# Other modes have more than 8 bits a channel; PIL would clip most of them at 255.
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 LABELS = "labels.csv"
 

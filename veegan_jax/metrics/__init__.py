@@ -1,1 +1,1 @@
-"""Measures of what a generator has learned."""
+"""Metrics of a generator's samples and of inference."""

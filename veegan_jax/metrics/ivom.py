@@ -145,7 +145,7 @@ def best_of_random(
       targets_NX: real images.
       key: of the starts.
       latent_size: Z.
-      num: starts for each image, of which the best counts.
+      num: starts for each image; the best one counts.
       **options: other arguments of `ivom`, except `iterations` and `report_at`.
 
     Returns:

@@ -24,7 +24,7 @@ def key_value_client() -> Any:
 
 
 def use_monotonic_clock(bar: tqdm.tqdm) -> None:
-    """Time a new progress bar by a clock that nobody can set back.
+    """Time a new progress bar by a clock that never goes back.
 
     If the system's clock is set back, tqdm's bar stands still until the clock has
     caught up.

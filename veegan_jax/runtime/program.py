@@ -99,10 +99,10 @@ def _is_news(record: log.LogRecord) -> bool:
 
 
 def _unraisable(usual: Callable[[Any], None], what: Any) -> None:
-    """Print an exception that nobody can catch, with one exception.
+    """Print an exception in a thread or destructor, unless it says nothing new.
 
     When the disk refuses one of orbax's files, the threads that write the other files
-    return to an event loop that has ended. Their exceptions say nothing new.
+    return to an event loop that has ended, and raise because of that.
     """
     if str(what.exc_value) != "Event loop is closed":
         usual(what)

@@ -47,7 +47,7 @@ def _show(done: int, state: Any, step_metrics: Metrics) -> tuple[Metrics, str]:
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Run:
-    """One training run: `train` carries it out, `dry_run` says what it would cost.
+    """One training run; `train` runs it, `dry_run` returns its costs.
 
     Attributes:
       name: shown before the progress bar.
