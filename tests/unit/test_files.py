@@ -1,0 +1,54 @@
+"""Files appear whole or not at all; damaged caches are set aside; pixels round."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from veegan_jax.common import errors, files
+from veegan_jax.data import pixels
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.npz"
+    files.write_arrays(path, {"x": np.arange(3)})
+
+    def fail(file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError):
+        files.save_atomically(path, fail)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+    np.testing.assert_array_equal(np.load(path)["x"], [0, 1, 2])
+
+
+def test_text_is_replaced_and_a_refused_write_names_the_file(tmp_path):
+    path = tmp_path / "a.txt"
+    for text in ("one", "two ±"):
+        files.write_atomically(path, text)
+        assert path.read_text("utf-8") == text
+    missing = tmp_path / "no" / "a.txt"
+    with pytest.raises(errors.InputError, match="cannot be written"):
+        files.write_atomically(missing, "x")
+
+
+def test_a_damaged_cache_is_set_aside_with_a_warning(tmp_path, caplog):
+    path = tmp_path / "cache"
+    assert files.load_cached(path, lambda file: file.read()) is None
+    path.write_bytes(b"content")
+    assert files.load_cached(path, lambda file: file.read()) == b"content"
+
+    def refuse(file):
+        raise ValueError("too short")
+
+    assert files.load_cached(path, refuse) is None
+    assert "cache cannot be read (too short): set aside" in caplog.text
+    assert [p.name for p in tmp_path.iterdir()] == ["cache.damaged"]
+
+
+@pytest.mark.parametrize("array", [np.float32, jnp.float32])
+def test_unit_pixels_round_to_the_nearest_and_are_clipped(array):
+    image = array([-0.1, 0.0, 0.499 / 255, 0.501 / 255, 0.5, 1.0, 1.2])
+    found = pixels.unit_to_uint8(image)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, [0, 0, 0, 1, 128, 255, 255])
