@@ -91,7 +91,9 @@ def test_a_sweep_is_recorded_and_goes_on(tmp_path):
     again = sweep.run(CONFIG, GRID, OPTIONS, tmp_path / "whole")
     assert again["variants"] == record["variants"]
     other = GRID | {"gamma": (0.1, 0.4)}
-    with pytest.raises(errors.InputError, match=r"vary\.gamma: .* there, .* now"):
+    with pytest.raises(
+        errors.InputError, match=r"vary\.gamma: .* there, .* 0\.4\] now"
+    ):
         sweep.run(CONFIG, other, OPTIONS, tmp_path / "whole")
 
 
