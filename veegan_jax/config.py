@@ -225,6 +225,21 @@ def check(config: Config) -> None:
         )
 
 
+def describe(config: Config) -> str:
+    """Return every setting as text: a line for the run and one for each group."""
+    values = to_json(config)
+    run = {name: value for name, value in values.items() if name not in GROUPS}
+    lines = [_settings("run", run)]
+    lines += [_settings(group, values[group]) for group in GROUPS]
+    return "\n".join(lines)
+
+
+def _settings(title: str, values: dict[str, Any]) -> str:
+    kind = f" ({values['kind']})" if "kind" in values else ""
+    shown = ", ".join(f"{n} {v}" for n, v in values.items() if n != "kind")
+    return f"{title}{kind}: {shown or 'no settings'}"
+
+
 def to_json(config: Config) -> dict[str, Any]:
     """A configuration as JSON values; `from_json` reads it."""
     values = dataclasses.asdict(config)

@@ -344,3 +344,18 @@ def test_each_ablation_takes_out_what_it_says(preset, dataset):
         assert (variant == whole) == (name == "everything")
         assert variant not in seen  # no ingredient is taken out twice
         seen.add(variant)
+
+
+def test_a_description_holds_every_setting():
+    text = configs.describe(resolve.resolve("gan", "stacked_digits", steps=77))
+    lines = dict(line.split(": ", 1) for line in text.splitlines())
+    assert list(lines) == [
+        "run",
+        "data (stacks)",
+        "networks (dcgan)",
+        "objective",
+        "optimizer",
+    ]
+    assert lines["run"].startswith("method gan, dataset stacked_digits, steps 77")
+    assert lines["objective"] == "no settings"
+    assert "beta1 0.5" in lines["optimizer"]

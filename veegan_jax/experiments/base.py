@@ -286,7 +286,8 @@ def run_all(
 
     Args:
       runs: (work directory, configuration) of each.
-      options: how to run them; with `dry_run` each one's costs are printed instead.
+      options: how to run them; with `dry_run`, print each one's configuration and cost
+        instead.
       train: an experiment's `run`.
       dry_run: its `dry_run`.
       table: its `table`, of the records of one dataset by method.
@@ -298,7 +299,7 @@ def run_all(
     failed = []
     for workdir, config in runs:
         if options.dry_run:
-            print(dry_run(config, options))
+            print(f"{configs.describe(config)}\n\n{dry_run(config, options)}\n")
             continue
         record = train(config, options, workdir)
         tables.setdefault(config.dataset, {})[config.method] = record
