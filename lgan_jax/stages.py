@@ -103,8 +103,10 @@ def dry_run(
     costs: list[str] = []
 
     def fit(run: Run) -> TrainState:
-        costs.append(dataclasses.replace(run, mode=mode).dry_run())
-        return run.init()
+        states_L = run.init()
+        run = dataclasses.replace(run, mode=mode, init=lambda: states_L)
+        costs.append(run.dry_run())
+        return states_L
 
     _follow(task, config, names, fit)
     return "\n".join(costs)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from veegan_jax.cost import flops, hlo
 
@@ -121,17 +120,6 @@ def describe(program: Any, *arguments: Any) -> Program:
         kernels=hlo.kernel_bytes(text),
         collectives=tuple(collectives(text)),
     )
-
-
-def zeros(shapes: Any) -> Any:
-    """Return zeros of these shapes and types, keys included, to lower a program."""
-
-    def one(leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(jnp.zeros((*leaf.shape, 2), jnp.uint32))
-        return jnp.zeros(leaf.shape, leaf.dtype)
-
-    return jax.tree.map(one, shapes)
 
 
 def summarize(

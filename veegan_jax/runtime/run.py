@@ -137,7 +137,8 @@ class Run:
 
     def dry_run(self) -> str:
         """Compile the first interval and return what a step costs; train nothing."""
-        state = cost_report.zeros(jax.eval_shape(self.init))
+        # Not `jax.eval_shape`: inside a trace, jit refuses the compiler's options.
+        state = self.init()
         devices = jax.devices()
         steps, batches = self.interval, []
         if self.feed:  # one batch suffices to compile, and is the least to read
