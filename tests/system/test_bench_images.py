@@ -189,13 +189,8 @@ def test_record_fills_the_table(tmp_path, peers):
     assert record["versions"]["jax"] in table and record["torch"] in table
 
 
-def test_bad_flags_fail_before_any_work(tmp_path):
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / "bench/images.py", "--methods=gam"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+def test_bad_flags_fail_before_any_work(scripts, tmp_path):
+    done = scripts.run("bench/images.py", "--methods=gam", cwd=tmp_path)
     assert done.returncode != 0
     assert "--methods: unknown 'gam'; any of gan, ali" in done.stderr
     assert "Traceback" not in done.stderr

@@ -213,8 +213,8 @@ def test_a_run_is_measured_on_its_test_images(bench, peers, tmp_path):
         ("--run=nowhere --notorch", "nowhere"),
     ],
 )
-def test_bad_flags_fail_before_any_work(flag, message, tmp_path):
-    done = programs.run("bench/ivom.py", *flag.split(), cwd=tmp_path)
+def test_bad_flags_fail_before_any_work(scripts, flag, message, tmp_path):
+    done = scripts.run("bench/ivom.py", *flag.split(), cwd=tmp_path)
     assert done.returncode == 1
     assert message in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())

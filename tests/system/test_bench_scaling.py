@@ -2,9 +2,6 @@
 
 import functools
 import json
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +22,6 @@ from veegan_jax.runtime import parallel
 _loading = programs.as_module("bench/scaling")
 bench_scaling = next(_loading)
 _loading.close()
-SCRIPT = programs.SCRIPTS / "bench/scaling.py"
 
 # All-reduces in a step; the unrolled GAN updates D twice, and differentiates that.
 METHODS = {
@@ -225,19 +221,10 @@ def test_a_batch_that_does_not_divide_is_refused():
         bench_scaling.lower(config, zeros(config), "pmap", 4)
 
 
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, SCRIPT, *arguments],
-        env=os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_the_script_writes_a_record_and_prints_both_tables(tmp_path):
+def test_the_script_writes_a_record_and_prints_both_tables(scripts, tmp_path):
     path = tmp_path / "made" / "record.json"
     arguments = ["--cases=ring-gan", "--modes=pmap", "--devices=2", f"--output={path}"]
-    done = run(*arguments)
+    done = scripts.run("bench/scaling.py", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     record = json.loads(path.read_text())
     (made,) = record["rows"]
@@ -258,8 +245,8 @@ def test_the_script_writes_a_record_and_prints_both_tables(tmp_path):
         ("--efficiency=0", "--efficiency=0.0 must be in (0, 1]"),
     ],
 )
-def test_bad_flags_are_named(argument, message):
-    done = run(argument)
+def test_bad_flags_are_named(scripts, argument, message, tmp_path):
+    done = scripts.run("bench/scaling.py", argument, cwd=tmp_path)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr

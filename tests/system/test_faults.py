@@ -498,7 +498,8 @@ def test_a_clock_that_is_set_back_loses_nothing(scripts, whole, tmp_path):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=100)
     assert process.returncode in (0, os.EX_TEMPFAIL), err
-    assert steps(run)[-1] > max(reached, default=0)
+    if process.returncode:  # else it had ended before
+        assert steps(run)[-1] > max(reached, default=0)
     # Its successor starts an hour before it did.
     process = as_typed("--workdir=run", cwd=tmp_path, **settings)
     _, err = process.communicate(timeout=100)

@@ -199,12 +199,15 @@ def reference(name):
     losses = equations.LOSSES[run.config.method](
         run.config, run.old, run.x_BX, run.noise
     )
-    values, grads = {}, {}
-    for net, loss in losses.items():
-        # Not compiled: the cases share the programs of single operations.
-        value_and_grad = jax.value_and_grad(loss)
-        value, grads[net] = value_and_grad(run.old.params[net], run.old.params)
-        values[net] = float(value)
+
+    @jax.jit
+    def all_of(params):
+        each = {net: jax.value_and_grad(loss) for net, loss in losses.items()}
+        return {net: one(params[net], params) for net, one in each.items()}
+
+    found = all_of(run.old.params)
+    values = {net: float(value) for net, (value, _) in found.items()}
+    grads = {net: grad for net, (_, grad) in found.items()}
     return values, grads
 
 

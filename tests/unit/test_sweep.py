@@ -33,18 +33,28 @@ def train(config, grid, mode, num_devices, steps=4):
     return parallel.run_steps(step, steps, mode=mode, devices=devices)(members)
 
 
-@pytest.mark.parametrize(("mode", "num_devices"), [("none", 3), ("pmap", 2)])
-def test_every_member_is_a_run_of_its_own(mode, num_devices):
-    grid = GRID | {"gamma": (0.5,)}
-    members, losses = train(CONFIG, grid, mode, num_devices)
-    assert members.step.tolist() == [4] * 4
-    found = sweep.variants(CONFIG, grid)
-    assert found[1] == {"learning_rate": 0.003, "gamma": 0.5}
-    for v, variant in enumerate(found):
+GRID_OF_RATES = GRID | {"gamma": (0.5,)}
+
+
+@functools.cache
+def runs_of_their_own():
+    """(states, losses) of each variant of GRID_OF_RATES, trained without the others."""
+    found = []
+    for variant in sweep.variants(CONFIG, GRID_OF_RATES):
         config = CONFIG.replace(**variant)
         step = functools.partial(mixture_experiment.step_on_fresh_data, config=config)
         run = parallel.run_steps(step, 4, mode="none", devices=jax.devices()[:1])
-        states, own = run(base.init_seeds(OPTIONS.seed_numbers(), config))
+        found.append(run(base.init_seeds(OPTIONS.seed_numbers(), config)))
+    return found
+
+
+@pytest.mark.parametrize(("mode", "num_devices"), [("none", 3), ("pmap", 2)])
+def test_every_member_is_a_run_of_its_own(mode, num_devices):
+    members, losses = train(CONFIG, GRID_OF_RATES, mode, num_devices)
+    assert members.step.tolist() == [4] * 4
+    found = sweep.variants(CONFIG, GRID_OF_RATES)
+    assert found[1] == {"learning_rate": 0.003, "gamma": 0.5}
+    for v, (states, own) in enumerate(runs_of_their_own()):
         pairs = zip(
             jax.tree.leaves(states.params),
             jax.tree.leaves(members.state.params),
