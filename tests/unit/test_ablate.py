@@ -25,9 +25,11 @@ def trained(script, monkeypatch):
 
     def run(config, options, workdir):
         found.append((config, options, workdir))
+        workdir.mkdir(parents=True)
         return {"seeds": list(options.seed_numbers())}
 
     for experiment, _ in script.EXPERIMENTS.values():
+        monkeypatch.setattr(experiment, "check", lambda runs, options: None)
         monkeypatch.setattr(experiment, "run", run)
         monkeypatch.setattr(experiment, "table", lambda rows: f"table of {[*rows]}")
     return found
