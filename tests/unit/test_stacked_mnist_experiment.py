@@ -47,7 +47,8 @@ def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(classifier, tm
     )
 
     half = resolve.resolve("gan", "stacked_digits", "quick", **TINY | {"steps": 4})
-    assert half.schedule == "constant"  # so that its first half is a run's first half
+    # So the first half of the whole run is this run.
+    assert half.optimizer.schedule == "constant"
     stacked_mnist_experiment.run(half, options(classifier), tmp_path / "part")
     path = tmp_path / "part" / "config.json"  # as if it had been stopped on the way
     path.write_text(path.read_text().replace('"steps": 4', '"steps": 8'))
