@@ -133,6 +133,6 @@ def log_density(mixture: Mixture, x_BX: jax.Array) -> jax.Array:
     offset_BKX = x_BX[:, None] - jnp.asarray(mixture.means_KX)[None]
     square_BK = jnp.sum((offset_BKX[..., :live] / mixture.sigma) ** 2, axis=-1)
     on_support_BK = jnp.all(offset_BKX[..., live:] == 0, axis=-1)
-    normaliser = live * np.log(mixture.sigma * np.sqrt(2 * np.pi))
-    log_BK = jnp.where(on_support_BK, -0.5 * square_BK - normaliser, -jnp.inf)
+    log_norm = live * np.log(mixture.sigma * np.sqrt(2 * np.pi))
+    log_BK = jnp.where(on_support_BK, -0.5 * square_BK - log_norm, -jnp.inf)
     return special.logsumexp(log_BK, axis=1) - np.log(mixture.num_modes)

@@ -283,7 +283,7 @@ def finish(
         interpolations and reconstructions.
       source: the images.
       trained: what `train` returned.
-      figures: more of the run, [S] each.
+      metrics: more of the run, [S] each.
 
     Returns:
       The record.

@@ -1,6 +1,6 @@
 """Inference on digits: G(R(x)) of test images, and the codes that R gives them.
 
-The VEEGAN paper shows reconstructions of MNIST and measures none; the figures are
+The VEEGAN paper shows reconstructions of MNIST and measures none; the metrics are
 those of `inference_metrics.inference`.
 
 Dimension key: S seeds, N test images, B images of a chunk, Z latent, X pixels, H
@@ -296,7 +296,7 @@ def recover(
 def score(
     inferred: Inferred, state: TrainState, of: Materials, config: Config
 ) -> dict[str, float]:
-    """The figures of one seed: the names of `inference_metrics.METRICS`."""
+    """Return the metrics of one seed, by the names of `inference_metrics.METRICS`."""
     test_NX = as_vectors(of.test)
     z_NZ, code_NZ = recover(state, config=config)
     classify = functools.partial(_classify, of.classifier)
@@ -388,7 +388,7 @@ def table(runs: dict[str, dict[str, Any]], names: Sequence[str] = COLUMNS) -> st
 
     Args:
       runs: label of the row -> record, all of one data set and latent size.
-      names: of the figures to show.
+      names: of the metrics to show.
     """
     first = next(iter(runs.values()))
     header = ["", *[n.replace("_", " ") for n in names]]

@@ -240,7 +240,7 @@ def run(
 
 
 def describe(variant: Variant) -> str:
-    """The values in words."""
+    """Describe a variant by its values."""
     return ", ".join(f"{name}={value:g}" for name, value in variant.items())
 
 
@@ -252,7 +252,7 @@ def make_record(
     failures: dict[int, str],
     workdir: pathlib.Path,
 ) -> dict[str, Any]:
-    """A sweep's results and what is needed to repeat them; figures are [M]."""
+    """Return a sweep's results and all that repeats them; metrics are [M]."""
     names = [n for n in mixture_metrics.METRICS if n in metrics]
     rows = []
     for v, variant in enumerate(found):
