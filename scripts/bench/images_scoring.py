@@ -13,8 +13,7 @@ from veegan_jax.classifier import network as classifiers
 from veegan_jax.classifier import training as classifier_training
 from veegan_jax.config import Config
 from veegan_jax.data import images
-from veegan_jax.experiments import base
-from veegan_jax.experiments import images as image_experiment
+from veegan_jax.experiments import base, sampling
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
 
@@ -42,7 +41,7 @@ def measure(
         if config.method == "gan":
             state = base.init_seeds([0], config)
             draw = functools.partial(
-                image_experiment.draw, state, config=config, num_samples=num_samples
+                sampling.draw, state, config=config, num_samples=num_samples
             )
             runners["draw", preset] = draw, num_samples
     _, config = plan[0]

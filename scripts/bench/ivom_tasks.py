@@ -19,8 +19,7 @@ from jax.tree_util import Partial
 
 from veegan_jax.common import errors
 from veegan_jax.config import Config
-from veegan_jax.experiments import base, ivom_targets
-from veegan_jax.experiments import images as image_experiment
+from veegan_jax.experiments import base, ivom_targets, sampling
 from veegan_jax.experiments import ivom as ivom_experiment
 from veegan_jax.methods import base as method_base
 from veegan_jax.methods.base import TrainState
@@ -44,7 +43,7 @@ class Task(NamedTuple):
 
 def random_state(config: Config) -> TrainState:
     """Initialize a state whose BatchNorm moments are those of one batch."""
-    state = image_experiment.each_seed(base.init_seeds([0], config))[0]
+    state = sampling.each_seed(base.init_seeds([0], config))[0]
     old = state.batch_stats["generator"]
     params = state.params["generator"]
     z_BZ = jax.random.normal(jax.random.key(1), config.latent_shape(256))
@@ -69,7 +68,7 @@ def from_preset(preset: str, num: int, *, tiny: bool) -> Task:
     state = random_state(config)
     sample = ivom_experiment.sampler(state, config)
     z_NZ = jax.random.normal(jax.random.key(2), (num, config.latent_size))
-    shape = num, *image_experiment.shape(config)
+    shape = num, *sampling.shape(config)
     noise_NX = np.random.default_rng(0).normal(0, NOISE, shape)
     targets_NX = np.clip(np.asarray(sample(z_NZ)) + noise_NX, 0, 1).astype(np.float32)
     data = f"samples of the generator with noise of {NOISE}"
@@ -94,7 +93,7 @@ def from_run(workdir: pathlib.Path, num: int, data_dir: str) -> Task:
             "mnist, digits or their stacks"
         )
     found = ivom_targets.load(config, num, data_dir=data_dir or None)
-    state = image_experiment.each_seed(state)[0]
+    state = sampling.each_seed(state)[0]
     sample = ivom_experiment.sampler(state, config)
     name = f"{config.method} on {config.dataset}, seed {seeds[0]}, {done} steps"
     return Task(name, config, state, sample, found.test_NX, found.name)

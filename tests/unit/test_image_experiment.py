@@ -16,7 +16,7 @@ from veegan_jax import config as config_groups
 from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.data import images, pixels
-from veegan_jax.experiments import base
+from veegan_jax.experiments import base, sampling
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods import gan
 from veegan_jax.metrics import diversity
@@ -71,7 +71,7 @@ def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(tmp_path):
     assert [s["seed"] for s in record["per_seed"]] == [0, 1]
     # The variety again from the checkpoint, pair by pair.
     *_, state = base.restore(tmp_path / "whole")
-    x_SNX = image_experiment.draw(state, config=config, num_samples=600)
+    x_SNX = sampling.draw(state, config=config, num_samples=600)
     assert x_SNX.shape == (2, 600, 64) and x_SNX.dtype == np.uint8
     test = images.load("digits", "test").image.reshape(-1, 64)
 
@@ -86,7 +86,7 @@ def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(tmp_path):
         np.testing.assert_array_equal(
             kept["image"], x_SNX[:, :64].reshape(2, 64, 8, 8, 1)
         )
-    shorter = image_experiment.draw(state, config=config, num_samples=70)
+    shorter = sampling.draw(state, config=config, num_samples=70)
     np.testing.assert_array_equal(shorter, x_SNX[:, :70])
     names = ("grids/step-0000004.png", "samples.png", "curves.png")
     for name in (*names, "interpolations.png", "reconstructions.png"):
@@ -135,15 +135,13 @@ def test_a_method_that_only_samples_has_all_but_interpolations(tmp_path, monkeyp
 
 def test_interpolation_keeps_to_the_prior(generator):
     ends = generator.normal(size=(2, 5, 7)).astype(np.float32)
-    line = np.asarray(image_experiment.between(*map(jax.numpy.asarray, ends), 9))
+    line = np.asarray(sampling.between(*map(jax.numpy.asarray, ends), 9))
     assert line.shape == (5, 9, 7)
     np.testing.assert_allclose(line[:, 0], ends[0], atol=1e-5)
     np.testing.assert_allclose(line[:, -1], ends[1], atol=1e-5)
     # The middle of an arc lies on the bisector, and is as long as its ends are.
     unit = ends / np.linalg.norm(ends, axis=-1, keepdims=True)
-    middle = np.asarray(image_experiment.between(*map(jax.numpy.asarray, unit), 3))[
-        :, 1
-    ]
+    middle = np.asarray(sampling.between(*map(jax.numpy.asarray, unit), 3))[:, 1]
     np.testing.assert_allclose(np.linalg.norm(middle, axis=1), 1, atol=1e-5)
     bisector = unit.sum(axis=0)
     bisector /= np.linalg.norm(bisector, axis=1, keepdims=True)
@@ -164,7 +162,7 @@ def test_reconstructions_are_of_the_methods_own_reconstructor():
     veegan = methods.get("veegan")
     z = veegan.reconstruct(state, x.reshape(6, 64) / 127.5 - 1.0, config=config)
     expected = np.asarray(veegan.generate(state, z, config=config))
-    actual = image_experiment.reconstruct(state, x, config=config)
+    actual = sampling.reconstruct(state, x, config=config)
     np.testing.assert_array_equal(actual, pixels.to_uint8(expected))
     assert expected.std() > 0.01
 
@@ -180,7 +178,7 @@ def test_presets_are_complete_and_the_same_for_all_but_their_own(dataset):
             assert len(values) == 1, (preset, field)
         height, width, channels = image_presets.SHAPES[dataset]
         for config in configs.values():
-            assert image_experiment.shape(config) == (height, width, channels)
+            assert sampling.shape(config) == (height, width, channels)
             vectors = height * width * channels
             expected = (vectors,) if preset == "dense" else (height, width, channels)
             assert config.example_shape() == expected

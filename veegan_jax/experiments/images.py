@@ -14,22 +14,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import fields, plots, records
 from veegan_jax.config import Config
-from veegan_jax.data import images, pixels
-from veegan_jax.experiments import base
+from veegan_jax.data import images
+from veegan_jax.experiments import base, sampling
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import diversity
 from veegan_jax.presets import images as image_presets
 from veegan_jax.runtime import distributed, parallel, rng
 from veegan_jax.runtime.run import Feed, Run
 
-_CHUNK = 500  # samples generated at a time: bounds the memory
+_GLANCE = 500  # samples drawn for each report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,17 +73,6 @@ def load(dataset: str, data_dir: str | None = None) -> Source:
     return Source(train.source, train.image, test.image)
 
 
-def shape(config: Config) -> tuple[int, int, int]:
-    """Height, width and channels of the images, also where networks see vectors."""
-    return config.data.shape
-
-
-def as_input(x_BHWC: jax.Array, config: Config) -> jax.Array:
-    """uint8 images as the networks of a configuration see them, in [-1, 1]."""
-    x_BHWC = pixels.to_float(x_BHWC)
-    return x_BHWC.reshape(len(x_BHWC), *config.example_shape())
-
-
 def step_on_images(
     image_NHWC: jax.Array,
     state: TrainState,
@@ -105,69 +93,8 @@ def step_on_batch(
     """Take one training step on uint8 images."""
     train_step = methods.get(config.method).train_step
     return train_step(
-        state, as_input(x_BHWC, config), config=config, axis_name=axis_name
+        state, sampling.as_input(x_BHWC, config), config=config, axis_name=axis_name
     )
-
-
-@functools.partial(jax.jit, static_argnames=("config", "num_samples"))
-def _draw(state: TrainState, *, config: Config, num_samples: int) -> jax.Array:
-    key = jax.random.fold_in(state.key, base.EVALUATION)
-    sample = methods.get(config.method).sample
-
-    def chunk(index):
-        key_chunk = jax.random.fold_in(key, index)
-        x = sample(state, key_chunk, _CHUNK, config=config)
-        return pixels.to_uint8(x)
-
-    x = jax.lax.map(chunk, np.arange(-(-num_samples // _CHUNK)))
-    return x.reshape(-1, *x.shape[2:])[:num_samples]
-
-
-def draw(state: TrainState, *, config: Config, num_samples: int) -> np.ndarray:
-    """uint8 [S, N, H, W, C] of all seeds, or [S, N, X] where networks see vectors.
-
-    A draw depends on the seed alone, and the first samples of a longer one are those
-    of a shorter one.
-    """
-    one = functools.partial(_draw, config=config, num_samples=num_samples)
-    return np.stack([np.asarray(one(state_1)) for state_1 in each_seed(state)])
-
-
-def each_seed(state: TrainState) -> list[TrainState]:
-    """The states [S, ...] one by one, on this process's first device."""
-    state = jax.device_put(state, jax.local_devices()[0])
-    seeds = range(len(np.asarray(state.step)))
-    return [jax.tree.map(lambda leaf, s=s: leaf[s], state) for s in seeds]
-
-
-@functools.partial(jax.jit, static_argnames=("config", "lines", "points"))
-def _interpolate(
-    state: TrainState, *, config: Config, lines: int, points: int
-) -> jax.Array:
-    key = jax.random.fold_in(state.key, base.EVALUATION)
-    ends_LZ = rng.normal(
-        jax.random.fold_in(key, 2**31), (2 * lines, config.latent_size)
-    )
-    z_LPZ = between(*jnp.split(ends_LZ, 2), points)
-    z_NZ = z_LPZ.reshape(lines * points, -1)
-    generate = methods.get(config.method).generate
-    return pixels.to_uint8(generate(state, z_NZ, config=config))
-
-
-def between(from_LZ: jax.Array, to_LZ: jax.Array, points: int) -> jax.Array:
-    """Points on the arc from one z to another: [L, P, Z], both ends included.
-
-    On a straight line the middle of two draws from N(0, I) would be shorter than any
-    draw; on the arc cos(a) z + sin(a) z' every point is such a draw.
-    """
-    share_P = jnp.linspace(0, 1, points).reshape(1, -1, 1)
-    cosine_L = jnp.sum(from_LZ * to_LZ, axis=1) / (
-        jnp.linalg.norm(from_LZ, axis=1) * jnp.linalg.norm(to_LZ, axis=1)
-    )
-    angle_L11 = jnp.arccos(jnp.clip(cosine_L, -1, 1)).reshape(-1, 1, 1)
-    parts_LPZ = jnp.sin((1 - share_P) * angle_L11) * from_LZ[:, None]
-    parts_LPZ += jnp.sin(share_P * angle_L11) * to_LZ[:, None]
-    return parts_LPZ / jnp.sin(angle_L11)
 
 
 def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None:
@@ -206,7 +133,7 @@ def prepare(
         del step_metrics
         grids = workdir / "grids"
         grids.mkdir(exist_ok=True)
-        x_SNHWC = draw_images(state, config, _CHUNK)
+        x_SNHWC = sampling.draw_images(state, config, _GLANCE)
         title = f"{config.method} on {config.dataset}, step {done}"
         path = grids / f"step-{done:07d}.png"
         plots.image_grid(_rows(x_SNHWC, options), path, title)
@@ -259,12 +186,6 @@ def train(
     return prepare(config, options, workdir, source).train()
 
 
-def draw_images(state: TrainState, config: Config, num_samples: int) -> np.ndarray:
-    """`draw`, as images for any networks: uint8 [S, N, H, W, C]."""
-    x = draw(state, config=config, num_samples=num_samples)
-    return x.reshape(*x.shape[:2], *shape(config))
-
-
 def finish(
     config: Config,
     options: Options,
@@ -289,7 +210,7 @@ def finish(
       The record.
     """
     state, failures = trained
-    x_SNHWC = draw_images(state, config, options.samples)
+    x_SNHWC = sampling.draw_images(state, config, options.samples)
     metrics = {
         "variety": np.array([diversity.variety(x, source.test) for x in x_SNHWC]),
         **(metrics or {}),
@@ -326,19 +247,13 @@ def draw_interpolations(
 ) -> None:
     """Two lines a seed from one sample to another, through the latent space."""
     rows = {}
-    for seed, state_1 in zip(options.seed_numbers(), each_seed(state), strict=True):
-        x = _interpolate(state_1, config=config, lines=2, points=16)
-        rows[f"seed {seed}"] = np.asarray(x).reshape(-1, *shape(config))
+    for seed, state_1 in zip(
+        options.seed_numbers(), sampling.each_seed(state), strict=True
+    ):
+        x = sampling.interpolate(state_1, config=config, lines=2, points=16)
+        rows[f"seed {seed}"] = np.asarray(x).reshape(-1, *sampling.shape(config))
     title = f"{config.method} on {config.dataset}: between two samples"
     plots.image_grid(rows, workdir / "interpolations.png", title)
-
-
-@functools.partial(jax.jit, static_argnames="config")
-def reconstruct(state: TrainState, x_BHWC: jax.Array, *, config: Config) -> jax.Array:
-    """G(R(x)) of uint8 images, as uint8 in the shape of the networks' data."""
-    method = methods.get(config.method)
-    z_BZ = method.reconstruct(state, as_input(x_BHWC, config), config=config)
-    return pixels.to_uint8(method.generate(state, z_BZ, config=config))
 
 
 def draw_reconstructions(
@@ -350,9 +265,11 @@ def draw_reconstructions(
 ) -> None:
     """Test images over G(R(x)) of each seed."""
     rows = {"x": real_BHWC}
-    for seed, state_1 in zip(options.seed_numbers(), each_seed(state), strict=True):
-        x = np.asarray(reconstruct(state_1, real_BHWC, config=config))
-        rows[f"G(R(x)), seed {seed}"] = x.reshape(-1, *shape(config))
+    for seed, state_1 in zip(
+        options.seed_numbers(), sampling.each_seed(state), strict=True
+    ):
+        x = np.asarray(sampling.reconstruct(state_1, real_BHWC, config=config))
+        rows[f"G(R(x)), seed {seed}"] = x.reshape(-1, *sampling.shape(config))
     title = f"{config.method} on {config.dataset}: test images and reconstructions"
     plots.image_grid(rows, workdir / "reconstructions.png", title)
 

@@ -23,7 +23,7 @@ from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import errors, fields, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images, pixels
-from veegan_jax.experiments import base, inference_figures
+from veegan_jax.experiments import base, inference_figures, sampling
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods import base as method_base
 from veegan_jax.methods.base import TrainState
@@ -181,7 +181,7 @@ def _measure(
     of: Materials,
 ) -> dict[str, Any]:
     """What `run` does of a trained run."""
-    states = image_experiment.each_seed(trained[0])
+    states = sampling.each_seed(trained[0])
     inferred = {
         f"seed {number}": infer(state_1, of.test.image, config=config)
         for number, state_1 in zip(options.seed_numbers(), states, strict=True)
@@ -248,7 +248,7 @@ def _infer(
 ) -> Inferred:
     key = jax.random.fold_in(state.key, base.EVALUATION)
     key = jax.random.fold_in(jax.random.fold_in(key, 2**31 + 1), index)
-    x = image_experiment.as_input(x_BHWC, config)
+    x = sampling.as_input(x_BHWC, config)
     codes = draw_code(state, key, x, config=config)
     generate = functools.partial(methods.get(config.method).generate, config=config)
     return Inferred(*codes, *(_to_unit(generate(state, z)) for z in codes))

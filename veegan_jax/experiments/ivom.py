@@ -23,7 +23,7 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import errors, fields, records
 from veegan_jax.config import Config
-from veegan_jax.experiments import base, ivom_blocks, ivom_targets
+from veegan_jax.experiments import base, ivom_blocks, ivom_targets, sampling
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import baselines, ivom, published
@@ -148,9 +148,7 @@ def measure(
     for name in ("data_dir", "memory_mib", "parallel", "seeds"):
         del identity[name]
     workdirs.claim(output, identity, flag="output")
-    states = dict(
-        zip(seeds, image_experiment.each_seed(state)[: len(seeds)], strict=True)
-    )
+    states = dict(zip(seeds, sampling.each_seed(state)[: len(seeds)], strict=True))
 
     def measure_one(block: ivom_blocks.Block) -> dict[str, np.ndarray]:
         start = time.perf_counter()

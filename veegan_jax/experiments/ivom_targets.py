@@ -14,6 +14,7 @@ from veegan_jax.common import errors
 from veegan_jax.config import Config
 from veegan_jax.data import images, mixtures, stacked_mnist
 from veegan_jax.experiments import images as image_experiment
+from veegan_jax.experiments import sampling
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
 from veegan_jax.presets import mixtures as mixture_presets
@@ -54,7 +55,7 @@ def image_shape(config: Config) -> tuple[int, int, int] | None:
         return None
     if config.dataset in stacked_mnist_experiment.DIGITS:
         return config.data.shape
-    return image_experiment.shape(config)
+    return sampling.shape(config)
 
 
 def load(
@@ -98,7 +99,7 @@ def load(
     chosen = every_nth(len(source.test), num)
 
     def to_unit(x_NHWC):
-        x_NX = image_experiment.as_input(jnp.asarray(x_NHWC), config)
+        x_NX = sampling.as_input(jnp.asarray(x_NHWC), config)
         return np.asarray((x_NX + 1) / 2).clip(*_PIXELS)
 
     return Targets(

@@ -19,8 +19,7 @@ from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import errors, fields, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images, stacked_mnist
-from veegan_jax.experiments import base
-from veegan_jax.experiments import images as image_experiment
+from veegan_jax.experiments import base, sampling
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import published
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
@@ -84,7 +83,7 @@ def load_samples(workdir: pathlib.Path, num_samples: int) -> np.ndarray:
     if config.dataset not in DIGITS:
         raise errors.InputError(f"{workdir} holds a run on {config.dataset}")
     first = jax.tree.map(lambda leaf: leaf[:1], state)
-    return image_experiment.draw(first, config=config, num_samples=num_samples)[0]
+    return sampling.draw(first, config=config, num_samples=num_samples)[0]
 
 
 def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None:
@@ -140,7 +139,7 @@ def prepare(
         del step_metrics
         grids = workdir / "grids"
         grids.mkdir(exist_ok=True)
-        x_SNHW3 = image_experiment.draw(state, config=config, num_samples=_GLANCE)
+        x_SNHW3 = sampling.draw(state, config=config, num_samples=_GLANCE)
         rows = _rows(x_SNHW3, options)
         title = f"{config.method} on {config.dataset}, step {done}"
         plots.image_grid(rows, grids / f"step-{done:07d}.png", title)
@@ -196,9 +195,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
     state, failures = prepare(config, options, workdir, truth).train()
 
     def finish() -> dict[str, Any]:
-        x_SNHW3 = image_experiment.draw(
-            state, config=config, num_samples=options.samples
-        )
+        x_SNHW3 = sampling.draw(state, config=config, num_samples=options.samples)
         scored = [stacked_mnist_metrics.make_record(x, truth) for x in x_SNHW3]
         record = make_record(config, options, scored, failures, workdir, train.source)
         records.write(workdir / "results.json", record)

@@ -1,0 +1,107 @@
+"""Images drawn from training states: samples, lines between samples, reconstructions.
+
+Dimension key: S seeds, N samples, B batch, L lines, P points of a line, Z latent, H
+height, W width, C channels.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from veegan_jax import methods
+from veegan_jax.config import Config
+from veegan_jax.data import pixels
+from veegan_jax.experiments import base
+from veegan_jax.methods.base import TrainState
+from veegan_jax.runtime import rng
+
+_CHUNK = 500  # samples generated at a time: bounds the memory
+
+
+def shape(config: Config) -> tuple[int, int, int]:
+    """Return height, width and channels, also where the networks see vectors."""
+    return config.data.shape
+
+
+def as_input(x_BHWC: jax.Array, config: Config) -> jax.Array:
+    """Convert uint8 images to what the networks see: [-1, 1], images or vectors."""
+    x_BHWC = pixels.to_float(x_BHWC)
+    return x_BHWC.reshape(len(x_BHWC), *config.example_shape())
+
+
+def each_seed(state: TrainState) -> list[TrainState]:
+    """List the states [S, ...] one by one, on this process's first device."""
+    state = jax.device_put(state, jax.local_devices()[0])
+    seeds = range(len(np.asarray(state.step)))
+    return [jax.tree.map(lambda leaf, s=s: leaf[s], state) for s in seeds]
+
+
+@functools.partial(jax.jit, static_argnames=("config", "num_samples"))
+def _draw(state: TrainState, *, config: Config, num_samples: int) -> jax.Array:
+    key = jax.random.fold_in(state.key, base.EVALUATION)
+    sample = methods.get(config.method).sample
+
+    def chunk(index):
+        key_chunk = jax.random.fold_in(key, index)
+        x = sample(state, key_chunk, _CHUNK, config=config)
+        return pixels.to_uint8(x)
+
+    x = jax.lax.map(chunk, np.arange(-(-num_samples // _CHUNK)))
+    return x.reshape(-1, *x.shape[2:])[:num_samples]
+
+
+def draw(state: TrainState, *, config: Config, num_samples: int) -> np.ndarray:
+    """Draw from all seeds: uint8 [S, N, H, W, C], or [S, N, X] from vector networks.
+
+    A draw depends on the seed alone, and the first samples of a longer one are those
+    of a shorter one.
+    """
+    one = functools.partial(_draw, config=config, num_samples=num_samples)
+    return np.stack([np.asarray(one(state_1)) for state_1 in each_seed(state)])
+
+
+def draw_images(state: TrainState, config: Config, num_samples: int) -> np.ndarray:
+    """Draw as `draw` does, as images for any networks: uint8 [S, N, H, W, C]."""
+    x = draw(state, config=config, num_samples=num_samples)
+    return x.reshape(*x.shape[:2], *shape(config))
+
+
+@functools.partial(jax.jit, static_argnames=("config", "lines", "points"))
+def interpolate(
+    state: TrainState, *, config: Config, lines: int, points: int
+) -> jax.Array:
+    """Draw lines of images between samples of one seed: uint8 [L * P, ...]."""
+    key = jax.random.fold_in(state.key, base.EVALUATION)
+    ends_LZ = rng.normal(
+        jax.random.fold_in(key, 2**31), (2 * lines, config.latent_size)
+    )
+    z_LPZ = between(*jnp.split(ends_LZ, 2), points)
+    z_NZ = z_LPZ.reshape(lines * points, -1)
+    generate = methods.get(config.method).generate
+    return pixels.to_uint8(generate(state, z_NZ, config=config))
+
+
+def between(from_LZ: jax.Array, to_LZ: jax.Array, points: int) -> jax.Array:
+    """Return points on the arc from one z to another: [L, P, Z], with both ends.
+
+    On a straight line the middle of two draws from N(0, I) would be shorter than any
+    draw; on the arc cos(a) z + sin(a) z' every point is such a draw.
+    """
+    share_P = jnp.linspace(0, 1, points).reshape(1, -1, 1)
+    cosine_L = jnp.sum(from_LZ * to_LZ, axis=1) / (
+        jnp.linalg.norm(from_LZ, axis=1) * jnp.linalg.norm(to_LZ, axis=1)
+    )
+    angle_L11 = jnp.arccos(jnp.clip(cosine_L, -1, 1)).reshape(-1, 1, 1)
+    parts_LPZ = jnp.sin((1 - share_P) * angle_L11) * from_LZ[:, None]
+    parts_LPZ += jnp.sin(share_P * angle_L11) * to_LZ[:, None]
+    return parts_LPZ / jnp.sin(angle_L11)
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def reconstruct(state: TrainState, x_BHWC: jax.Array, *, config: Config) -> jax.Array:
+    """Return G(R(x)) of uint8 images, as uint8 in the shape of the networks' data."""
+    method = methods.get(config.method)
+    z_BZ = method.reconstruct(state, as_input(x_BHWC, config), config=config)
+    return pixels.to_uint8(method.generate(state, z_BZ, config=config))
