@@ -17,7 +17,7 @@ from veegan_jax import methods
 from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import errors
 from veegan_jax.data import images
-from veegan_jax.experiments import base, inference
+from veegan_jax.experiments import base, codes, inference
 from veegan_jax.metrics import pca
 from veegan_jax.presets import resolve
 
@@ -130,7 +130,7 @@ def linear(monkeypatch):
 
 def _score(config, of):
     state = Keyed(jax.random.key(3))
-    inferred = inference.infer(state, of.test.image, config=config)
+    inferred = codes.infer(state, of.test.image, config=config)
     return inferred, inference.score(inferred, state, of, config)
 
 
@@ -164,24 +164,24 @@ def test_codes_are_drawn_as_the_discriminator_sees_them(linear, of):
     assert np.abs(np.corrcoef(noise_NZ)[np.triu_indices(len(noise_NZ), 1)]).max() < 0.7
     assert found["reconstruction"] < 1e-6 < found["drawn_reconstruction"]
     assert found["code_std"] > found["point_std"]
-    again = inference.infer(Keyed(jax.random.key(3)), of.test.image[:9], config=config)
+    again = codes.infer(Keyed(jax.random.key(3)), of.test.image[:9], config=config)
     np.testing.assert_array_equal(again.code_NZ, inferred.code_NZ[:9])
-    other = inference.infer(Keyed(jax.random.key(4)), of.test.image[:9], config=config)
+    other = codes.infer(Keyed(jax.random.key(4)), of.test.image[:9], config=config)
     assert (other.code_NZ != again.code_NZ).all()
     # A second chunk of images has other noise than the first.
     doubled = np.concatenate([of.test.image, of.test.image])
-    twice = inference.infer(Keyed(jax.random.key(3)), doubled, config=config)
+    twice = codes.infer(Keyed(jax.random.key(3)), doubled, config=config)
     noise_NZ = twice.code_NZ - twice.point_NZ
     assert (noise_NZ[:9] != noise_NZ[500:509]).all()
 
 
 def test_alis_encoder_reads_noise():
     config = resolve.resolve("ali", "digits", "dense", **TINY)
-    assert inference.describe(config) == "R(noise, x), 3 noise inputs; point: noise 0"
+    assert codes.describe(config) == "R(noise, x), 3 noise inputs; point: noise 0"
     state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([5], config))
     x = images.load("digits", "test").image[:7]
-    one = inference.infer(state, x, config=config)
-    two = inference.infer(state.replace(key=jax.random.key(99)), x, config=config)
+    one = codes.infer(state, x, config=config)
+    two = codes.infer(state.replace(key=jax.random.key(99)), x, config=config)
     np.testing.assert_array_equal(one.point_NZ, two.point_NZ)
     assert (one.code_NZ != two.code_NZ).all() and (one.code_NZ != one.point_NZ).all()
 
@@ -191,7 +191,7 @@ def test_the_latent_error_is_of_noisy_images():
     config = resolve.resolve("veegan", "digits", "dense", **TINY)
     assert config.networks.generator_noise == 1
     state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([5], config))
-    z_NZ, code_NZ = inference.recover(state, config=config, num=700)
+    z_NZ, code_NZ = codes.recover(state, config=config, num=700)
     assert z_NZ.shape == code_NZ.shape == (700, 3)
     assert stats.kstest(np.ravel(z_NZ), "norm").pvalue > 0.01
     without = methods.get("veegan").generate(state, z_NZ, config=config)

@@ -13,8 +13,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from veegan_jax import methods
@@ -23,14 +21,13 @@ from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import errors, fields, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images, pixels
-from veegan_jax.experiments import base, inference_figures, sampling
+from veegan_jax.experiments import codes, inference_figures, sampling
 from veegan_jax.experiments import images as image_experiment
-from veegan_jax.methods import base as method_base
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import inference as inference_metrics
 from veegan_jax.metrics import pca
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import distributed, rng
+from veegan_jax.runtime import distributed
 
 DATASETS = tuple(classifiers.RECIPES)
 COLUMNS = (  # of the table
@@ -47,7 +44,6 @@ COLUMNS = (  # of the table
     "point_ks",
     "point_energy",
 )
-_CHUNK = 500  # images at a time: bounds the memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,15 +65,6 @@ class Materials(NamedTuple):
     train: images.Images
     test: images.Images
     classifier: classifiers.Classifier
-
-
-class Inferred(NamedTuple):
-    """One seed's codes and reconstructions of images."""
-
-    point_NZ: np.ndarray  # R(x), its noise left out
-    code_NZ: np.ndarray  # z ~ p(z | x)
-    x_NX: np.ndarray  # G(R(x)), pixels in [0, 1], as all below
-    drawn_x_NX: np.ndarray  # G(z) of those codes
 
 
 # What --method=all stands for: the rows of every table, of the methods that infer.
@@ -183,7 +170,7 @@ def _measure(
     """What `run` does of a trained run."""
     states = sampling.each_seed(trained[0])
     inferred = {
-        f"seed {number}": infer(state_1, of.test.image, config=config)
+        f"seed {number}": codes.infer(state_1, of.test.image, config=config)
         for number, state_1 in zip(options.seed_numbers(), states, strict=True)
     }
     scored = [
@@ -193,117 +180,31 @@ def _measure(
     metrics = {n: np.array([s[n] for s in scored]) for n in inference_metrics.METRICS}
     record = image_experiment.finish(config, options, workdir, source, trained, metrics)
     record |= {
-        "code": describe(config),
+        "code": codes.describe(config),
         "classifier": of.classifier.identity,
         "baselines": baselines(config.dataset, config.latent_size, options),
     }
     records.write(workdir / "results.json", record)
     draw_reconstructions(inferred, of, config, workdir)
     rows = {"R(x)": {label: seed.point_NZ for label, seed in inferred.items()}}
-    if is_random(config):
+    if codes.is_random(config):
         rows["z ~ p(z | x)"] = {label: s.code_NZ for label, s in inferred.items()}
     about = f"{config.method} on {config.dataset}\ncodes of the test digits"
     inference_figures.draw_codes(rows, about, workdir / "codes.png")
     return record
 
 
-def is_random(config: Config) -> bool:
-    """Return whether p(z | x) is more than a point."""
-    return bool(
-        config.objective.reconstructor_noise or config.objective.reconstructor_std
-    )
-
-
-def describe(config: Config) -> str:
-    """Describe p(z | x) in a few words."""
-    if noise := config.objective.reconstructor_noise:
-        return f"R(noise, x), {noise} noise inputs; point: noise 0"
-    if std := config.objective.reconstructor_std:
-        return f"R(x) + {std:g} N(0, I); point: R(x)"
-    return "R(x)"
-
-
-def draw_code(
-    state: TrainState, key: jax.Array, x: jax.Array, *, config: Config
-) -> tuple[jax.Array, jax.Array]:
-    """R(x) without its noise, and z ~ p(z | x) as D is shown it in training: [B, Z].
-
-    Args:
-      state: one seed's.
-      key: a typed key.
-      x: images as the networks see them.
-      config: the state's own.
-    """
-    point_BZ = methods.get(config.method).reconstruct(state, x, config=config)
-    if config.objective.reconstructor_noise:
-        noise_BE = rng.normal(key, (len(x), config.objective.reconstructor_noise))
-        return point_BZ, method_base.reconstruct(state, noise_BE, x, config=config)
-    noise_BZ = rng.normal(key, point_BZ.shape)
-    return point_BZ, point_BZ + config.objective.reconstructor_std * noise_BZ
-
-
-@functools.partial(jax.jit, static_argnames="config")
-def _infer(
-    state: TrainState, index: jax.Array, x_BHWC: jax.Array, *, config: Config
-) -> Inferred:
-    key = jax.random.fold_in(state.key, base.EVALUATION)
-    key = jax.random.fold_in(jax.random.fold_in(key, 2**31 + 1), index)
-    x = sampling.as_input(x_BHWC, config)
-    codes = draw_code(state, key, x, config=config)
-    generate = functools.partial(methods.get(config.method).generate, config=config)
-    return Inferred(*codes, *(_to_unit(generate(state, z)) for z in codes))
-
-
-def _to_unit(x: jax.Array) -> jax.Array:
-    """Networks' images in [-1, 1], of any shape -> [B, X] in [0, 1]."""
-    return (jnp.clip(x.reshape(len(x), -1), -1, 1) + 1) / 2
-
-
-def infer(state: TrainState, x_NHWC: np.ndarray, *, config: Config) -> Inferred:
-    """R and G(R) of uint8 images, by one seed's state; the draws depend on it alone."""
-    num = len(x_NHWC)
-    # Padded to whole chunks, so that one compiled program serves every number.
-    pads = ((0, -num % _CHUNK), (0, 0), (0, 0), (0, 0))
-    chunks = np.pad(x_NHWC, pads).reshape(-1, _CHUNK, *x_NHWC.shape[1:])
-    parts = [
-        _infer(state, np.uint32(index), x_BHWC, config=config)
-        for index, x_BHWC in enumerate(chunks)
-    ]
-    return Inferred(*(np.concatenate(p)[:num] for p in zip(*parts, strict=True)))
-
-
-@functools.partial(jax.jit, static_argnames=("config", "num"))
-def recover(
-    state: TrainState, *, config: Config, num: int = 10_000
-) -> tuple[jax.Array, jax.Array]:
-    """z ~ N(0, I), and R(G(z, noise)) without R's noise: [num, Z] each."""
-    key = jax.random.fold_in(state.key, base.EVALUATION)
-    key = jax.random.fold_in(key, 2**31 + 2)
-    method = methods.get(config.method)
-
-    def chunk(index):
-        shape = config.latent_shape(_CHUNK)
-        latent_BZE = rng.normal(jax.random.fold_in(key, index), shape)
-        x = method.generate(state, latent_BZE, config=config)
-        z_BZ = latent_BZE[:, : config.latent_size]
-        return z_BZ, method.reconstruct(state, x, config=config)
-
-    both = jax.lax.map(chunk, np.arange(-(-num // _CHUNK)))
-    z_NZ, code_NZ = (z.reshape(-1, config.latent_size)[:num] for z in both)
-    return z_NZ, code_NZ
-
-
 def score(
-    inferred: Inferred, state: TrainState, of: Materials, config: Config
+    inferred: codes.Inferred, state: TrainState, of: Materials, config: Config
 ) -> dict[str, float]:
     """Return the metrics of one seed, by the names of `inference_metrics.METRICS`."""
     test_NX = as_vectors(of.test)
-    z_NZ, code_NZ = recover(state, config=config)
+    z_NZ, code_NZ = codes.recover(state, config=config)
     classify = functools.partial(_classify, of.classifier)
     code = inference_metrics.code_metrics(inferred.code_NZ)
     point = (
         code
-        if not is_random(config)
+        if not codes.is_random(config)
         else inference_metrics.code_metrics(inferred.point_NZ)
     )
     return {
@@ -357,7 +258,10 @@ def first_of_each_class(label_N: np.ndarray, each: int = 2) -> np.ndarray:
 
 
 def draw_reconstructions(
-    inferred: dict[str, Inferred], of: Materials, config: Config, workdir: pathlib.Path
+    inferred: dict[str, codes.Inferred],
+    of: Materials,
+    config: Config,
+    workdir: pathlib.Path,
 ) -> None:
     """Draw test digits over G(R(x)) of each seed and over PCA's reconstruction."""
     chosen = first_of_each_class(of.test.label)
@@ -400,8 +304,8 @@ def table(runs: dict[str, dict[str, Any]], names: Sequence[str] = COLUMNS) -> st
         cells = [records.cell(run["mean"][n], run["std"][n]) for n in names]
         rows.append([f"**{label}**", *cells])
     right = first["classifier"]["test_accuracy"]
-    codes = ". ".join(f"{label}: z = {run['code']}" for label, run in runs.items())
+    meanings = ". ".join(f"{label}: z = {run['code']}" for label, run in runs.items())
     return (
         f"{records.table(header, rows)}\n\n"
-        f"The classifier gets {right:.2f} % of the test images right. Codes: {codes}."
+        f"The classifier gets {right:.2f} % of the test images right. Codes: {meanings}."
     )
