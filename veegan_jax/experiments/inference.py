@@ -307,5 +307,6 @@ def table(runs: dict[str, dict[str, Any]], names: Sequence[str] = COLUMNS) -> st
     meanings = ". ".join(f"{label}: z = {run['code']}" for label, run in runs.items())
     return (
         f"{records.table(header, rows)}\n\n"
-        f"The classifier gets {right:.2f} % of the test images right. Codes: {meanings}."
+        f"The classifier gets {right:.2f} % of the test images right. "
+        f"Codes: {meanings}."
     )
