@@ -209,7 +209,7 @@ def test_a_garbled_log_is_kept_and_its_good_lines_are_used(scripts, whole, tmp_p
     log.write_bytes(harmed)
     done = scripts.run(SCRIPT, *TINY, "--workdir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "run/metrics.jsonl: line 2, 3 cannot be read, left out" in done.stderr
+    assert "run/metrics.jsonl: line 2, 3 cannot be read and is left out" in done.stderr
     assert "kept as metrics.jsonl.damaged" in done.stderr
     assert (run / "metrics.jsonl.damaged").read_bytes() == harmed
     assert_same_end(run, whole)

@@ -96,10 +96,10 @@ def test_samples_to_score(tmp_path, canary, name):
     else:
         bad_npz(tmp_path / name, canary, "x")
     with pytest.raises(errors.InputError, match="is not one"):
-        files.read(tmp_path / name)
+        files.read_array(tmp_path / name)
     (tmp_path / name).write_bytes(pickle.dumps(Malicious(canary)))
     with pytest.raises(errors.InputError, match="is not one"):
-        files.read(tmp_path / name)
+        files.read_array(tmp_path / name)
 
 
 def test_blocks_of_ivom(tmp_path, canary):
