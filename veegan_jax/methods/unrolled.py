@@ -1,7 +1,7 @@
 """Unrolled GAN (Metz et al. 2017).
 
 D follows its own Adam for k updates on this step's fixed minibatch, G(z) held at its
-present value in each but differentiated through; G then minimises the saddle value
+present value in each but differentiated through; G then minimizes the saddle value
 that the k-times updated D reaches,
 
     f(D, G) = E log sigmoid(D(x)) + E log(1 - sigmoid(D(G(z)))),   L_D = -f(D_0, G)

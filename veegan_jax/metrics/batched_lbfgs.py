@@ -66,7 +66,7 @@ def error(sample: Sample, z_Z: jax.Array, target_X: jax.Array) -> jax.Array:
     return jnp.mean(jnp.square(sample(z_Z[None])[0] - target_X))
 
 
-def minimise(
+def minimize(
     sample: Sample,
     targets_NX: jax.Array,
     start_z_NKZ: jax.Array,

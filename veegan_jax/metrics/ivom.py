@@ -184,12 +184,12 @@ def _draw(key: jax.Array, ids_N: jax.Array, starts: int, size: int) -> jax.Array
 def _program(
     devices: tuple[jax.Device, ...], lanes: int, jit: bool
 ) -> Callable[..., Any]:
-    minimise = functools.partial(batched_lbfgs.minimise, lanes=lanes)
+    minimize = functools.partial(batched_lbfgs.minimize, lanes=lanes)
     if not jit:
-        return jax.pmap(minimise, in_axes=(None, 0, 0, 0, None), devices=devices)
+        return jax.pmap(minimize, in_axes=(None, 0, 0, 0, None), devices=devices)
 
     def one_device(sample, targets, start_z, count, options):
-        pairs = minimise(sample, targets[0], start_z[0], count[0], options)
+        pairs = minimize(sample, targets[0], start_z[0], count[0], options)
         return jax.tree.map(lambda a: a[None], pairs)
 
     one_each = P("devices")
