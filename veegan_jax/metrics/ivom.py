@@ -119,7 +119,7 @@ def ivom(
     options = batched_lbfgs.Options(
         np.int32(iterations), np.asarray(report_at, np.int32), np.float32(rtol)
     )
-    return _minimise(
+    return _minimize(
         sample,
         targets_NX.astype(np.float32),
         np.asarray(start_z_NKZ, np.float32),
@@ -205,7 +205,7 @@ def _program(
     )
 
 
-def _minimise(
+def _minimize(
     sample: Partial,
     targets_NX: np.ndarray,
     start_z_NKZ: np.ndarray,
