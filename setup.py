@@ -1,6 +1,7 @@
 """Packaging: `pip install -e .`, or `.[test]`, `.[cuda]`, `.[tpu]`, `.[bench]`.
 
 `.[data]` is for scripts/prepare_data.py only: what it prepares is read without it.
+The lower bounds of jax, flax, optax and orbax are the oldest versions tested.
 """
 
 import setuptools
@@ -15,14 +16,14 @@ setuptools.setup(
         "absl-py>=2.1",
         "array_record>=0.5",
         "filelock>=3.16",
-        "flax>=0.12",
+        "flax>=0.12.8",
         "grain>=0.2.16",
         "importlib_resources>=6.0",
-        "jax>=0.8",
+        "jax>=0.10.2",
         "matplotlib>=3.9",
         "numpy>=2.0",
-        "optax>=0.2.5",
-        "orbax-checkpoint>=0.11.20",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12.8",
         "pillow>=10.0",
         "scikit-learn>=1.4",
         "scipy>=1.13",

@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--slow",
         action="store_true",
-        help="run tests/system too: processes, faults, launch files, benches",
+        help="run what is slow, too: tests/system and a few of tests/unit",
     )
 
 
@@ -52,6 +52,20 @@ def pytest_ignore_collect(
     """Leave out tests/system without --slow; files named as arguments always run."""
     left_out = collection_path == SYSTEM and not config.getoption("--slow")
     return True if left_out else None
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leave out the slow tests of tests/unit without --slow."""
+    if config.getoption("--slow"):
+        return
+
+    def left_out(item: pytest.Item) -> bool:
+        return SYSTEM not in item.path.parents and bool(item.get_closest_marker("slow"))
+
+    config.hook.pytest_deselected(items=list(filter(left_out, items)))
+    items[:] = [item for item in items if not left_out(item)]
 
 
 @pytest.fixture

@@ -72,7 +72,9 @@ def test_the_images_held_out_are_not_trained_on(folder):
     np.testing.assert_array_equal(train.take([0])[0], photos.image[1:2])
 
 
-@pytest.mark.parametrize("streamed", (False, True))
+@pytest.mark.parametrize(
+    "streamed", (pytest.param(False, marks=pytest.mark.slow), True)
+)
 def test_a_run_resumes_to_the_same_bits(folder, streamed, tmp_path):
     changes = {"streamed": streamed, "schedule": "constant"}
     where = options(folder, memory_mib=0 if streamed else 100)

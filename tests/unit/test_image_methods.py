@@ -176,7 +176,14 @@ def run(config, data, mode, devices):
 
 
 # The other methods' steps differ in nothing that devices could disagree about.
-@pytest.mark.parametrize("method", ("ali", "pacgan", "veegan_plus"))
+@pytest.mark.parametrize(
+    "method",
+    (
+        pytest.param("ali", marks=pytest.mark.slow),
+        pytest.param("pacgan", marks=pytest.mark.slow),
+        "veegan_plus",
+    ),
+)
 def test_two_devices_equal_one(method, generator):
     """Moments of BatchNorm, packs and noise are those of the whole batch."""
     config = tiny(method, beta1=0.5)

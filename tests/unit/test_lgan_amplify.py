@@ -86,6 +86,7 @@ def without_time(cells):
     return cells
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_with_the_next_cell(tmp_path, monkeypatch, judge):
     models, whole = run(tmp_path / "whole")
     measure, calls = cells.measure, []
@@ -222,6 +223,7 @@ def test_too_few_images_are_refused_before_any_work(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_one_known_image_of_a_class_is_enough_without_sample_quality(tmp_path):
     few = dataclasses.replace(CONFIG, fraction=1e-4)
     chosen = options(seeds=1, generated=2, sample_quality=False)

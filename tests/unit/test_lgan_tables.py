@@ -187,6 +187,7 @@ def ablate(monkeypatch, tmp_path):
     yield from programs.as_module("lgan_ablate")
 
 
+@pytest.mark.slow
 def test_an_ablation_copies_the_autoencoders(ablate, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(
         ablate.report, "ablation_table", lambda rows, name: str([*rows])

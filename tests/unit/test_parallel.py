@@ -47,7 +47,7 @@ SPLITS = (
 )
 
 
-@pytest.mark.parametrize("mode", ["pmap", "jit"])
+@pytest.mark.parametrize("mode", ["pmap", pytest.param("jit", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("method", "num_devices"), SPLITS)
 def test_a_split_batch_takes_the_steps_of_a_whole_one(method, mode, num_devices):
     expected = result(method, "both", "none", 1)

@@ -40,6 +40,7 @@ def options(classifier, **changes):
     )
 
 
+@pytest.mark.slow
 def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(classifier, tmp_path):
     config = resolve.resolve("gan", "stacked_digits", "quick", **TINY)
     whole = stacked_mnist_experiment.run(

@@ -48,7 +48,10 @@ def runs_of_their_own():
     return found
 
 
-@pytest.mark.parametrize(("mode", "num_devices"), [("none", 3), ("pmap", 2)])
+@pytest.mark.parametrize(
+    ("mode", "num_devices"),
+    [("none", 3), pytest.param("pmap", 2, marks=pytest.mark.slow)],
+)
 def test_every_member_is_a_run_of_its_own(mode, num_devices):
     members, losses = train(CONFIG, GRID_OF_RATES, mode, num_devices)
     assert members.step.tolist() == [4] * 4
@@ -90,6 +93,7 @@ def test_five_members_on_four_devices_use_four():
             assert max(len(p) for part in parts for p in part) == -(-seeds // num)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_recorded_and_goes_on(tmp_path):
     record = sweep.run(CONFIG, GRID, OPTIONS, tmp_path / "whole")
     assert [row["values"] for row in record["variants"]] == sweep.variants(CONFIG, GRID)

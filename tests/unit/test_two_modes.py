@@ -46,6 +46,7 @@ def test_measure_equals_closed_forms(script, mean, std):
     assert metrics["w1"] == pytest.approx(w1, abs=0.01)
 
 
+@pytest.mark.slow
 def test_only_training_both_makes_both_terms_small(script, optimized, monkeypatch):
     del optimized  # it acts by being asked for
     monkeypatch.setattr(script, "FIT_STEPS", 1000)
