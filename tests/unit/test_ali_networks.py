@@ -126,6 +126,7 @@ def test_what_dropout_keeps_is_a_function_of_the_global_row():
 
 
 @pytest.mark.parametrize("method", ("ali", "veegan"))
+@pytest.mark.slow
 def test_two_devices_equal_one_with_dropout(method, generator):
     config = resolve.resolve(
         method,

@@ -53,6 +53,7 @@ def options(**changes):
     return image_experiment.Options(**(values | changes))
 
 
+@pytest.mark.slow
 def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(tmp_path):
     changes = VECTORS | {"schedule": "constant"}
     config = resolve.resolve("veegan", "digits", "dense", **changes)

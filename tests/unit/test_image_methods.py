@@ -217,6 +217,7 @@ def test_d_moves_on_every_second_step_if_told_so(generator):
     assert int(states[2].opt_state["discriminator"][0].count) == 1
 
 
+@pytest.mark.slow
 def test_bfloat16_is_float32_up_to_its_rounding(generator):
     """Activations only: parameters, moments and losses stay float32."""
     x, out = images(generator), {}

@@ -125,6 +125,7 @@ def test_blocks_and_seeds_do_not_change_an_image(run, tmp_path):
     np.testing.assert_allclose(of_one["error"][0], of_whole["error"][0], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_stacks_and_mixtures_can_be_measured(tmp_path):
     small = dict(steps=4, batch_size=8, latent_size=2)
     config = resolve.resolve("gan", "ring", "quick", **small)

@@ -93,6 +93,7 @@ def test_a_share_of_1_reads_nothing_real(data, optimized):
     assert classifier.train_all(keys(1), [1.0], blank, RECIPE)[0, -1] > 95
 
 
+@pytest.mark.slow
 def test_convolutions_learn_too(data, optimized):
     recipe = dataclasses.replace(RECIPE, layers=((4, 3, 1), (4, 3, 2)))
     assert classifier.train_all(keys(1), [0.0], data, recipe)[0, -1] > 95

@@ -59,6 +59,7 @@ def plain_fake(params, keys):
 @pytest.mark.parametrize(
     ("name", "fake", "num_keys"), [("lgan", lgan_fake, 3), ("plain_gan", plain_fake, 2)]
 )
+@pytest.mark.slow
 def test_d_and_g_each_descend_their_own_loss(generator, name, fake, num_keys):
     module = samplers.get(name)
     y_Nd = jnp.asarray(generator.normal(size=(25, 3)), jnp.float32)
@@ -196,6 +197,7 @@ def test_images_of_two_kinds_are_learnt(optimized, module):
 
 
 @pytest.mark.parametrize("name", ["lgan", "plain_gan"])
+@pytest.mark.slow
 def test_samplers_learn_how_encodings_lie(optimized, generator, name):
     """Two dimensions of a correlation of .98, which scaling does not take away."""
     changed = dataclasses.replace(

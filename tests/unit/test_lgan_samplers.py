@@ -131,6 +131,7 @@ def test_rejection_corrects_the_share_of_what_d_prefers():
 
 
 @pytest.mark.parametrize("name", ["lgan", "plain_gan"])
+@pytest.mark.slow
 def test_two_devices_equal_one(encodings, name):
     module = samplers.get(name)
     keys = jax.random.split(jax.random.key(1), 2)

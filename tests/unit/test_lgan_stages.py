@@ -85,6 +85,7 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_an_interrupted_stage_goes_on_to_the_same_bits(
     task, models, tmp_path, monkeypatch
 ):

@@ -56,6 +56,7 @@ def register(monkeypatch):
 
 
 @pytest.mark.parametrize("mode", ["none", "pmap"])
+@pytest.mark.slow
 def test_the_step_its_line_and_its_arrays_are_kept(tmp_path, caplog, register, mode):
     register([1])
     options = dataclasses.replace(OPTIONS, parallel=mode)

@@ -52,6 +52,7 @@ def runs_of_their_own():
     ("mode", "num_devices"),
     [("none", 3), pytest.param("pmap", 2, marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_every_member_is_a_run_of_its_own(mode, num_devices):
     members, losses = train(CONFIG, GRID_OF_RATES, mode, num_devices)
     assert members.step.tolist() == [4] * 4
