@@ -53,7 +53,15 @@ class GAN:
         return self.method.sample(state, key, num_samples, config=self.config)
 
     def generate(self, state: TrainState, z_BZ: jax.Array) -> jax.Array:
-        """Map latents [B, Z] to samples, differentiably in z."""
+        """Map latents [B, Z] to samples, differentiably in z.
+
+        Raises:
+          InputError: for a method of yours without `generate`.
+        """
+        if not methods.has_generator(self.config.method):
+            raise errors.InputError(
+                f"{self.config.method} has no generate(state, z, *, config); add it"
+            )
         return self.method.generate(state, z_BZ, config=self.config)
 
     def reconstruct(self, state: TrainState, x_BX: jax.Array) -> jax.Array:

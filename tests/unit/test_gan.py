@@ -1,12 +1,14 @@
 """The public face: `make` binds a method's own functions to a configuration."""
 
 import functools
+import types
 
 import jax
 import numpy as np
 import pytest
 
 import veegan_jax
+from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.data import mixtures
 from veegan_jax.methods import gan as gan_method
@@ -71,6 +73,16 @@ def test_a_method_without_a_reconstructor_says_so():
     gan = veegan_jax.make("gan", "ring", **SMALL)
     with pytest.raises(errors.InputError, match="gan has no reconstructor"):
         gan.reconstruct(gan.init(jax.random.key(0)), batch())
+
+
+def test_a_method_without_generate_says_so(monkeypatch):
+    only_samples = types.SimpleNamespace(
+        init=gan_method.init, train_step=None, sample=gan_method.sample
+    )
+    monkeypatch.setitem(methods.METHODS, "mine", only_samples)
+    gan = veegan_jax.make("mine", "ring", **SMALL)
+    with pytest.raises(errors.InputError, match=r"mine has no generate\(state, z"):
+        gan.generate(gan.init(jax.random.key(0)), np.zeros((1, 2), np.float32))
 
 
 @pytest.mark.parametrize(
