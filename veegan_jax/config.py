@@ -206,6 +206,13 @@ def names(config: Config) -> list[str]:
     return own + [f.name for part in parts for f in part]
 
 
+def _settable(config: Config) -> list[str]:
+    """List the fields that do not follow from the dataset: those that are flags."""
+    parts = [config, *(getattr(config, group) for group in GROUPS)]
+    found = (dataclasses.fields(part) for part in parts)
+    return [f.name for part in found for f in part if "help" in f.metadata]
+
+
 def check(config: Config) -> None:
     """Refuse values out of range, and values that do not fit each other.
 
@@ -297,5 +304,5 @@ def _group_of(config: Config, name: str) -> str | None:
             return group
     raise errors.InputError(
         f"--{name}: {config.method} on {config.dataset} has no such setting; it has "
-        f"{', '.join(names(config))}"
+        f"{', '.join(_settable(config))}"
     )
