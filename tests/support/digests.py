@@ -40,8 +40,6 @@ LGAN = (
 def cases() -> dict[str, list[str]]:
     """Name of the work directory -> script and flags."""
     mixtures = "train_mixtures.py"
-    if not (SCRIPTS / mixtures).exists():
-        mixtures = "train_synthetic.py"
     lines = {
         f"{dataset}-{method}": f"{mixtures} --method={method} --dataset={dataset} "
         + SHORT
@@ -96,8 +94,8 @@ def numbers(tree: Any) -> list[float]:
 def digest_of_record(path: pathlib.Path) -> str:
     """Digest of a record's results; the time that a cell took does not count."""
     record = json.loads(path.read_text())
-    for ways in record.get("cells", {}).values():
-        for cells in ways.values():
+    for by_generator in record.get("cells", {}).values():
+        for cells in by_generator.values():
             for cell in cells:
                 cell.pop("seconds", None)
     values = sorted(x for name in RESULTS for x in numbers(record.get(name)))
