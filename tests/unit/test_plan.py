@@ -192,3 +192,15 @@ def test_a_file_may_not_take_a_methods_name(registry, tmp_path):
     (tmp_path / "gan.py").write_text(MINE)
     with pytest.raises(errors.InputError, match="method 'gan' exists already"):
         methods.register_file(str(tmp_path / "gan.py"))
+
+
+def test_a_dry_run_prints_the_configuration_and_the_cost(capsys):
+    options = base.Options(dry_run=True)
+    runs = base.plan(options, {"steps": 7}, ["ring"], None)
+    base.run_all(
+        runs, options, train=None, dry_run=lambda *_: "the cost of a step", table=None
+    )
+    out = capsys.readouterr().out
+    assert out.startswith("run: method veegan_plus, dataset ring, steps 7,")
+    assert "optimizer: learning_rate 0.001" in out
+    assert out.endswith("\n\nthe cost of a step\n\n")

@@ -118,7 +118,7 @@ def measure(
       workdir: of a training script of this repository.
       options: how to measure.
       output: gets config.json, blocks/ and results.json.
-      source: see `targets.load`.
+      source: see `ivom_targets.load`.
 
     Returns:
       The record; and, for metrics, in the first process alone: the targets "test"
