@@ -48,8 +48,8 @@ def samples_and_density(
     bins = [np.linspace(*x_limits, 121), np.linspace(*y_limits, 121)]
     for column, (name, points_NX) in enumerate(panels.items()):
         top, bottom = grid[:, column]
-        top.scatter(*truth_NX.T, s=3, color="0.75", linewidths=0, label="true")
-        top.scatter(*points_NX.T, s=3, color="C0", linewidths=0, label="generated")
+        top.scatter(*truth_NX.T, s=3, color="0.75", linewidths=0)
+        top.scatter(*points_NX.T, s=3, color="C0", linewidths=0)
         top.set_title(name, fontsize=9)
         bottom.imshow(
             _density(points_NX, bins).T,
@@ -66,9 +66,8 @@ def samples_and_density(
                 axis.set_yticklabels([])
     for axis in grid[:, 0]:
         axis.set_ylabel(axes[1])
-    # The first panel may be of true samples.
-    grid[0, -1].legend(loc="upper right", fontsize=7, markerscale=3)
-    figure.suptitle(title, fontsize=10)
+    # In words: a legend would cover modes, in whatever corner it stood.
+    figure.suptitle(f"{title}\nblue: samples, grey: true samples", fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
