@@ -165,7 +165,7 @@ def _decode(folder: pathlib.Path, dataset: str, split: str) -> _Block:
     """Read all of a split, with a progress bar."""
     import tensorflow_datasets as tfds
 
-    with _guard(folder):
+    with reading(folder, REMEDY):
         builder = tfds.builder_from_directory(folder)
         total = builder.info.splits[split].num_examples
         if builder.info.file_format.value == "array_record":
@@ -201,7 +201,7 @@ def _array_records(builder: Any, split: str) -> Iterator[dict[str, Any]]:
     end = 0
     for path, length in zip(info.filepaths, info.shard_lengths, strict=True):
         start, end = end, end + length
-        with _guard(path):
+        with reading(path, REMEDY):
             reader = array_record_module.ArrayRecordReader(str(path))
             held = reader.num_records()
             reader.close()
@@ -228,9 +228,23 @@ def _checked(image: np.ndarray, label: Any, dataset: str) -> _Block:
     return image, label
 
 
+REMEDY = (
+    "move the folder of its version away and prepare the set again by "
+    "scripts/prepare_data.py"
+)
+
+
 @contextlib.contextmanager
-def _guard(path: os.PathLike) -> Iterator[None]:
-    """Turn exceptions of readers and decoders into one message with the file's name."""
+def reading(path: os.PathLike, remedy: str) -> Iterator[None]:
+    """Turn exceptions of readers and decoders into one message.
+
+    Args:
+      path: the file or folder that is read.
+      remedy: what to do if it is damaged.
+
+    Raises:
+      InputError: for any exception inside; it names the path and the remedy.
+    """
     try:
         yield
     except errors.InputError:
@@ -239,8 +253,7 @@ def _guard(path: os.PathLike) -> Iterator[None]:
         # A damaged file raises many kinds of exception; the remedy is the same.
         reason = (str(error) or repr(error)).splitlines()[0][:200]
         raise errors.InputError(
-            f"{path} cannot be read ({reason}): if it is damaged, move the folder of "
-            "its version away and prepare the set again by scripts/prepare_data.py"
+            f"{path} cannot be read ({reason}): if it is damaged, {remedy}"
         ) from error
 
 
@@ -248,7 +261,7 @@ def _cache_path(
     folder: pathlib.Path, split: str, cache_dir: str | None
 ) -> pathlib.Path:
     """Return the cache of a split; its name changes when a source file changes."""
-    with _guard(folder):
+    with reading(folder, REMEDY):
         states = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
     text = repr([(name, state.st_size, state.st_mtime_ns) for name, state in states])
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]

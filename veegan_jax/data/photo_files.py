@@ -3,7 +3,6 @@
 Dimension key: N images, H height, W width.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import io
@@ -12,7 +11,6 @@ import logging
 import os
 import pathlib
 import threading
-from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,6 +18,7 @@ import numpy as np
 from veegan_jax.common import errors, files
 from veegan_jax.data import folders, images
 
+REMEDY = "prepare CelebA again"
 _State = tuple[str, int, int]  # a file's name, bytes, and time of change in ns
 
 
@@ -131,7 +130,7 @@ class Records:
         self.title = f"CelebA's {split} split ({folder.name}, tensorflow-datasets)"
         self._lock = threading.Lock()
         self._source: Any = None
-        with _guard(folder):
+        with images.reading(folder, REMEDY):
             info = tfds.builder_from_directory(folder).info
             if split not in info.splits:
                 raise errors.InputError(
@@ -209,7 +208,7 @@ def find_celeba(data_dir: str | None, split: str) -> Records:
 def _checked_shard(path: pathlib.Path, length: int) -> _State:
     from array_record.python import array_record_module
 
-    with _guard(path):
+    with images.reading(path, REMEDY):
         reader = array_record_module.ArrayRecordReader(str(path))
         held = reader.num_records()
         reader.close()
@@ -217,20 +216,6 @@ def _checked_shard(path: pathlib.Path, length: int) -> _State:
             raise ValueError(f"it holds {held} images, not {length}")
         state = path.stat()
     return path.name, state.st_size, state.st_mtime_ns
-
-
-@contextlib.contextmanager
-def _guard(path: pathlib.Path) -> Iterator[None]:
-    """Turn exceptions of readers into one message that names the damaged file."""
-    try:
-        yield
-    except errors.InputError:
-        raise
-    except Exception as error:
-        reason = (str(error) or repr(error)).splitlines()[0][:200]
-        raise errors.InputError(
-            f"{path} cannot be read ({reason}): if it is damaged, prepare CelebA again"
-        ) from error
 
 
 class Cache:
