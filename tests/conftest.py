@@ -7,6 +7,9 @@ others until the session ends.
 """
 
 import atexit
+import dataclasses
+import fcntl
+import gc
 import os
 import pathlib
 import shutil
@@ -17,13 +20,15 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # workers have it from their 
     _folder = tempfile.mkdtemp(prefix="compiled-")
     atexit.register(shutil.rmtree, _folder, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _folder
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 if "fusion_emitters" not in os.environ.get("XLA_FLAGS", ""):
-    # The older code generator for CPUs compiles these programs twice as fast.
+    # The older code generator for CPUs compiles these programs twice as fast; the
+    # other workers use the cores that splitting a program would.
     os.environ["XLA_FLAGS"] = (
         os.environ.get("XLA_FLAGS", "")
         + " --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
+        + " --xla_cpu_parallel_codegen_split_count=1"
     )
 
 import jax
@@ -35,7 +40,17 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
+# JAX makes millions of objects that live as long as the tests; looking through them
+# for garbage would take a tenth of the time.
+gc.set_threshold(100_000, 50, 50)
+
 SYSTEM = pathlib.Path(__file__).parent / "system"
+# The files that take longest. They come first, so that the last worker to end has not
+# begun with one of them while the others are idle.
+LONGEST = (
+    *("test_hosts_dying", "test_faults", "test_lgan_amplify", "test_readme"),
+    *("test_lgan_stages", "test_parallel", "test_methods", "test_image_methods"),
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,7 +72,9 @@ def pytest_ignore_collect(
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Leave out the slow tests of tests/unit without --slow."""
+    """The longest files first; without --slow no slow tests of tests/unit."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
     if config.getoption("--slow"):
         return
 
@@ -79,11 +96,19 @@ def optimized() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The file of a classifier of digits that is good enough to judge with."""
-    from veegan_jax.classifier import files, training
+    from veegan_jax.classifier import files, network, training
     from veegan_jax.data import images
 
-    path = tmp_path_factory.mktemp("classifier") / "digits.npz"
-    files.save(training.train(images.load("digits", "train"), 0), path)
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all workers: the first one trains it
+    path = folder / "digits.npz"
+    with open(folder / "digits.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            recipe = dataclasses.replace(network.RECIPES["digits"], steps=300)
+            data = images.load("digits", "train")
+            files.save(training.train(data, 0, recipe), path)
     return path
 
 

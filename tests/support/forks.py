@@ -5,6 +5,7 @@ backend or a thread, and then forks: a process of its own for each command, whic
 be killed, starved or stopped as any other. Programs are compiled once and cached.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -186,6 +187,7 @@ def _child(command: dict) -> None:
 def _serve() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.freeze()  # the modules are no garbage of the processes to come
     running = set()
     try:
         while line := sys.stdin.readline():

@@ -12,6 +12,7 @@ from absl import flags
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 # Flags of train_mixtures.py for a run of a second.
 TINY = [
+    "--method=gan",
     "--steps=400",
     "--interval=100",
     "--seeds=2",

@@ -3,44 +3,13 @@
 import json
 import re
 
-import numpy as np
-import PIL.Image
 import pytest
-
-TINY = dict(
-    steps=8,
-    batch_size=4,
-    latent_size=3,
-    image_size=8,
-    generator_widths=(3, 2),
-    discriminator_widths=(2,),
-    reconstructor_widths=(2,),
-    joint_widths=(3,),
-)
-
-
-FLAGS = [
-    f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
-    for k, v in TINY.items()
-]
+from support import tiny
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """43 images of smooth colours, one file that is none, and one cut short."""
-    path = tmp_path_factory.mktemp("photos")
-    generator = np.random.default_rng(3)
-    (path / "more").mkdir()
-    for number in range(43):
-        small = generator.integers(0, 256, (3, 4, 3), np.uint8)
-        image = PIL.Image.fromarray(small).resize(
-            (20, 14), PIL.Image.Resampling.BICUBIC
-        )
-        image.save(path / ("more" if number % 2 else ".") / f"{number:02d}.png")
-    (path / "notes.txt").write_text("no image")
-    whole = (path / "00.png").read_bytes()
-    (path / "99.png").write_bytes(whole[: len(whole) // 2])
-    return path
+    return tiny.write_photos(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +18,8 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_the_programs_train_and_measure(scripts, folder, tmp_path):
-    flags = [f"--image_dir={folder}", "--method=gan", "--samples=100", *FLAGS]
-    flags += ["--memory_mib=0", "--workers=2"]
+    flags = [f"--image_dir={folder}", "--method=gan", "--samples=100"]
+    flags += [*tiny.flags(tiny.FACES), "--memory_mib=0", "--workers=2"]
     done = scripts.run("train_celeba.py", *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "skipped 2 files" in done.stdout
@@ -87,9 +56,9 @@ def test_the_programs_train_and_measure(scripts, folder, tmp_path):
 )
 def test_bad_flags_end_with_one_message(scripts, flags, message, folder, tmp_path):
     words = flags.replace("FOLDER", str(folder)).split()
-    tiny = [f for f in FLAGS if "batch_size" not in flags or "batch_size" not in f]
-    tiny = tiny if "FOLDER" in flags else []
-    done = scripts.run("train_celeba.py", *tiny, *words, cwd=tmp_path)
+    changes = tiny.FACES if "FOLDER" in flags else {}
+    words = [*tiny.flags(changes), *words]  # of two, the last counts
+    done = scripts.run("train_celeba.py", *words, cwd=tmp_path)
     assert done.returncode == 1
     assert message in done.stderr, done.stderr
     assert "Traceback" not in done.stderr

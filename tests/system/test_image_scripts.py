@@ -4,22 +4,7 @@ import json
 import re
 
 import pytest
-
-TINY = dict(
-    steps=8,
-    batch_size=8,
-    latent_size=3,
-    generator_widths=(4, 2),
-    discriminator_widths=(2,),
-    reconstructor_widths=(2,),
-    joint_widths=(3,),
-)
-
-
-FLAGS = [
-    f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
-    for k, v in TINY.items()
-]
+from support import tiny
 
 
 def test_the_program_trains_any_method(scripts, tmp_path):
@@ -29,7 +14,7 @@ def test_the_program_trains_any_method(scripts, tmp_path):
         "--method=veegan",
         "--seeds=1",
         "--samples=300",
-        *FLAGS,
+        *tiny.flags(tiny.IMAGES),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr

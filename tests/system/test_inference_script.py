@@ -1,5 +1,6 @@
 """The program of inference on the bundled digits, as a newcomer types it."""
 
+import functools
 import json
 import re
 import shutil
@@ -9,26 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
+from support import tiny
 
 from veegan_jax import methods
 from veegan_jax.experiments import base, inference
 from veegan_jax.metrics import inference as inference_metrics
 from veegan_jax.presets import resolve
-
-TINY = dict(
-    steps=8,
-    batch_size=8,
-    latent_size=3,
-    generator_widths=(5,),
-    reconstructor_widths=(6,),
-    discriminator_widths=(7,),
-)
-
-
-FLAGS = [
-    f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
-    for k, v in TINY.items()
-]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +31,13 @@ def options(classifier, **changes):
 def test_the_program_resumes_and_then_measures_without_training(
     scripts, classifier, of, tmp_path, monkeypatch
 ):
-    flags = [*FLAGS, "--seeds=2", "--samples=300", "--interval=4", "--save_every=0"]
+    flags = [
+        *tiny.flags(tiny.DENSE),
+        "--seeds=2",
+        "--samples=300",
+        "--interval=4",
+        "--save_every=0",
+    ]
     flags += ["--dataset=digits", "--method=veegan", f"--classifier={classifier}"]
     done = scripts.run("infer_mnist.py", *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -63,7 +56,7 @@ def test_the_program_resumes_and_then_measures_without_training(
     # As if it had been killed on the way: the same run takes the last four steps. XLA
     # rounds otherwise here than in the program.
     shutil.rmtree(workdir / "checkpoints" / "8")
-    config = resolve.resolve("veegan", "digits", "dense", **TINY)
+    config = resolve.resolve("veegan", "digits", "dense", **tiny.DENSE)
     record = inference.run(config, options(classifier), workdir)
     resumed = (workdir / "metrics.jsonl").read_text()
     assert resumed.splitlines()[0] == log.splitlines()[0]
@@ -91,10 +84,13 @@ def test_the_program_resumes_and_then_measures_without_training(
     state = jax.tree.map(lambda leaf: leaf[1], states)
     assert done == 8
     total, codes = 0.0, []
+    veegan = methods.get("veegan")
+    reconstruct = jax.jit(functools.partial(veegan.reconstruct, config=config))
+    generate = jax.jit(functools.partial(veegan.generate, config=config))
     for image in of.test.image:
         x = jnp.asarray(image.reshape(1, 64) / 127.5 - 1, jnp.float32)
-        z = methods.get("veegan").reconstruct(state, x, config=config)
-        y = methods.get("veegan").generate(state, z, config=config)
+        z = reconstruct(state, x)
+        y = generate(state, z)
         total += float(jnp.mean((x - y) ** 2)) / 4
         codes.append(np.asarray(z[0]))
     assert errors_of[1] == pytest.approx(total / len(of.test.image), rel=1e-3)

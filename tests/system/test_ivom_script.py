@@ -7,39 +7,16 @@ import shutil
 
 import PIL.Image
 import pytest
+from support import tiny
 
 from veegan_jax import methods
-from veegan_jax.experiments import base
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import checkpoint
-
-VECTORS = dict(
-    steps=4,
-    batch_size=8,
-    latent_size=3,
-    generator_widths=(6,),
-    discriminator_widths=(5,),
-    reconstructor_widths=(5,),
-)
-
-
-def trained(config, workdir, seeds=2):
-    """A work directory as a script leaves it, of networks that were never trained."""
-    workdir.mkdir(parents=True)
-    state = base.init_seeds(range(seeds), config)
-    state = state.replace(step=state.step + config.steps)
-    options = base.Options(seeds=seeds)
-    base.claim(workdir, config, options)
-    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
-    checkpoints.save(config.steps, state)
-    checkpoints.close()
-    return workdir, state
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    config = resolve.resolve("veegan", "digits", "dense", **VECTORS)
-    workdir, state = trained(config, tmp_path_factory.mktemp("run") / "veegan")
+    config = resolve.resolve("veegan", "digits", "dense", **tiny.DENSE)
+    workdir, state = tiny.trained(config, tmp_path_factory.mktemp("run") / "veegan")
     return workdir, config, state
 
 

@@ -16,8 +16,8 @@ from veegan_jax.data import mixtures
 def test_train_prints_a_table_and_refuses_another_run(scripts, tmp_path):
     done = programs.run("train_mixtures.py", *TINY, "--workdir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"\| veegan_plus +\| ", done.stdout)
-    assert "oracle" in done.stdout and "8 / 52.9" in done.stdout
+    assert re.search(r"\| gan +\| ", done.stdout)
+    assert "oracle" in done.stdout and "1 / 99.3" in done.stdout
     assert "steps/s" in done.stderr and "400/400" in done.stderr
 
     changed = [*TINY, "--workdir=run", "--learning_rate=0.5"]

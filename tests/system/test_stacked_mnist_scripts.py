@@ -4,26 +4,18 @@ import json
 import re
 
 import pytest
+from support import tiny
 
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 
-TINY = dict(
-    steps=8,
-    batch_size=8,
-    latent_size=3,
-    generator_widths=(4, 3, 2),
-    discriminator_widths=(2, 3),
-)
-
-
-FLAGS = [
-    f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
-    for k, v in TINY.items()
-]
-
 
 def test_the_programs_train_and_score(scripts, classifier, tmp_path):
-    flags = [*FLAGS, "--seeds=1", "--samples=500", f"--classifier={classifier}"]
+    flags = [
+        *tiny.flags(tiny.STACKS),
+        "--seeds=1",
+        "--samples=500",
+        f"--classifier={classifier}",
+    ]
     done = scripts.run(
         "train_stacked_mnist.py",
         "--dataset=digits",

@@ -1,7 +1,5 @@
 """Processes that decode images for a stream: they change nothing and outlive nobody."""
 
-import itertools
-import logging
 import os
 import pathlib
 import signal
@@ -17,13 +15,11 @@ from support.image_streams import (
     command,
     feed,
     initial,
-    numbers,
     read,
     take,
     write,
 )
 
-from veegan_jax.common import errors
 from veegan_jax.data import photos, streams
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -51,34 +47,6 @@ def test_workers_change_nothing(lists, kind, workers, start):
     whole = take(lists["memory"], 14)
     rest = take(lists[kind], 14 - start, start_step=start, num_workers=workers)
     assert rest == whole[start:]
-    assert not children()
-
-
-def test_files_that_vanish_are_replaced_warned_of_and_counted(tmp_path, caplog):
-    caplog.set_level(logging.WARNING)
-    write(tmp_path / "data")
-    examples = read(tmp_path / "data")
-    whole = take(examples, 10)
-    for name in ("03.png", "09.png"):
-        (tmp_path / "data" / name).unlink()
-    with streams.Stream(examples, B, 3, num_workers=1) as stream:
-        found = [numbers(batch) for batch in itertools.islice(stream, 10)]
-        assert stream.replaced == {"03.png": 4, "09.png": 4}
-    expected = [[{3: 4, 9: 0}.get(k, k) for k in batch] for batch in whole]
-    assert found == expected
-    assert caplog.text.count("03.png can no longer be read: the next image takes") == 1
-    assert caplog.text.count("can no longer be read") == 2
-
-
-def test_a_folder_that_vanishes_ends_the_stream(tmp_path):
-    write(tmp_path / "data")
-    examples = read(tmp_path / "data")
-    (tmp_path / "data").rename(tmp_path / "elsewhere")
-    with (
-        streams.Stream(examples, B, 3, num_workers=1) as stream,
-        pytest.raises(errors.InputError, match="is it still there"),
-    ):
-        next(stream)
     assert not children()
 
 

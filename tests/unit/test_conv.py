@@ -19,8 +19,8 @@ CASES = [
 
 def both(ours, theirs, x, generator):
     """Values of both modules, and their gradients in x and the parameters."""
-    variables = theirs.init(jax.random.key(0), x)
-    ours_variables = ours.init(jax.random.key(0), x)
+    variables = jax.jit(theirs.init)(jax.random.key(0), x)
+    ours_variables = jax.jit(ours.init)(jax.random.key(0), x)
     jax.tree.map(np.testing.assert_array_equal, ours_variables, variables)
     bias = generator.normal(size=theirs.features).astype(np.float32)
     variables = {"params": variables["params"] | {"bias": jnp.asarray(bias)}}

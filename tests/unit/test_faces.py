@@ -6,43 +6,16 @@ import shutil
 import numpy as np
 import PIL.Image
 import pytest
+from support import tiny
 
 from veegan_jax.common import errors
 from veegan_jax.experiments import faces
 from veegan_jax.presets import resolve
 
-TINY = dict(
-    steps=8,
-    batch_size=4,
-    latent_size=3,
-    image_size=8,
-    generator_widths=(3, 2),
-    discriminator_widths=(2,),
-    reconstructor_widths=(2,),
-    joint_widths=(3,),
-)
-FLAGS = [
-    f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
-    for k, v in TINY.items()
-]
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """43 images of smooth colours, one file that is none, and one cut short."""
-    path = tmp_path_factory.mktemp("photos")
-    generator = np.random.default_rng(3)
-    (path / "more").mkdir()
-    for number in range(43):
-        small = generator.integers(0, 256, (3, 4, 3), np.uint8)
-        image = PIL.Image.fromarray(small).resize(
-            (20, 14), PIL.Image.Resampling.BICUBIC
-        )
-        image.save(path / ("more" if number % 2 else ".") / f"{number:02d}.png")
-    (path / "notes.txt").write_text("no image")
-    whole = (path / "00.png").read_bytes()
-    (path / "99.png").write_bytes(whole[: len(whole) // 2])
-    return path
+    return tiny.write_photos(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +29,7 @@ def options(folder, **changes):
 
 
 def preset(**changes):
-    return resolve.resolve("gan", "faces", "quick", **(TINY | changes))
+    return resolve.resolve("gan", "faces", "quick", **(tiny.FACES | changes))
 
 
 def test_the_images_held_out_are_not_trained_on(folder):
@@ -72,19 +45,15 @@ def test_the_images_held_out_are_not_trained_on(folder):
     np.testing.assert_array_equal(train.take([0])[0], photos.image[1:2])
 
 
-@pytest.mark.parametrize(
-    "streamed", (pytest.param(False, marks=pytest.mark.slow), True)
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("streamed", (False, True))
 def test_a_run_resumes_to_the_same_bits(folder, streamed, tmp_path):
-    changes = {"streamed": streamed, "schedule": "constant"}
     where = options(folder, memory_mib=0 if streamed else 100)
     photos = faces.read(where, 8, 4)
     assert (photos.image is None) == streamed
-    config = preset(**changes)
+    config = preset(streamed=streamed)
     whole = faces.run(config, where, tmp_path / "whole", photos)
-    faces.run(preset(**changes | {"steps": 4}), where, tmp_path / "part", photos)
-    path = tmp_path / "part" / "config.json"  # as if it had been stopped on the way
-    path.write_text(path.read_text().replace('"steps": 4', '"steps": 8'))
+    tiny.as_if_killed(tmp_path / "whole", 4, tmp_path / "part")
     part = faces.run(config, where, tmp_path / "part", photos)
     assert part["per_seed"] == whole["per_seed"]
     record = json.loads((tmp_path / "whole" / "results.json").read_text())

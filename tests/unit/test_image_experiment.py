@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import PIL.Image
 import pytest
+from support import tiny
 
 from veegan_jax import config as config_groups
 from veegan_jax import methods
@@ -25,28 +26,6 @@ from veegan_jax.presets import images as image_presets
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import rng
 
-TINY = dict(
-    steps=8,
-    batch_size=8,
-    latent_size=3,
-    generator_widths=(4, 2),
-    discriminator_widths=(2,),
-    reconstructor_widths=(2,),
-    joint_widths=(3,),
-)
-VECTORS = dict(
-    steps=8,
-    batch_size=8,
-    latent_size=3,
-    generator_widths=(5,),
-    discriminator_widths=(5,),
-    reconstructor_widths=(5,),
-)
-FLAGS = [
-    f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
-    for k, v in TINY.items()
-]
-
 
 def options(**changes):
     values = dict(seeds=2, samples=600, interval=4, save_every=0.0)
@@ -55,15 +34,11 @@ def options(**changes):
 
 @pytest.mark.slow
 def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(tmp_path):
-    changes = VECTORS | {"schedule": "constant"}
-    config = resolve.resolve("veegan", "digits", "dense", **changes)
+    config = resolve.resolve("veegan", "digits", "dense", **tiny.DENSE)
     source = image_experiment.load("digits")
     whole = image_experiment.run(config, options(), tmp_path / "whole", source)
 
-    half = resolve.resolve("veegan", "digits", "dense", **changes | {"steps": 4})
-    image_experiment.run(half, options(), tmp_path / "part", source)
-    path = tmp_path / "part" / "config.json"  # as if it had been stopped on the way
-    path.write_text(path.read_text().replace('"steps": 4', '"steps": 8'))
+    tiny.as_if_killed(tmp_path / "whole", 4, tmp_path / "part")
     part = image_experiment.run(config, options(), tmp_path / "part", source)
     assert part["per_seed"] == whole["per_seed"]
 
@@ -98,7 +73,7 @@ def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(tmp_path):
 @pytest.mark.parametrize("preset", ("quick", "dense"))
 def test_the_step_trains_on_images_of_its_own_step(preset, monkeypatch):
     """Two steps see the batches that plain indexing gives, as images or as vectors."""
-    changes = VECTORS if preset == "dense" else TINY
+    changes = tiny.DENSE if preset == "dense" else tiny.IMAGES
     config = resolve.resolve("gan", "digits", preset, **changes)
     data = images.load("digits", "train").image
     seen = []
@@ -127,7 +102,7 @@ def test_the_step_trains_on_images_of_its_own_step(preset, monkeypatch):
 def test_a_method_that_only_samples_has_all_but_interpolations(tmp_path, monkeypatch):
     mine = {name: getattr(gan, name) for name in ("init", "train_step", "sample")}
     monkeypatch.setitem(methods.METHODS, "mine", types.SimpleNamespace(**mine))
-    config = resolve.resolve("mine", "digits", "dense", **VECTORS)
+    config = resolve.resolve("mine", "digits", "dense", **tiny.DENSE)
     source = image_experiment.load("digits")
     image_experiment.run(config, options(seeds=1), tmp_path, source)
     names = {path.name for path in tmp_path.glob("*.png")}
@@ -157,7 +132,7 @@ def test_variety_of_one_image_and_of_the_test_images(generator):
 
 
 def test_reconstructions_are_of_the_methods_own_reconstructor():
-    config = resolve.resolve("veegan", "digits", "dense", **VECTORS)
+    config = resolve.resolve("veegan", "digits", "dense", **tiny.DENSE)
     state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([0], config))
     x = images.load("digits", "test").image[:6]
     veegan = methods.get("veegan")

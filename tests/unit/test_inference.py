@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn import decomposition
-from support import programs
+from support import programs, tiny
 
 from veegan_jax import config as configs
 from veegan_jax import methods
@@ -20,19 +20,6 @@ from veegan_jax.data import images
 from veegan_jax.experiments import base, codes, inference
 from veegan_jax.metrics import pca
 from veegan_jax.presets import resolve
-
-TINY = dict(
-    steps=8,
-    batch_size=8,
-    latent_size=3,
-    generator_widths=(5,),
-    reconstructor_widths=(6,),
-    discriminator_widths=(7,),
-)
-FLAGS = [
-    f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
-    for k, v in TINY.items()
-]
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +163,7 @@ def test_codes_are_drawn_as_the_discriminator_sees_them(linear, of):
 
 
 def test_alis_encoder_reads_noise():
-    config = resolve.resolve("ali", "digits", "dense", **TINY)
+    config = resolve.resolve("ali", "digits", "dense", **tiny.DENSE)
     assert codes.describe(config) == "R(noise, x), 3 noise inputs; point: noise 0"
     state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([5], config))
     x = images.load("digits", "test").image[:7]
@@ -188,7 +175,7 @@ def test_alis_encoder_reads_noise():
 
 def test_the_latent_error_is_of_noisy_images():
     """R(G(z, noise)): G is given its noise, and z alone is asked back."""
-    config = resolve.resolve("veegan", "digits", "dense", **TINY)
+    config = resolve.resolve("veegan", "digits", "dense", **tiny.DENSE)
     assert config.networks.generator_noise == 1
     state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([5], config))
     z_NZ, code_NZ = codes.recover(state, config=config, num=700)

@@ -159,6 +159,7 @@ def assert_same(result, expected):
     np.testing.assert_array_equal(result.converged_N, expected.converged_N)
 
 
+@pytest.mark.slow
 def test_devices_memory_order_and_number_change_nothing(params, x_NHW):
     sample = Partial(curved, params)
     expected = one_device(sample, x_NHW)
@@ -290,6 +291,7 @@ def test_one_program_for_all_weights_numbers_and_limits(generator, compiled):
     assert len(traced) == before
 
 
+@pytest.mark.slow
 def test_plain_functions_and_the_model_states_of_this_package_are_generators():
     config = resolve.resolve(
         "gan",

@@ -6,42 +6,21 @@ import types
 import jax
 import numpy as np
 import pytest
+from support import tiny
 
 from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.data import images
-from veegan_jax.experiments import base, ivom_targets
 from veegan_jax.experiments import ivom as ivom_experiment
+from veegan_jax.experiments import ivom_targets
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import checkpoint, loop
-
-VECTORS = dict(
-    steps=4,
-    batch_size=8,
-    latent_size=3,
-    generator_widths=(6,),
-    discriminator_widths=(5,),
-    reconstructor_widths=(5,),
-)
-
-
-def trained(config, workdir, seeds=2):
-    """A work directory as a script leaves it, of networks that were never trained."""
-    workdir.mkdir(parents=True)
-    state = base.init_seeds(range(seeds), config)
-    state = state.replace(step=state.step + config.steps)
-    options = base.Options(seeds=seeds)
-    base.claim(workdir, config, options)
-    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
-    checkpoints.save(config.steps, state)
-    checkpoints.close()
-    return workdir, state
+from veegan_jax.runtime import loop
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    config = resolve.resolve("veegan", "digits", "dense", **VECTORS)
-    workdir, state = trained(config, tmp_path_factory.mktemp("run") / "veegan")
+    config = resolve.resolve("veegan", "digits", "dense", **tiny.DENSE)
+    workdir, state = tiny.trained(config, tmp_path_factory.mktemp("run") / "veegan")
     return workdir, config, state
 
 
@@ -129,7 +108,7 @@ def test_blocks_and_seeds_do_not_change_an_image(run, tmp_path):
 def test_stacks_and_mixtures_can_be_measured(tmp_path):
     small = dict(steps=4, batch_size=8, latent_size=2)
     config = resolve.resolve("gan", "ring", "quick", **small)
-    workdir, _ = trained(config, tmp_path / "ring", seeds=1)
+    workdir, _ = tiny.trained(config, tmp_path / "ring", seeds=1)
     record, found = ivom_experiment.measure(workdir, options(), tmp_path / "r")
     radius = np.linalg.norm(found["test"], axis=1)
     np.testing.assert_allclose(radius, 1, atol=0.06)  # draws from the ring
@@ -141,7 +120,7 @@ def test_stacks_and_mixtures_can_be_measured(tmp_path):
 
     widths = dict(generator_widths=(4, 3, 2), discriminator_widths=(2, 3))
     config = resolve.resolve("gan", "stacked_digits", "quick", **small | widths)
-    workdir, _ = trained(config, tmp_path / "stacked", seeds=1)
+    workdir, _ = tiny.trained(config, tmp_path / "stacked", seeds=1)
     record, found = ivom_experiment.measure(workdir, options(), tmp_path / "s")
     assert found["test"].shape == (10, 8, 8, 3)
     assert record["data"].startswith("stacks of scikit-learn's")
@@ -151,8 +130,8 @@ def test_stacks_and_mixtures_can_be_measured(tmp_path):
 def test_a_method_that_only_samples_is_refused(tmp_path, monkeypatch):
     mine = {name: getattr(methods.gan, name) for name in ("init", "sample")}
     monkeypatch.setitem(methods.METHODS, "mine", types.SimpleNamespace(**mine))
-    config = resolve.resolve("mine", "digits", "dense", **VECTORS)
-    workdir, _ = trained(config, tmp_path / "run", seeds=1)
+    config = resolve.resolve("mine", "digits", "dense", **tiny.DENSE)
+    workdir, _ = tiny.trained(config, tmp_path / "run", seeds=1)
     with pytest.raises(errors.InputError, match=r"mine has no generate\(state, z, "):
         ivom_experiment.measure(workdir, options(), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -6,6 +6,7 @@ The networks are tiny; the tests check that the record tells what was measured.
 import dataclasses
 import json
 import math
+import shutil
 
 import jax
 import numpy as np
@@ -97,6 +98,10 @@ def test_a_stopped_run_goes_on_with_the_next_cell(tmp_path, monkeypatch, judge):
             raise loop.Interrupted("stopped")
         return measure(*arguments)
 
+    # Its stages are trained: their own resumption is test_lgan_stages.py's.
+    shutil.copytree(tmp_path / "whole", tmp_path / "part")
+    shutil.rmtree(tmp_path / "part" / "cells")
+    (tmp_path / "part" / "results.json").unlink()
     monkeypatch.setattr(cells, "measure", measure_some)
     with pytest.raises(loop.Interrupted):
         run(tmp_path / "part", generators="lgan")
@@ -152,7 +157,9 @@ def test_classifiers_are_judged_by_the_test_images_or_by_known_ones(tmp_path):
         assert (inside.task.splits[s].rows_KN == split.rows_KN).all()
 
 
-@pytest.mark.parametrize("name", ["none", "all data", "lgan"])
+@pytest.mark.parametrize(
+    "name", ["none", "all data", pytest.param("lgan", marks=pytest.mark.slow)]
+)
 def test_labels_rows_and_judges_belong_together(tmp_path, monkeypatch, name):
     """A cell's data, with images whose every pixel is their class's number."""
     given = {}

@@ -91,6 +91,7 @@ def unfinished(monkeypatch, program):
     monkeypatch.setattr(program, "write", stop)
 
 
+@pytest.mark.slow
 def test_pngs_and_npz_hold_equal_images_and_models_are_only_read_again(
     generate, program, tmp_path, capsys, monkeypatch
 ):
@@ -262,6 +263,7 @@ def test_changed_images_need_another_workdir(
         generate(image_dir="data", seed=1, workdir="other")
 
 
+@pytest.mark.slow
 def test_what_came_there_meanwhile_is_kept(generate, program, tmp_path, monkeypatch):
     def meanwhile(models, generator, s, num, **_):
         (tmp_path / "new.npz").write_text("mine")

@@ -66,7 +66,7 @@ def test_d_and_g_each_descend_their_own_loss(generator, name, fake, num_keys):
     encodings = standardize(y_Nd, jnp.int32(20))
     # Padding that is read would show.
     encodings = encodings.replace(unit=encodings.unit.at[20:].set(50.0))
-    state = module.init(jax.random.key(0), encodings, CONFIG)
+    state = jax.jit(module.init, static_argnums=2)(jax.random.key(0), encodings, CONFIG)
     new, _ = jax.jit(step_on(module, CONFIG))(state)
 
     keys = jax.random.split(jax.random.fold_in(state.key, 0), num_keys)
@@ -82,7 +82,7 @@ def test_d_and_g_each_descend_their_own_loss(generator, name, fake, num_keys):
         return penalty - jnp.mean(log_d(mlp(state.params["discriminator"], fake_Bd)))
 
     for network, loss in (("discriminator", loss_d), ("generator", loss_g)):
-        grad = jax.grad(loss)(state.params[network])
+        grad = jax.jit(jax.grad(loss))(state.params[network])
         moment = new.opt_state[network][0].mu  # (1 - beta1) times the gradient
         assert_close(moment, jax.tree.map(lambda g: 0.5 * g, grad))
         assert_descends(state.params[network], new.params[network], grad)
@@ -145,14 +145,18 @@ def test_autoencoders_descend_the_loss_of_their_equation(
 ):
     image_MX = jnp.asarray(generator.integers(0, 256, (9, 6)), jnp.uint8)
     rows_N = jnp.array([3, 5, 8, 0, 0], jnp.int32)  # the last two are padding
-    state = module.init(jax.random.key(0), Rows(rows_N, jnp.int32(3)), CONFIG)
+    state = jax.jit(module.init, static_argnums=2)(
+        jax.random.key(0), Rows(rows_N, jnp.int32(3)), CONFIG
+    )
     new, metrics = jax.jit(step_on(module, CONFIG, image_MX))(state)
 
     key_rows, key_noise = jax.random.split(jax.random.fold_in(state.key, 0))
     row_B = np.array([3, 5, 8])[np.asarray(rng.index(key_rows, 16, 3))]
     x_BX = image_MX[row_B].astype(jnp.float32) / 255
     noise_Bd = rng.normal(key_noise, (16, 3))
-    loss, grad = jax.value_and_grad(own_loss)(state.params[name], x_BX, noise_Bd)
+    loss, grad = jax.jit(jax.value_and_grad(own_loss))(
+        state.params[name], x_BX, noise_Bd
+    )
     assert float(metrics["loss"]) == pytest.approx(float(loss), rel=1e-5)
     assert_close(new.opt_state[name][0].mu, jax.tree.map(lambda g: 0.1 * g, grad))
     assert_descends(state.params[name], new.params[name], grad)
@@ -187,7 +191,9 @@ def test_images_of_two_kinds_are_learnt(optimized, module):
     stripe_X = np.array([0, 255] * 3, np.uint8)
     image_MX = jnp.asarray(np.stack([stripe_X, 255 - stripe_X]))
     rows_N = jnp.arange(2, dtype=jnp.int32)
-    state = module.init(jax.random.key(0), Rows(rows_N, jnp.int32(2)), changed)
+    state = jax.jit(module.init, static_argnums=2)(
+        jax.random.key(0), Rows(rows_N, jnp.int32(2)), changed
+    )
     state, metrics = trained(step_on(module, changed, image_MX), state, 600)
     first, last = metrics["loss"][0], metrics["loss"][-50:].mean()
     assert last < 0.5 * first
@@ -207,7 +213,9 @@ def test_samplers_learn_how_encodings_lie(optimized, generator, name):
     y_Nd = along @ [[3.0, 1.0]] + generator.normal(size=(500, 2)) * [0.6, 0.2] + 5
     encodings = standardize(jnp.asarray(y_Nd, jnp.float32), jnp.int32(500))
     module = samplers.get(name)
-    state = module.init(jax.random.key(0), encodings, changed)
+    state = jax.jit(module.init, static_argnums=2)(
+        jax.random.key(0), encodings, changed
+    )
 
     def distance_to_data(state):
         y_Gd = module.sample(state, jax.random.key(1), 4000, config=changed)

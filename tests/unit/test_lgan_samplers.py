@@ -80,7 +80,9 @@ def test_coefficients_follow_their_distribution(name, distribution):
 @pytest.mark.parametrize("offset", [False, True])
 def test_lgan_combines_the_basis_that_g_emits(encodings, offset):
     changed = dataclasses.replace(CONFIG, offset=offset)
-    state = lgan.init(jax.random.key(0), encodings[0], changed)
+    state = jax.jit(lgan.init, static_argnums=2)(
+        jax.random.key(0), encodings[0], changed
+    )
     noise_BE = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
     params = state.params["generator"]
     basis_Bkd, offset_Bd = lgan.emit(params, jnp.asarray(noise_BE), changed)
@@ -94,7 +96,9 @@ def test_lgan_combines_the_basis_that_g_emits(encodings, offset):
 
 
 def test_a_threshold_accepts_what_fools_d_best_in_the_order_drawn(encodings):
-    state = lgan.init(jax.random.key(0), encodings[0], CONFIG)
+    state = jax.jit(lgan.init, static_argnums=2)(
+        jax.random.key(0), encodings[0], CONFIG
+    )
     key, num = jax.random.key(5), 50
 
     def sample(**changes):
@@ -157,7 +161,9 @@ def test_two_devices_equal_one(encodings, name):
 
 def test_lgan_losses_are_those_of_the_equations(encodings):
     """One step's losses from its own noise, by NumPy."""
-    state = lgan.init(jax.random.key(0), encodings[0], CONFIG)
+    state = jax.jit(lgan.init, static_argnums=2)(
+        jax.random.key(0), encodings[0], CONFIG
+    )
     y_Bd = train_state.batch_of_encodings(state, 8)
     step = functools.partial(lgan.train_step, config=CONFIG)
     _, metrics = jax.jit(step)(state, y_Bd)
@@ -183,7 +189,7 @@ def test_lgan_losses_are_those_of_the_equations(encodings):
 
 def test_the_gaussian_has_the_moments_of_the_encodings(encodings):
     ours, y_Nd = encodings
-    state = gaussian.init(jax.random.key(0), ours, CONFIG)
+    state = jax.jit(gaussian.init, static_argnums=2)(jax.random.key(0), ours, CONFIG)
     y = np.asarray(gaussian.sample(state, jax.random.key(1), 40_000, config=CONFIG))
     np.testing.assert_allclose(y.mean(0), y_Nd[:20].mean(0), atol=0.05)
     covariance = np.cov(y_Nd[:20].T, bias=True)
@@ -198,7 +204,7 @@ def test_mixup_lies_between_two_encodings_and_decoded_on_one(encodings):
 
     def draw(name):
         module = samplers.get(name)
-        state = module.init(jax.random.key(0), ours, CONFIG)
+        state = jax.jit(module.init, static_argnums=2)(jax.random.key(0), ours, CONFIG)
         y = module.sample(state, jax.random.key(4), 30, config=CONFIG)
         return np.asarray(y, np.float64)
 

@@ -85,7 +85,6 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.slow
 def test_an_interrupted_stage_goes_on_to_the_same_bits(
     task, models, tmp_path, monkeypatch
 ):
@@ -248,6 +247,7 @@ def test_stages_come_before_what_needs_them(chosen, expected):
     assert measured == tuple(dict.fromkeys([*expected, "autoencoder"]))
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_of_what_is_trained_and_writes_nothing(
     task, tmp_path, monkeypatch
 ):

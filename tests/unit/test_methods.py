@@ -68,7 +68,7 @@ CASES = {
     ),
     "ali": case("ali", ali.Objective(reconstructor_noise=2), maxout=3, batch_norm=True),
     "unrolled": case(
-        "unrolled", unrolled.Objective(unrolled_steps=5), kernel_init="orthogonal"
+        "unrolled", unrolled.Objective(unrolled_steps=3), kernel_init="orthogonal"
     ),
     "unrolled_1": case(
         "unrolled", unrolled.Objective(unrolled_steps=1), schedule="constant", ema=0.0

@@ -39,10 +39,10 @@ def moved(before, after):
 # A program takes seconds to compile, so each method has one number of devices.
 SPLITS = (
     ("gan", 4),
-    ("ali", 2),
-    ("unrolled", 8),
-    ("veegan", 2),
-    ("veegan_adversarial", 4),
+    pytest.param("ali", 2, marks=pytest.mark.slow),
+    pytest.param("unrolled", 8, marks=pytest.mark.slow),
+    pytest.param("veegan", 2, marks=pytest.mark.slow),
+    pytest.param("veegan_adversarial", 4, marks=pytest.mark.slow),
     ("veegan_plus", 8),
 )
 

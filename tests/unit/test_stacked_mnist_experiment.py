@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import PIL.Image
 import pytest
+from support import tiny
 
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
@@ -20,21 +21,10 @@ from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 from veegan_jax.presets import resolve
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
-TINY = dict(
-    steps=8,
-    batch_size=8,
-    latent_size=3,
-    generator_widths=(4, 3, 2),
-    discriminator_widths=(2, 3),
-)
-FLAGS = [
-    f"--{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
-    for k, v in TINY.items()
-]
 
 
 def options(classifier, **changes):
-    values = dict(seeds=2, samples=700, interval=4, save_every=0.0)
+    values = dict(seeds=2, samples=300, interval=4, save_every=0.0)
     return stacked_mnist_experiment.Options(
         classifier=str(classifier), **(values | changes)
     )
@@ -42,17 +32,12 @@ def options(classifier, **changes):
 
 @pytest.mark.slow
 def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(classifier, tmp_path):
-    config = resolve.resolve("gan", "stacked_digits", "quick", **TINY)
+    config = resolve.resolve("gan", "stacked_digits", "quick", **tiny.STACKS)
     whole = stacked_mnist_experiment.run(
         config, options(classifier), tmp_path / "whole"
     )
 
-    half = resolve.resolve("gan", "stacked_digits", "quick", **TINY | {"steps": 4})
-    # So the first half of the whole run is this run.
-    assert half.optimizer.schedule == "constant"
-    stacked_mnist_experiment.run(half, options(classifier), tmp_path / "part")
-    path = tmp_path / "part" / "config.json"  # as if it had been stopped on the way
-    path.write_text(path.read_text().replace('"steps": 4', '"steps": 8'))
+    tiny.as_if_killed(tmp_path / "whole", 4, tmp_path / "part")
     part = stacked_mnist_experiment.run(config, options(classifier), tmp_path / "part")
     assert part["per_seed"] == whole["per_seed"]
 
@@ -72,8 +57,8 @@ def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(classifier, tm
     assert published == ("PacDCGAN4", 667.4, 1.81)
 
     # The figures again from the checkpoint, counted by hand.
-    x_NHW3 = stacked_mnist_experiment.load_samples(tmp_path / "whole", 700)
-    assert x_NHW3.shape == (700, 8, 8, 3) and x_NHW3.dtype == np.uint8
+    x_NHW3 = stacked_mnist_experiment.load_samples(tmp_path / "whole", 300)
+    assert x_NHW3.shape == (300, 8, 8, 3) and x_NHW3.dtype == np.uint8
     judge = classifier_files.ready("digits", classifier)
     labels = [
         classifiers.classify(judge, x_NHW3[..., c : c + 1]).tolist() for c in range(3)
@@ -92,7 +77,7 @@ def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(classifier, tm
 
 def test_the_step_trains_on_stacks_of_its_own_step():
     """Two steps of the experiment see the batches that `data` draws for them."""
-    config = resolve.resolve("gan", "stacked_digits", "quick", **TINY)
+    config = resolve.resolve("gan", "stacked_digits", "quick", **tiny.STACKS)
     digits = jax.numpy.asarray(images.load("digits", "train").image[..., 0])
     seen = []
 

@@ -12,7 +12,17 @@ import jax
 import numpy as np
 import pytest
 from absl import flags
-from support.image_streams import B, N, feed, initial, numbers, read, take, write
+from support.image_streams import (
+    B,
+    N,
+    children,
+    feed,
+    initial,
+    numbers,
+    read,
+    take,
+    write,
+)
 
 from veegan_jax.common import errors
 from veegan_jax.data import photos, prefetching, streams
@@ -83,14 +93,17 @@ def test_what_cannot_be_streamed_is_refused(lists):
         streams.Stream(lists["files"], 1, 0, num_workers=-1)
 
 
-def test_files_that_vanish_are_replaced_warned_of_and_counted(tmp_path, caplog):
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_files_that_vanish_are_replaced_warned_of_and_counted(
+    tmp_path, caplog, workers
+):
     caplog.set_level(logging.WARNING)
     write(tmp_path / "data")
     examples = read(tmp_path / "data")
     whole = take(examples, 10)
     for name in ("03.png", "09.png"):
         (tmp_path / "data" / name).unlink()
-    with streams.Stream(examples, B, 3) as stream:
+    with streams.Stream(examples, B, 3, num_workers=workers) as stream:
         found = [numbers(batch) for batch in itertools.islice(stream, 10)]
         assert stream.replaced == {"03.png": 4, "09.png": 4}
     expected = [[{3: 4, 9: 0}.get(k, k) for k in batch] for batch in whole]
@@ -99,15 +112,17 @@ def test_files_that_vanish_are_replaced_warned_of_and_counted(tmp_path, caplog):
     assert caplog.text.count("can no longer be read") == 2
 
 
-def test_a_folder_that_vanishes_ends_the_stream(tmp_path):
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_folder_that_vanishes_ends_the_stream(tmp_path, workers):
     write(tmp_path / "data")
     examples = read(tmp_path / "data")
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     with (
-        streams.Stream(examples, B, 3) as stream,
+        streams.Stream(examples, B, 3, num_workers=workers) as stream,
         pytest.raises(errors.InputError, match="is it still there"),
     ):
         next(stream)
+    assert not children()
 
 
 def test_lengths_cut_steps_into_groups():
