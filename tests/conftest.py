@@ -1,9 +1,8 @@
 """A strict session: warnings are errors (.pytest.ini), so are surprises of JAX.
 
 Eight fake CPU devices stand for eight real ones. The programs of these tests run for
-milliseconds and compile for seconds, so XLA's expensive passes are off, but for the
-tests that train (`optimized`), and what one test, worker or script compiled serves the
-others until the session ends.
+milliseconds and compile for seconds, so XLA's expensive passes are off, and what one
+test, worker or script compiled serves the others until the session ends.
 """
 
 import atexit
@@ -14,7 +13,6 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator
 
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # workers have it from their parent
     _folder = tempfile.mkdtemp(prefix="compiled-")
@@ -48,7 +46,7 @@ SYSTEM = pathlib.Path(__file__).parent / "system"
 # The files that take longest. They come first, so that the last worker to end has not
 # begun with one of them while the others are idle.
 LONGEST = (
-    *("test_hosts_dying", "test_faults", "test_lgan_amplify", "test_readme"),
+    *("test_hosts_dying", "test_lgan_amplify", "test_faults", "test_readme"),
     *("test_lgan_stages", "test_parallel", "test_methods", "test_image_methods"),
 )
 
@@ -83,14 +81,6 @@ def pytest_collection_modifyitems(
 
     config.hook.pytest_deselected(items=list(filter(left_out, items)))
     items[:] = [item for item in items if not left_out(item)]
-
-
-@pytest.fixture
-def optimized() -> Iterator[None]:
-    """XLA as users have it."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")

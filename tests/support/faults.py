@@ -124,3 +124,9 @@ def disk(place: pathlib.Path, size: str) -> Iterator[pathlib.Path]:
 
 def remount(place: pathlib.Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", place], check=True)
+
+
+def contents(folder: pathlib.Path) -> dict[str, bytes]:
+    return {
+        str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }

@@ -62,3 +62,10 @@ def _example(image: np.ndarray, label: int) -> bytes:
     example.features.feature["image"].bytes_list.value.append(file.getvalue())
     example.features.feature["label"].int64_list.value.append(int(label))
     return example.SerializeToString()
+
+
+def smooth(height, width, seed=0):
+    """uint8 [H, W, 3] that JPEG keeps and every filter agrees on."""
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    waves = [np.sin(3 * x + 2 * y + seed + c) for c in range(3)]
+    return np.uint8(np.rint(127.5 + 120 * np.stack(waves, axis=-1)))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from support import forks
+from support.faults import SCRIPT, TINY, steps
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,3 +21,13 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[forks.Forks]:
     found = forks.Forks(tmp_path_factory.mktemp("forks"))
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def whole(scripts, tmp_path_factory) -> pathlib.Path:
+    """A run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = scripts.run(SCRIPT, *TINY, "--workdir=whole", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert steps(folder / "whole") == [200, 300, 400]
+    return folder / "whole"

@@ -4,7 +4,6 @@ Every run is a process of its own that trains a tiny GAN (`forks`), and ends, ho
 it was stopped, with the very bits of one that nothing disturbed.
 """
 
-import contextlib
 import os
 import pathlib
 import random
@@ -17,31 +16,15 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support import forks, image_sets
+from support import forks
 from support.faults import (
-    GO_ON,
-    LOG,
-    SAVED,
     SCRIPT,
     TINY,
     assert_same_end,
-    disk,
     lines,
-    remount,
     steps,
     until,
 )
-
-
-@pytest.fixture(scope="module")
-def whole(scripts, tmp_path_factory) -> pathlib.Path:
-    """A run that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("whole")
-    done = scripts.run(SCRIPT, *TINY, "--workdir=whole", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert steps(folder / "whole") == [200, 300, 400]
-    return folder / "whole"
-
 
 # Signals
 
@@ -69,13 +52,13 @@ def wait_for(
         time.sleep(share / 5)  # or an interval
 
 
-def test_killed_ten_times_ends_as_if_never_stopped(scripts, tmp_path):
-    command = [*TINY, "--steps=3000", "--method=veegan_plus"]  # the largest state
+def test_killed_again_and_again_ends_as_if_never_stopped(scripts, tmp_path):
+    command = [*TINY, "--steps=2000", "--method=veegan_plus"]  # the largest state
     done = scripts.run(SCRIPT, *command, "--workdir=whole", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run, seed = tmp_path / "run", "20170522"
     chance = random.Random(seed)
-    kinds = ["saving"] * 5 + ["training"] * 3 + ["starting"] * 2
+    kinds = ["saving"] * 4 + ["training"] * 2 + ["starting"]
     chance.shuffle(kinds)
     told, half_written = [f"seed {seed!r}"], 0
     for kind in kinds:
@@ -123,255 +106,6 @@ def test_a_signal_saves_and_a_second_one_does_not_wait(
     done = scripts.run(SCRIPT, *command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert_same_end(run, whole)
-
-
-# Damage
-
-
-def the_largest(folder: pathlib.Path) -> pathlib.Path:
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return max(files, key=lambda path: path.stat().st_size)
-
-
-def cut(run):
-    path = the_largest(run / "checkpoints" / "400")
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def garbled(run):
-    path = the_largest(run / "checkpoints" / "400")
-    data = bytearray(path.read_bytes())
-    middle = slice(len(data) // 4, 3 * len(data) // 4)
-    data[middle] = bytes(byte ^ 0x55 for byte in data[middle])
-    path.write_bytes(data)
-
-
-def without_metadata(run):
-    (run / "checkpoints" / "400" / "state" / "_METADATA").unlink()
-
-
-def emptied(run):
-    shutil.rmtree(run / "checkpoints" / "400")
-    (run / "checkpoints" / "400").mkdir()
-
-
-@pytest.mark.parametrize("harm", [cut, garbled, without_metadata, emptied])
-def test_a_damaged_checkpoint_is_set_aside(scripts, whole, tmp_path, harm):
-    run = tmp_path / "run"
-    shutil.copytree(whole, run)
-    harm(run)
-    # A second one: what the first was set aside as is not overwritten.
-    aside = run / "checkpoints" / "damaged-400"
-    aside.mkdir()
-    (aside / "kept").touch()
-    # And what a save that was killed left behind.
-    (run / "checkpoints" / "350.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
-    harmed = {
-        str(path.relative_to(run / "checkpoints" / "400")): path.read_bytes()
-        for path in (run / "checkpoints" / "400").rglob("*")
-        if path.is_file()
-    }
-    done = scripts.run(SCRIPT, *TINY, "--workdir=run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    words = rf"checkpoint {run}/checkpoints/400 cannot be read \(.+\): set aside as "
-    assert re.search(words + "damaged-400-2", done.stderr)
-    assert "Traceback" not in done.stderr
-    assert (aside / "kept").exists()
-    again = run / "checkpoints" / "damaged-400-2"
-    assert harmed == {
-        str(path.relative_to(again)): path.read_bytes()
-        for path in again.rglob("*")
-        if path.is_file()
-    }
-    assert not list((run / "checkpoints").glob("*tmp"))
-    assert_same_end(run, whole)
-
-
-def test_lost_checkpoints_start_a_run_over_and_it_says_so(scripts, whole, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(whole, run)
-    for step in (200, 300, 400):
-        shutil.rmtree(run / "checkpoints" / str(step))
-    done = scripts.run(SCRIPT, *TINY, "--workdir=run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    words = "metrics.jsonl has step 400, but there is no checkpoint: the run "
-    assert words + "starts over" in done.stderr
-    assert_same_end(run, whole)
-
-
-def test_a_garbled_log_is_kept_and_its_good_lines_are_used(scripts, whole, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(whole, run)
-    log = run / "metrics.jsonl"
-    first, *rest = log.read_bytes().splitlines(keepends=True)
-    harmed = b"".join([first, b"\0\xff\xfe\n", b"[1]\n", *rest])
-    log.write_bytes(harmed)
-    done = scripts.run(SCRIPT, *TINY, "--workdir=run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "run/metrics.jsonl: line 2, 3 cannot be read and is left out" in done.stderr
-    assert "kept as metrics.jsonl.damaged" in done.stderr
-    assert (run / "metrics.jsonl.damaged").read_bytes() == harmed
-    assert_same_end(run, whole)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        (b'{"steps": 4', r"run/config.json is not a run's configuration \(.+\): put "),
-        (b"\xff\xfe{}", r"run/config.json is not a run's configuration \(.+\): put "),
-        (b"[1]", r"config.json is not a run's configuration \(it holds a list\): put "),
-        (None, "--workdir=run holds checkpoints, but config.json, which says of what "),
-    ],
-)
-def test_a_damaged_configuration_is_refused(scripts, whole, tmp_path, text, words):
-    run = tmp_path / "run"
-    shutil.copytree(whole, run)
-    (run / "config.json").unlink()
-    if text is not None:
-        (run / "config.json").write_bytes(text)
-    before = contents(run)
-    done = scripts.run(SCRIPT, *TINY, "--workdir=run", cwd=tmp_path)
-    assert done.returncode == 1
-    assert re.search(words, done.stderr), done.stderr
-    assert "or give another --workdir" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert contents(run) == before
-
-
-def contents(folder: pathlib.Path) -> dict[str, bytes]:
-    return {
-        str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
-
-
-@pytest.mark.parametrize("script", ["train_cifar10.py", "lgan_amplify.py"])
-def test_a_truncated_data_file_stops_a_run_before_any_work(scripts, tmp_path, script):
-    image_sets.write(tmp_path / "data")
-    path = next((tmp_path / "data").rglob("mnist-train.array_record-00001*"))
-    os.truncate(path, path.stat().st_size // 2)
-    flags = ["--dataset=mnist", "--data_dir=data", "--workdir=run"]
-    done = scripts.run(script, *flags, cwd=tmp_path)
-    assert done.returncode == 1
-    assert re.search(rf"data/.*{path.name} cannot be read \(.+\)", done.stderr), (
-        done.stderr
-    )
-    assert "Traceback" not in done.stderr
-    left = {path.name for path in (tmp_path / "run").glob("*")}
-    assert left <= {"config.json", ".in_use.json", ".in_use.lock"}
-
-
-# Disks
-
-
-def test_a_disk_that_fills_up_again_and_again_stops_a_run_with_one_message(
-    scripts, whole, tmp_path
-):
-    """Wherever it is full: each time the same command, with a little more room."""
-    written = sum(path.stat().st_size for path in whole.rglob("*"))
-    shares = (int(share * written) // 1024 for share in (0.1, 0.3, 0.9))
-    sizes = ["2k", "8k", *(f"{size}k" for size in shares)]
-    told = []
-    with disk(tmp_path / "disk", sizes[0]) as place:
-        run = place / "run"
-        for size in sizes:
-            remount(place, f"size={size}")
-            done = scripts.run(SCRIPT, *TINY, "--workdir=disk/run", cwd=tmp_path)
-            assert done.returncode == 1, [size, done.stderr]
-            *_, last = done.stderr.strip().splitlines()
-            refused = r"cannot be written \(No space left on device\).*: make room, "
-            named = rf"disk/run(/{SAVED}|/config.json)? {refused}"
-            assert re.search(f"{named}{GO_ON}$", last), [size, done.stderr]
-            assert done.stderr.count("cannot be written") == 1
-            assert "Traceback" not in done.stderr
-            assert "Exception" not in done.stderr
-            if "disk/run/checkpoints cannot" in last:
-                newest = f"step {steps(run)[-1]} is kept" if steps(run) else "no step"
-                assert f"; {newest}" in last
-            told.append(last)
-        assert "disk/run/config.json" in told[0]
-        assert re.search(LOG, told[1])
-        kept = steps(run)[-1]
-        remount(place, "size=20m")
-        done = scripts.run(SCRIPT, *TINY, "--workdir=disk/run", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert f"{kept}/400 [00:00" in done.stderr  # where the last one began
-        assert_same_end(run, whole)
-
-
-def test_limits_of_file_sizes_stop_a_run(scripts, whole, tmp_path):
-    """The same without a right to mount: a file may have so many bytes."""
-    command = [SCRIPT, *TINY, "--workdir=run"]
-    for limit, named in {
-        200: "run/config.json",
-        2000: "run/checkpoints",
-        30_000: "a file under .*run",
-    }.items():
-        done = scripts.run(*command, cwd=tmp_path, RLIMIT_FSIZE=limit)
-        assert done.returncode == 1
-        *_, last = done.stderr.strip().splitlines()
-        refused = rf"{named} cannot be written \(File too large\).*: allow larger"
-        assert re.search(rf"{refused} files \(ulimit -f\), {GO_ON}$", last), done.stderr
-        assert "Traceback" not in done.stderr
-    done = scripts.run(*command, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert_same_end(tmp_path / "run", whole)
-
-
-@contextlib.contextmanager
-def read_only(place: pathlib.Path) -> Iterator[None]:
-    """Root writes whatever the mode bits say, but on no read-only file system."""
-    if os.geteuid():
-        modes = {path: path.stat().st_mode for path in [place, *place.rglob("*")]}
-        for path, mode in modes.items():
-            path.chmod(mode & 0o555)
-        yield
-        for path, mode in modes.items():
-            path.chmod(mode)
-    else:
-        subprocess.run(["mount", "--bind", place, place], check=True)
-        try:
-            remount(place, "bind,ro")
-            yield
-        finally:
-            subprocess.run(["umount", place], check=True)
-
-
-def test_a_read_only_run_can_be_measured_but_not_trained(scripts, whole, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(whole, run)
-    ivom = ["run", "--images=4", "--starts=2", "--iterations=2"]
-    with read_only(run):
-        before = contents(run)
-        for folder in ("run", "run/new"):
-            done = scripts.run(SCRIPT, *TINY, f"--workdir={folder}", cwd=tmp_path)
-            assert done.returncode == 1
-            refused = rf"--workdir={folder} cannot be used \((Read-only|Permission)"
-            assert re.search(refused, done.stderr), done.stderr
-            assert "give a directory that can be written" in done.stderr
-            assert "Traceback" not in done.stderr
-        done = scripts.run("eval_ivom.py", *ivom, cwd=tmp_path)
-        assert done.returncode == 1
-        assert "--output=run/ivom cannot be used (" in done.stderr
-        assert "Traceback" not in done.stderr
-        done = scripts.run("eval_ivom.py", *ivom, "--output=out", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert (tmp_path / "out" / "results.json").exists()
-        assert contents(run) == before
-
-
-def test_a_file_for_a_work_directory_is_refused_and_kept(scripts, tmp_path):
-    (tmp_path / "thesis.txt").write_text("mine")
-    for flag, why in {
-        "thesis.txt": "it is a file",
-        "thesis.txt/run": "Not a directory",
-        "l" * 256: "File name too long",
-    }.items():
-        done = scripts.run(SCRIPT, *TINY, f"--workdir={flag}", cwd=tmp_path)
-        assert done.returncode == 1
-        assert f"--workdir={flag} cannot be used ({why}); give a direc" in done.stderr
-        assert "Traceback" not in done.stderr
-    assert (tmp_path / "thesis.txt").read_text() == "mine"
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 # Two runs at a time

@@ -28,7 +28,7 @@ from support.faults import (
 
 from veegan_jax.runtime import watchdog
 
-TOGETHER = [*TINY, "--steps=500", "--interval=20", "--method=gan", "--parallel=pmap"]
+TOGETHER = [*TINY, "--steps=300", "--interval=12", "--method=gan", "--parallel=pmap"]
 SOON = 120  # seconds; a minute is enough where the cores are free
 STOPS = "stops. Give the same command to all of them to go on"
 
@@ -123,7 +123,7 @@ def test_a_run_that_loses_one_after_the_other_ends_as_if_it_had_not(
             first.stderr,
             second.stderr,
         ]
-        at = re.search(r"stopped by SIGTERM at step (\d+) of 500, saved", first.stderr)
+        at = re.search(r"stopped by SIGTERM at step (\d+) of 300, saved", first.stderr)
         assert at and steps(run)[-1] == int(at[1]) > kept[-1], first.stderr
         assert not words(second)  # said once
 
@@ -143,7 +143,7 @@ def test_a_run_that_loses_one_after_the_other_ends_as_if_it_had_not(
 
         both = both()
         assert [p.wait() for p in both] == [0, 0], [p.stderr for p in both]
-        assert steps(run)[-1] == 500
+        assert steps(run)[-1] == 300
         assert_same_end(run, whole)
 
 
@@ -177,7 +177,7 @@ from veegan_jax.methods import gan
 from veegan_jax.methods.gan import init, sample
 
 def fail(step):
-    if jax.process_index() == 1 and step >= 110:
+    if jax.process_index() == 1 and step >= 66:
         raise ValueError("the second cannot")
 
 def train_step(state, x, *, config, axis_name=None):
@@ -198,5 +198,5 @@ def test_an_exception_of_one_stops_both_and_keeps_its_traceback(
     assert re.search(said, words(first)), first.stderr
     assert STOPS in words(first)
     assert "Traceback" not in words(first)
-    assert steps(tmp_path / "run")[-1] <= 110
+    assert steps(tmp_path / "run")[-1] <= 66
     assert os.listdir(tmp_path / "run" / "checkpoints")

@@ -72,7 +72,7 @@ def keys(num):
     return jax.random.split(jax.random.key(1), num)
 
 
-def test_classifiers_learn_and_a_share_of_0_reads_nothing_generated(data, optimized):
+def test_classifiers_learn_and_a_share_of_0_reads_nothing_generated(data):
     share = [0.0, 0.0, 0.5, 1.0]
     same = keys(2)[np.array([0, 1, 0, 0])]
     found = classifier.train_all(same, share, data, RECIPE)
@@ -84,7 +84,7 @@ def test_classifiers_learn_and_a_share_of_0_reads_nothing_generated(data, optimi
     np.testing.assert_allclose(again[:2], found[:2])
 
 
-def test_a_share_of_1_reads_nothing_real(data, optimized):
+def test_a_share_of_1_reads_nothing_real(data):
     blank = data._replace(
         image_MX=np.zeros_like(data.image_MX),
         generated_NX=data.image_MX,
@@ -94,7 +94,7 @@ def test_a_share_of_1_reads_nothing_real(data, optimized):
 
 
 @pytest.mark.slow
-def test_convolutions_learn_too(data, optimized):
+def test_convolutions_learn_too(data):
     recipe = dataclasses.replace(RECIPE, layers=((4, 3, 1), (4, 3, 2)))
     assert classifier.train_all(keys(1), [0.0], data, recipe)[0, -1] > 95
 

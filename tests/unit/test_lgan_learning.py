@@ -183,7 +183,7 @@ def trained(step, state, steps):
 
 
 @pytest.mark.parametrize("module", [autoencoder, vae])
-def test_images_of_two_kinds_are_learnt(optimized, module):
+def test_images_of_two_kinds_are_learnt(module):
     """Stripes and their negatives: one number tells them apart, log 2 or nothing."""
     changed = dataclasses.replace(
         CONFIG, latent_noise=0.0, autoencoder_steps=600, autoencoder_rate=0.01
@@ -204,7 +204,7 @@ def test_images_of_two_kinds_are_learnt(optimized, module):
 
 @pytest.mark.parametrize("name", ["lgan", "plain_gan"])
 @pytest.mark.slow
-def test_samplers_learn_how_encodings_lie(optimized, generator, name):
+def test_samplers_learn_how_encodings_lie(generator, name):
     """Two dimensions of a correlation of .98, which scaling does not take away."""
     changed = dataclasses.replace(
         CONFIG, latent_size=2, sampler_widths=(32,), offset=False, orthogonality=0.0

@@ -85,6 +85,7 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_an_interrupted_stage_goes_on_to_the_same_bits(
     task, models, tmp_path, monkeypatch
 ):
@@ -120,6 +121,7 @@ def assert_close(one, other, atol):
         np.testing.assert_allclose(a, b, atol=atol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_batches_split_over_devices_train_the_same_models(task, models, tmp_path, mode):
     ours = states(task, tmp_path, "shared", mode=mode).params
@@ -129,6 +131,7 @@ def test_batches_split_over_devices_train_the_same_models(task, models, tmp_path
     assert np.abs(bias).max() > 5e-3
 
 
+@pytest.mark.slow
 def test_seeds_and_classes_are_trained_apart(task, models, tmp_path):
     """The second seed by itself gives what it gives in company."""
     alone = Task(task.image_MX, task.shape, task.splits[1:], task.seeds[1:])
@@ -188,6 +191,7 @@ def nearest_difference(image_X, possible_NX):
     return np.abs(possible_NX - image_X.astype(int)).max(axis=1).min()
 
 
+@pytest.mark.slow
 def test_shared_autoencoders_take_turns_to_decode_real_encodings(models):
     x_KGX = generation.generate(models, f"decoded{SHARED}", 1, 7)
     for k, e in itertools.product(range(K), range(E)):
@@ -196,6 +200,7 @@ def test_shared_autoencoders_take_turns_to_decode_real_encodings(models):
             assert nearest_difference(image, possible) <= 1
 
 
+@pytest.mark.slow
 def test_moves_start_at_an_image_of_the_class(models):
     """By brute force: every start of the class and every move inside any class."""
     x_KGX = generation.generate(models, f"decoded{MOVES}", 1, 4)
@@ -210,6 +215,7 @@ def test_moves_start_at_an_image_of_the_class(models):
             assert nearest_difference(image, possible) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GENERATORS[:6])
 def test_a_generator_makes_images_of_every_class(models, name):
     x_KGX = generation.generate(models, name, 0, 5)

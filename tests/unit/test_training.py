@@ -119,7 +119,6 @@ def test_the_registry_answers_and_refuses():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("optimized")
 def test_veegan_plus_learns_both_modes_of_a_line():
     """Two modes 20 sigma apart, from one Gaussian, in seconds."""
     mixture, steps = mixtures.two_modes(), 2500
