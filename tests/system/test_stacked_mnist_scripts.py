@@ -13,7 +13,7 @@ def test_the_programs_train_and_score(scripts, classifier, tmp_path):
     flags = [
         *tiny.flags(tiny.STACKS),
         "--seeds=1",
-        "--samples=500",
+        "--samples=200",
         f"--classifier={classifier}",
     ]
     done = scripts.run(
@@ -33,7 +33,7 @@ def test_the_programs_train_and_score(scripts, classifier, tmp_path):
         r"\| DCGAN, published +\| 99 ",
         stacked_mnist_experiment.table({"gan": on_mnist}),
     )
-    flags = ["--samples=500", f"--classifier={classifier}", "--output=o.json"]
+    flags = ["--samples=200", f"--classifier={classifier}", "--output=o.json"]
     done = scripts.run("eval_stacked_mnist.py", workdir, *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     scored = json.loads((tmp_path / "o.json").read_text())
