@@ -1,7 +1,7 @@
 """Configurations: presets, ranges, changes by name, JSON; and the ablations of VEEGAN+.
 
 Each preset of each method resolves to a hashable configuration that is checked and
-survives a round trip through JSON.
+survives a round trip through JSON. One file, for the table of what is refused.
 """
 
 import dataclasses

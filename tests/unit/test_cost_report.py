@@ -1,5 +1,7 @@
 """Programs whose collectives, products and memory are known in closed form.
 
+One file, since its tests share the helpers that compile a program.
+
 Dimension key: D devices, T steps, N rows.
 """
 

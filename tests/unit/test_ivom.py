@@ -1,5 +1,7 @@
 """IvOM against SciPy, closed forms and loops, on generators whose minima are known.
 
+One file, since its tests share these generators and their compiled searches.
+
 Dimension key: N images, H height, W width, Z latent, K starts, R reports, F features.
 """
 

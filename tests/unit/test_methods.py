@@ -4,6 +4,8 @@ The references are those of `equations.py`, and Adam in NumPy. Gradients are rea
 Adam's first moment, m' = beta1 m + (1 - beta1) g, in the second step, when the moments,
 the schedules and the averages of the first are in play.
 
+One file, since most tests share the compiled steps.
+
 Dimension key: B batch, Z latent, E noise inputs, X data dimensions.
 """
 

@@ -1,4 +1,7 @@
-"""Photographs: decoded as Pillow and NumPy do by hand; the others skipped, counted."""
+"""Photographs: decoded as Pillow and NumPy do by hand; the others skipped, counted.
+
+One file, since all its tests write and read folders by the same helpers.
+"""
 
 import io
 import json
