@@ -1,4 +1,4 @@
-"""What all files for clusters have in common: their language, names and flags."""
+"""Files for clusters share a language, are named in one README and use known flags."""
 
 import pathlib
 import re

@@ -41,7 +41,8 @@ SPLITS = (
     ("gan", 4),
     pytest.param("ali", 2, marks=pytest.mark.slow),
     pytest.param("unrolled", 8, marks=pytest.mark.slow),
-    pytest.param("veegan_adversarial", 4, marks=pytest.mark.slow),  # all its terms
+    pytest.param("veegan", 2, marks=pytest.mark.slow),
+    pytest.param("veegan_adversarial", 4, marks=pytest.mark.slow),
     ("veegan_plus", 8),
 )
 
