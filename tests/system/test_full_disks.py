@@ -57,6 +57,26 @@ def test_a_disk_that_fills_up_again_and_again_stops_a_run_with_one_message(
         assert_same_end(run, whole)
 
 
+def test_a_disk_without_room_for_figures_is_told(scripts, whole, tmp_path):
+    with disk(tmp_path / "disk", "20m") as place:
+        run = place / "run"
+        shutil.copytree(whole, run)
+        for path in (*run.glob("*.png"), run / "results.json", run / "samples.npz"):
+            path.unlink()
+        used = shutil.disk_usage(place).used // 1024
+        remount(place, f"size={used + 24}k")
+        done = scripts.run(SCRIPT, *TINY, "--workdir=disk/run", cwd=tmp_path)
+        assert done.returncode == 1, done.stderr
+        *_, last = done.stderr.strip().splitlines()
+        refused = r"disk/run(/\S+)? cannot be written \(No space left on device\).*: "
+        assert re.search(refused + f"make room, {GO_ON}$", last), done.stderr
+        assert "checkpoints" not in last and steps(run)[-1] == 400
+        remount(place, "size=20m")
+        done = scripts.run(SCRIPT, *TINY, "--workdir=disk/run", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert_same_end(run, whole)
+
+
 def test_limits_of_file_sizes_stop_a_run(scripts, whole, tmp_path):
     """The same without a right to mount: a file may have so many bytes."""
     command = [SCRIPT, *TINY, "--workdir=run"]
