@@ -22,8 +22,8 @@ import numpy as np
 from absl import flags
 
 from veegan_jax import methods
+from veegan_jax.common import errors, plots_errors
 from veegan_jax.common import flags as common_flags
-from veegan_jax.common import plots_errors
 from veegan_jax.config import Config
 from veegan_jax.data import pixels
 from veegan_jax.experiments import base, ivom_targets
@@ -116,10 +116,13 @@ def main(name: str) -> None:
     workdir = pathlib.Path(name)
     options = ivom_experiment.Options(**common_flags.read(ivom_experiment.Options))
     distributed.start(hosts)
-    if METHOD_FILE.value:
-        methods.register_file(METHOD_FILE.value)
+    own = methods.register_file(METHOD_FILE.value) if METHOD_FILE.value else None
     config, _ = base.configuration(workdir)
-    methods.get(config.method)
+    if own and own != config.method:
+        raise errors.InputError(
+            f"--method_file={METHOD_FILE.value}: {workdir} holds a run of "
+            f"{config.method}; leave the flag out, or give that method's file"
+        )
     output = pathlib.Path(OUTPUT.value or workdir / "ivom")
     source = source_of(workdir, config, options)
     record, found = ivom_experiment.measure(workdir, options, output, source)

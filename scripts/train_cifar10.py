@@ -27,7 +27,6 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
@@ -62,21 +61,21 @@ common_flags.define(distributed.Options, from_preset=False)
 def plan(options: image_experiment.Options) -> list[tuple[pathlib.Path, Config]]:
     """Make the list of runs that the flags ask for, with their work directories."""
     changes = common_flags.read(*SETTINGS)
-    if METHOD_FILE.value:
-        changes["method"] = methods.register_file(METHOD_FILE.value)
     dataset = changes.pop("dataset", "cifar10")
     if dataset not in DATASETS:
         raise errors.InputError(
             f"--dataset={dataset} must be one of {', '.join(DATASETS)}"
         )
-    return base.plan(options, changes, [dataset], WORKDIR.value)
+    return base.plan(
+        options, changes, [dataset], WORKDIR.value, method_file=METHOD_FILE.value
+    )
 
 
 def main() -> None:
     hosts = distributed.Options(**common_flags.read(distributed.Options))
     options = image_experiment.Options(**common_flags.read(image_experiment.Options))
+    distributed.start(hosts)  # first, as a method's file may use JAX
     runs = plan(options)
-    distributed.start(hosts)
     image_experiment.check(runs, options)
     source = image_experiment.load(runs[0][1].dataset, options.data_dir or None)
     base.run_all(

@@ -21,7 +21,6 @@ import pathlib
 
 from absl import flags
 
-from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
@@ -56,22 +55,22 @@ def plan(options: base.Options) -> list[tuple[pathlib.Path, Config]]:
     """Make the list of runs that the flags ask for, with their work directories."""
     changes = common_flags.read(*SETTINGS)
     dataset = changes.pop("dataset", "ring")
-    if METHOD_FILE.value:
-        changes["method"] = methods.register_file(METHOD_FILE.value)
     datasets = mixture_presets.DATASETS if dataset == "all" else (dataset,)
     if unknown := set(datasets) - set(mixture_presets.DATASETS):
         raise errors.InputError(
             f"--dataset={unknown.pop()} must be one of "
             f"{', '.join(mixture_presets.DATASETS)}, or all"
         )
-    return base.plan(options, changes, datasets, WORKDIR.value)
+    return base.plan(
+        options, changes, datasets, WORKDIR.value, method_file=METHOD_FILE.value
+    )
 
 
 def main() -> None:
     hosts = distributed.Options(**common_flags.read(distributed.Options))
     options = base.Options(**common_flags.read(base.Options))
+    distributed.start(hosts)  # first, as a method's file may use JAX
     runs = plan(options)
-    distributed.start(hosts)
     mixture_experiment.check(runs, options)
     base.run_all(
         runs,

@@ -136,7 +136,7 @@ def summary(runs: Runs) -> str:
         last = ours[-1]
         cells.append(_calibrated(last["mean"], last["std"]) if last else "")
         rows.append([f"**{label}**", *cells])
-        family = method.split("_")[0]
+        family = published.family(method)
         theirs = [published.MIXTURES[d].get(family) for d in TITLES]
         if any(theirs) and family not in compared:
             compared.add(family)

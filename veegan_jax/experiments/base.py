@@ -5,8 +5,9 @@ Dimension key: S seeds.
 
 import dataclasses
 import functools
+import hashlib
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,14 +15,24 @@ import numpy as np
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors, fields, records
+from veegan_jax.common import errors, fields, files, records
 from veegan_jax.config import Config
+from veegan_jax.methods import checks as method_checks
 from veegan_jax.methods.base import TrainState
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import checkpoint, loop, parallel, run, workdirs
+from veegan_jax.runtime import (
+    checkpoint,
+    distributed,
+    loop,
+    parallel,
+    run,
+    workdirs,
+)
 
 # Uses of a state's key other than the steps', which fold in 0, 1, 2, ...
 DATA, EVALUATION = 2**32 - 1, 2**32 - 2
+METHOD_SHA256 = "method_sha256"  # in a run's identity, if the method is a user's
+METHOD_FOLDER = "method"  # in a work directory: the user's files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +90,7 @@ def plan(
     workdir: str | None,
     rows: Sequence[str] = resolve.ROWS,
     folder: str = "",
+    method_file: str | None = None,
 ) -> list[tuple[pathlib.Path, Config]]:
     """Make the list of runs that a script's flags ask for.
 
@@ -90,16 +102,24 @@ def plan(
       workdir: of the run, or of the folder of several; None: runs/DATASET/PRESET.
       rows: what "all" stands for.
       folder: takes the dataset's place in the folder's name.
+      method_file: the file of a method of the user's, which is registered.
 
     Returns:
       Work directory and configuration of each run: runs/DATASET/PRESET/METHOD.
 
     Raises:
-      InputError: for a method or a configuration that does not exist.
+      InputError: for a method, a file or a configuration that cannot be used.
     """
     changes = dict(changes)
+    if method_file:
+        if "method" in changes:
+            raise errors.InputError(
+                f"--method={changes['method']} and --method_file={method_file}: give "
+                "one of them"
+            )
+        changes["method"] = methods.register_file(method_file)
     method = changes.pop("method", resolve.METHOD)
-    names = rows if method == "all" else (method,)
+    names = rows if method == methods.ALL else (method,)
     runs = []
     for dataset in datasets:
         for name in names:
@@ -113,11 +133,17 @@ def plan(
     return runs
 
 
-def check(config: Config, options: Options) -> None:
-    """Refuse a batch that the devices do not divide into whole packs.
+def check(config: Config, options: Options, taken: Collection[str] = ()) -> None:
+    """Refuse a batch that the devices do not divide into whole packs, or a bad method.
+
+    Args:
+      config: what to train.
+      options: how to run it.
+      taken: names of the metrics that the experiment logs.
 
     Raises:
-      InputError: naming the flag, its value and what to give instead.
+      InputError: naming the flag, its value and what to give instead; for a method that
+        is not built in, see `methods.checks.check`.
     """
     devices = len(jax.devices())
     parallel.check(options.parallel, config.batch_size, devices)
@@ -127,6 +153,13 @@ def check(config: Config, options: Options) -> None:
             f"--batch_size={config.batch_size} does not divide into packs of {pack} on "
             f"{devices} devices; give a multiple of {devices * pack}"
         )
+    method = methods.get(config.method)
+    if config.method not in methods.BUILT_IN and _checked.get(config) is not method:
+        method_checks.check(method, config, taken)
+        _checked[config] = method
+
+
+_checked: dict[Config, Any] = {}  # methods that passed, by configuration
 
 
 def claim(
@@ -148,8 +181,22 @@ def claim(
     """
     identity = configs.to_json(config)
     identity |= {"seeds": options.seeds, "first_seed": options.first_seed}
-    if not options.dry_run:
-        workdirs.claim(workdir, identity | (more or {}))
+    if found := methods.fingerprint(config.method):
+        identity |= {METHOD_SHA256: found}
+    if options.dry_run:
+        return
+    workdirs.claim(workdir, identity | (more or {}))
+    distributed.on_main_process(lambda: _keep_method(config.method, workdir))
+
+
+def _keep_method(name: str, workdir: pathlib.Path) -> None:
+    """Copy the files of a user's method, which will be edited, to the run's folder."""
+    for file, content in methods.sources(name).items():
+        path = workdir / METHOD_FOLDER / file
+        if not path.exists():
+            with files.writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                files.save_atomically(path, lambda out, c=content: out.write(c))
 
 
 def init_seeds(seeds: Sequence[int], config: Config) -> TrainState:
@@ -208,6 +255,7 @@ def configuration(workdir: pathlib.Path) -> tuple[Config, range]:
       InputError: if it holds none, or another kind of run, such as a sweep.
     """
     identity = workdirs.claimed(workdir)
+    _check_method(workdir, identity)
     try:
         seeds, first = identity.pop("seeds"), identity.pop("first_seed")
         objective = methods.objective_class(identity["method"])
@@ -218,6 +266,25 @@ def configuration(workdir: pathlib.Path) -> tuple[Config, range]:
             f"({error!r}); give a work directory of a training script"
         ) from error
     return config, range(first, first + seeds)
+
+
+def _check_method(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
+    """Refuse a run of a user's method that is not registered, or is another by now."""
+    method, files_of_run = identity.get("method"), identity.pop(METHOD_SHA256, {})
+    kept = [f for f in files_of_run if pathlib.Path(f).stem == method]
+    where = f"={workdir / METHOD_FOLDER / kept[0]}" if kept else ""
+    if method not in methods.METHODS:
+        raise errors.InputError(
+            f"{workdir} holds a run of the method {method!r}, which is not built in: "
+            f"give its file by --method_file{where}"
+        )
+    now = methods.fingerprint(method)
+    changed = [f for f, sha in files_of_run.items() if now.get(f, sha) != sha]
+    if changed:
+        raise errors.InputError(
+            f"{workdir} was trained by another version of {changed[0]}; give the "
+            f"method as it was by --method_file{where}"
+        )
 
 
 def restore(workdir: pathlib.Path) -> tuple[Config, range, int, TrainState]:
@@ -238,6 +305,30 @@ def restore(workdir: pathlib.Path) -> tuple[Config, range, int, TrainState]:
     if not done:
         raise errors.InputError(f"{workdir} holds no checkpoint yet; train it first")
     return config, seeds, done, state
+
+
+def weights_sha256(state: TrainState) -> str:
+    """Return the digest of the parameters and moments that a state generates with."""
+    digest = hashlib.sha256()
+    names = ("params", "batch_stats", "ema")  # a user's state may have params alone
+    used = [getattr(state, name, None) for name in names]
+    for leaf in jax.tree.leaves(used):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def not_finite(bad_SN: np.ndarray) -> dict[int, str]:
+    """Return a message for each seed that drew samples that are not finite.
+
+    Args:
+      bad_SN: which samples hold NaN or infinity.
+    """
+    num = bad_SN.shape[1]
+    return {
+        seed: f"drew {count} of {num} samples with NaN or infinity"
+        for seed, count in enumerate(bad_SN.sum(axis=1).tolist())
+        if count
+    }
 
 
 def by_seed(

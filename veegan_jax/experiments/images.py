@@ -103,8 +103,9 @@ def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None
     Raises:
       InputError: see `check_config` and `base.claim`.
     """
-    for workdir, config in runs:
+    for _, config in runs:
         check_config(config, options)
+    for workdir, config in runs:
         base.claim(workdir, config, options)
 
 
@@ -114,7 +115,7 @@ def check_config(config: Config, options: Options) -> None:
     Raises:
       InputError: see `base.check`.
     """
-    base.check(config, options)
+    base.check(config, options, ("variety",))
 
 
 def prepare(
@@ -210,7 +211,10 @@ def finish(
       The record.
     """
     state, failures = trained
-    x_SNHWC = sampling.draw_images(state, config, options.samples)
+    x_SN, bad = sampling.draw_and_check(
+        state, config=config, num_samples=options.samples
+    )
+    x_SNHWC, failures = sampling.as_images(x_SN, config), bad | failures
     metrics = {
         "variety": np.array([diversity.variety(x, source.test) for x in x_SNHWC]),
         **(metrics or {}),

@@ -147,6 +147,12 @@ def measure(
     identity = dataclasses.asdict(options) | {"step": done, "data": targets.name}
     for name in ("data_dir", "memory_mib", "parallel", "seeds"):
         del identity[name]
+    identity |= {
+        "dataset": config.dataset,
+        "method": config.method,
+        base.METHOD_SHA256: methods.fingerprint(config.method),
+        "weights_sha256": base.weights_sha256(state),
+    }
     workdirs.claim(output, identity, flag="output")
     states = dict(zip(seeds, sampling.each_seed(state)[: len(seeds)], strict=True))
 
@@ -281,7 +287,7 @@ def _summarize(
             n: [records.number(q) for q in np.percentile(e, QUANTILES)]
             for n, e in errors_of.items()
         },
-        "published": published.IVOM.get(config.method.split("_")[0])
+        "published": published.IVOM.get(published.family(config.method))
         if config.dataset == "cifar10"
         else None,
     }

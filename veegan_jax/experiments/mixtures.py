@@ -73,8 +73,9 @@ def check(runs: Sequence[tuple[pathlib.Path, Config]], options: base.Options) ->
     Raises:
       InputError: see `base.check` and `base.claim`.
     """
+    for _, config in runs:
+        base.check(config, options, mixture_metrics.METRICS)
     for workdir, config in runs:
-        base.check(config, options)
         base.claim(workdir, config, options)
 
 
@@ -115,7 +116,7 @@ def dry_run(config: Config, options: base.Options) -> str:
     Raises:
       InputError: for a configuration that cannot run.
     """
-    base.check(config, options)
+    base.check(config, options, mixture_metrics.METRICS)
     return prepare(config, options, None).dry_run()
 
 
@@ -148,7 +149,8 @@ def run(
 
     def finish() -> dict[str, Any]:
         x_SNX = np.asarray(draw(state, config=config, num_samples=options.samples))
-        return _write(config, options, workdir, x_SNX, failures, frames)
+        bad = base.not_finite(~np.isfinite(x_SNX).all(axis=2)) | failures
+        return _write(config, options, workdir, x_SNX, bad, frames)
 
     return distributed.on_main_process(finish)
 
@@ -244,7 +246,7 @@ def make_record(
         **seeds,
         "oracle": {n: records.number(true[n].mean()) for n in names},
         "published": published.MIXTURES.get(config.dataset, {}).get(
-            config.method.split("_")[0]
+            published.family(config.method)
         ),
     }
 

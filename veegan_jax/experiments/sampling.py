@@ -39,17 +39,21 @@ def each_seed(state: TrainState) -> list[TrainState]:
 
 
 @functools.partial(jax.jit, static_argnames=("config", "num_samples"))
-def _draw(state: TrainState, *, config: Config, num_samples: int) -> jax.Array:
+def _draw(
+    state: TrainState, *, config: Config, num_samples: int
+) -> tuple[jax.Array, jax.Array]:
+    """Draw uint8 images, and say which of them held NaN or infinity."""
     key = jax.random.fold_in(state.key, base.EVALUATION)
     sample = methods.get(config.method).sample
 
     def chunk(index):
         key_chunk = jax.random.fold_in(key, index)
         x = sample(state, key_chunk, _CHUNK, config=config)
-        return pixels.to_uint8(x)
+        bad = ~jnp.isfinite(x).reshape(_CHUNK, -1).all(axis=1)
+        return pixels.to_uint8(x), bad
 
-    x = jax.lax.map(chunk, np.arange(-(-num_samples // _CHUNK)))
-    return x.reshape(-1, *x.shape[2:])[:num_samples]
+    drawn = jax.lax.map(chunk, np.arange(-(-num_samples // _CHUNK)))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num_samples], drawn)
 
 
 def draw(state: TrainState, *, config: Config, num_samples: int) -> np.ndarray:
@@ -58,13 +62,29 @@ def draw(state: TrainState, *, config: Config, num_samples: int) -> np.ndarray:
     A draw depends on the seed alone, and the first samples of a longer one are those
     of a shorter one.
     """
+    return draw_and_check(state, config=config, num_samples=num_samples)[0]
+
+
+def draw_and_check(
+    state: TrainState, *, config: Config, num_samples: int
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Draw as `draw` does; also return messages for seeds that drew NaN or infinity.
+
+    Black or white pixels would stand for these.
+    """
     one = functools.partial(_draw, config=config, num_samples=num_samples)
-    return np.stack([np.asarray(one(state_1)) for state_1 in each_seed(state)])
+    drawn = [jax.tree.map(np.asarray, one(s)) for s in each_seed(state)]
+    x, bad = (np.stack(parts) for parts in zip(*drawn, strict=True))
+    return x, base.not_finite(bad)
 
 
 def draw_images(state: TrainState, config: Config, num_samples: int) -> np.ndarray:
     """Draw as `draw` does, as images for any networks: uint8 [S, N, H, W, C]."""
-    x = draw(state, config=config, num_samples=num_samples)
+    return as_images(draw(state, config=config, num_samples=num_samples), config)
+
+
+def as_images(x: np.ndarray, config: Config) -> np.ndarray:
+    """Reshape what `draw` drew from any networks: [S, N, H, W, C]."""
     return x.reshape(*x.shape[:2], *shape(config))
 
 

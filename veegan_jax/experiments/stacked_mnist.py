@@ -92,8 +92,9 @@ def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None
     Raises:
       InputError: see `check_config` and `base.claim`.
     """
-    for workdir, config in runs:
+    for _, config in runs:
         check_config(config, options)
+    for workdir, config in runs:
         base.claim(workdir, config, options)
 
 
@@ -104,7 +105,7 @@ def check_config(config: Config, options: Options) -> None:
       InputError: for data or a classifier that cannot be used; see `base.check`.
     """
     _materials(DIGITS[config.dataset], options)
-    base.check(config, options)
+    base.check(config, options, stacked_mnist_metrics.METRICS)
 
 
 @functools.cache
@@ -195,9 +196,12 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
     state, failures = prepare(config, options, workdir, truth).train()
 
     def finish() -> dict[str, Any]:
-        x_SNHW3 = sampling.draw(state, config=config, num_samples=options.samples)
+        x_SNHW3, bad = sampling.draw_and_check(
+            state, config=config, num_samples=options.samples
+        )
         scored = [stacked_mnist_metrics.make_record(x, truth) for x in x_SNHW3]
-        record = make_record(config, options, scored, failures, workdir, train.source)
+        failed = bad | failures
+        record = make_record(config, options, scored, failed, workdir, train.source)
         records.write(workdir / "results.json", record)
         real = stacked_mnist_metrics.oracle_images(test, 32)
         _draw_figures(config, options, workdir, x_SNHW3, real)
@@ -263,7 +267,7 @@ def compare(dataset: str, preset: str, method: str) -> tuple[str, float, float] 
     """Return the published row to print beside ours: (whose, modes, KL), or None."""
     if dataset != "stacked_mnist":
         return None
-    family = method.split("_")[0]
+    family = published.family(method)
     small = {"quarter": "1/4", "half": "1/2"}.get(preset)
     if small:
         labels = {

@@ -139,7 +139,7 @@ def check(
         raise errors.InputError(
             f"--vary={idle[0]}: {config.method} does not read it, as it is configured"
         )
-    base.check(config, options)
+    base.check(config, options, mixture_metrics.METRICS)
 
 
 def prepare(

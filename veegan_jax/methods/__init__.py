@@ -5,13 +5,21 @@ of settings that its losses read. A new method is a new file and one line here, 
 call of `register`; it needs `generate` only for interpolations and IvOM.
 """
 
-import importlib.util
+import hashlib
 import pathlib
 from types import ModuleType
 
 from veegan_jax import config
 from veegan_jax.common import errors
-from veegan_jax.methods import ali, gan, pacgan, unrolled, veegan, veegan_plus
+from veegan_jax.methods import (
+    ali,
+    gan,
+    method_files,
+    pacgan,
+    unrolled,
+    veegan,
+    veegan_plus,
+)
 
 METHODS: dict[str, ModuleType] = {
     "gan": gan,
@@ -23,6 +31,9 @@ METHODS: dict[str, ModuleType] = {
     "veegan_mean": veegan,
     "veegan_plus": veegan_plus,
 }
+BUILT_IN = frozenset(METHODS)
+ALL = "all"  # stands for several methods on a command line
+_sources: dict[str, dict[str, bytes]] = {}  # method -> its files' contents, by name
 
 
 def get(name: str) -> ModuleType:
@@ -59,30 +70,58 @@ def register(name: str, method: ModuleType) -> None:
       method: a module (or any object) with `init`, `train_step` and `sample`.
 
     Raises:
-      InputError: if the name is taken, or one of the three functions is missing.
+      InputError: if the name is taken or cannot stand in a table, or one of the three
+        functions is missing.
     """
-    missing = [f for f in ("init", "train_step", "sample") if not hasattr(method, f)]
+    wanted = ("init", "train_step", "sample")
+    missing = [f for f in wanted if not hasattr(method, f)]
     if missing:
-        raise errors.InputError(f"method {name!r} lacks {', '.join(missing)}")
-    if METHODS.setdefault(name, method) is not method:
+        raise errors.InputError(
+            f"method {name!r} lacks {', '.join(missing)}; it needs the functions "
+            f"{', '.join(wanted)}"
+        )
+    if name == ALL or not name.isprintable() or not name.strip() or "|" in name:
+        raise errors.InputError(
+            f"a method cannot be called {name!r}; choose another name, of letters, "
+            "digits and _"
+        )
+    if METHODS.get(name, method) is not method:
         raise errors.InputError(f"method {name!r} exists already; choose another name")
+    METHODS[name] = method
+    _sources.pop(name, None)
 
 
-def register_file(path: str) -> str:
+def register_file(path: str | pathlib.Path) -> str:
     """Register the method in a Python file, as `--method_file` names it.
 
     Returns:
       The method's name: the file's, without its suffix.
 
     Raises:
-      InputError: see `register`; or if there is no such file.
+      InputError: see `register` and `method_files.load`; or if another file was
+        registered by this name, as compiled functions of it may be in use.
     """
-    name = pathlib.Path(path).stem
-    if not pathlib.Path(path).is_file():
-        raise errors.InputError(f"--method_file={path}: there is no such file")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader  # there is such a file
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    register(name, module)
+    path = pathlib.Path(path)
+    name = path.stem
+    module, sources = method_files.load(path)
+    if name in METHODS and _sources.get(name) == sources:
+        return name  # the same code once more
+    try:
+        register(name, module)
+    except errors.InputError as error:
+        raise errors.InputError(f"--method_file={path}: {error}") from error
+    _sources[name] = sources
     return name
+
+
+def sources(name: str) -> dict[str, bytes]:
+    """Return the contents of the files of a user's method; {} if it came from none."""
+    return _sources.get(name, {})
+
+
+def fingerprint(name: str) -> dict[str, str]:
+    """Return 16 digits of the SHA-256 of each file of a user's method, by its name."""
+    return {
+        file: hashlib.sha256(content).hexdigest()[:16]
+        for file, content in sources(name).items()
+    }

@@ -2,6 +2,25 @@
 
 TABLE_1 = "VEEGAN paper, Table 1"
 
+# The method of the papers that a method is compared with. A method of the user's has
+# none, whatever its name is.
+FAMILIES = {
+    "gan": "gan",
+    "pacgan": "pacgan",
+    "ali": "ali",
+    "unrolled": "unrolled",
+    "veegan": "veegan",
+    "veegan_adversarial": "veegan",
+    "veegan_mean": "veegan",
+    "veegan_plus": "veegan",
+}
+
+
+def family(method: str) -> str:
+    """Return the method of the papers that a method is compared with, or ""."""
+    return FAMILIES.get(method, "")
+
+
 # dataset -> method -> (modes captured, % high-quality samples). PacGAN: packs of two,
 # from Table 1 of its own paper, whose networks and budget (400,000 steps) differ.
 MIXTURES: dict[str, dict[str, tuple[float, float]]] = {

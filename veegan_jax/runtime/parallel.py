@@ -308,4 +308,5 @@ def _devices_of_jit() -> int:
 
 def _all_finite(tree: Any) -> jax.Array:
     leaves = [a for a in jax.tree.leaves(tree) if jnp.issubdtype(a.dtype, jnp.inexact)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(a)) for a in leaves]))
+    finite = [jnp.all(jnp.isfinite(a)) for a in leaves]
+    return jnp.all(jnp.stack(finite)) if finite else jnp.array(True)
