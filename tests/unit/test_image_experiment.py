@@ -131,6 +131,17 @@ def test_variety_of_one_image_and_of_the_test_images(generator):
     assert diversity.variety(test // 2, test) == pytest.approx(0.25, rel=0.05)
 
 
+def test_a_seed_that_draws_nan_is_named():
+    """Pixels would hide it: NaN becomes black."""
+    config = resolve.resolve("gan", "digits", "dense", **tiny.DENSE)
+    state = base.init_seeds([0, 1], config)
+    bad = jax.tree.map(lambda leaf: leaf.at[1].set(np.nan), state.params["generator"])
+    state = state.replace(params=state.params | {"generator": bad}, ema=None)
+    x_SNX, failures = sampling.draw_and_check(state, config=config, num_samples=7)
+    assert x_SNX.shape == (2, 7, 64) and not x_SNX[1].any()
+    assert failures == {1: "drew 7 of 7 samples with NaN or infinity"}
+
+
 def test_reconstructions_are_of_the_methods_own_reconstructor():
     config = resolve.resolve("veegan", "digits", "dense", **tiny.DENSE)
     state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([0], config))

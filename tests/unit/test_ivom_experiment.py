@@ -92,6 +92,10 @@ def test_a_stopped_measurement_goes_on(run, tmp_path, monkeypatch):
         errors.InputError, match=r"starts: 2 there, 3 now\nGive another"
     ):
         ivom_experiment.measure(workdir, options(starts=3), tmp_path / "part")
+    # The blocks of one run are not taken for those of another.
+    other, _ = tiny.trained(run[1], tmp_path / "other", seeds=1)
+    with pytest.raises(errors.InputError, match=r"\n  weights_sha256: "):
+        ivom_experiment.measure(other, options(seeds=1), tmp_path / "part")
 
 
 def test_blocks_and_seeds_do_not_change_an_image(run, tmp_path):
