@@ -35,7 +35,7 @@ from absl import flags
 from scipy import stats
 
 from veegan_jax import config as configs
-from veegan_jax.common import errors, records
+from veegan_jax.common import errors, plots, records
 from veegan_jax.config import Config, Optimizer, Vectors
 from veegan_jax.data import mixtures
 from veegan_jax.experiments import base
@@ -224,20 +224,15 @@ def measure(again_N: np.ndarray, code_N: np.ndarray) -> dict[str, float]:
     }
 
 
+@plots.own_style()
 def draw(
     cases: dict[str, dict[str, np.ndarray]],
     metrics: dict[str, dict[str, float]],
     path: pathlib.Path,
 ) -> None:
     """Draw the cases side by side, with the two terms of each below it."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, grid = plt.subplots(
-        2, 3, figsize=(13, 8), height_ratios=(6.5, 1), layout="constrained"
-    )
+    figure = plots.new_figure(figsize=(13, 8), layout="constrained")
+    grid = figure.subplots(2, 3, height_ratios=(6.5, 1))
     longest = max(m["sum"] for m in metrics.values())
     for (case, out), (top, bottom) in zip(cases.items(), grid.T, strict=True):
         draw_maps(top, out)
@@ -254,7 +249,6 @@ def draw(
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def draw_maps(axis: Any, out: dict[str, np.ndarray]) -> None:

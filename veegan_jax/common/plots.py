@@ -1,18 +1,75 @@
-"""Figures. matplotlib is imported only when a figure is drawn."""
+"""Figures. matplotlib is imported only when a figure is drawn.
 
+Nothing here uses pyplot: it reads the user's backend, such as a notebook's, which need
+not exist here, and setting another one would change the user's own figures.
+"""
+
+import contextlib
+import os
 import pathlib
+import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from veegan_jax.common import errors
 
-def pyplot() -> Any:
-    import matplotlib
+_drawing = threading.RLock()  # matplotlib's settings belong to the whole process
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
 
-    return plt
+def check() -> None:
+    """Import matplotlib, so that it cannot fail when there is something to draw.
+
+    Raises:
+      InputError: if it refuses the user's settings.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    # A backend that is not installed here would end the import.
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    except (OSError, UnicodeError) as error:
+        raise errors.InputError(
+            f"matplotlib cannot read its settings ({error}): mend the file "
+            "matplotlibrc, in this folder, $MATPLOTLIBRC or ~/.config/matplotlib"
+        ) from error
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with contextlib.suppress(ValueError):  # the user hears of it from pyplot
+            matplotlib.rcParams["backend"] = backend
+
+
+@contextlib.contextmanager
+def own_style() -> Iterator[None]:
+    """Draw with matplotlib's own settings within the `with`, not with the user's.
+
+    Those could change a figure, or need LaTeX. It also decorates a function.
+    """
+    with _drawing:
+        check()
+        import matplotlib.style
+
+        with matplotlib.style.context("default"):
+            yield
+
+
+def new_figure(**options: Any) -> Any:
+    """Return an empty figure that belongs to no backend and no window.
+
+    Args:
+      **options: of `matplotlib.figure.Figure`.
+    """
+    from matplotlib.backends import backend_agg
+    from matplotlib.figure import Figure
+
+    figure = Figure(**options)
+    backend_agg.FigureCanvasAgg(figure)
+    return figure
 
 
 def limits(points_NX: np.ndarray, margin: float = 0.3) -> list[tuple[float, float]]:
@@ -48,6 +105,7 @@ def set_margins(
     )
 
 
+@own_style()
 def samples_and_density(
     panels: dict[str, np.ndarray],
     truth_NX: np.ndarray,
@@ -65,12 +123,10 @@ def samples_and_density(
       axes: names of the two coordinates.
       title: above everything.
     """
-    plt = pyplot()
     (x_limits, y_limits) = limits(truth_NX)
     columns = len(panels)
-    figure, grid = plt.subplots(
-        2, columns, figsize=(2.6 * columns + 0.6, 5.6), squeeze=False, sharex=True
-    )
+    figure = new_figure(figsize=(2.6 * columns + 0.6, 5.6))
+    grid = figure.subplots(2, columns, squeeze=False, sharex=True)
     bins = [np.linspace(*x_limits, 121), np.linspace(*y_limits, 121)]
     for column, (name, points_NX) in enumerate(panels.items()):
         top, bottom = grid[:, column]
@@ -96,7 +152,6 @@ def samples_and_density(
     figure.suptitle(f"{title}\nblue: samples, grey: true samples", fontsize=10)
     set_margins(figure, left=0.65, right=0.1, bottom=0.5, top=0.7, gap=(0.2, 0.2))
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def _density(points_NX: np.ndarray, bins: list[np.ndarray]) -> np.ndarray:
@@ -107,6 +162,7 @@ def _density(points_NX: np.ndarray, bins: list[np.ndarray]) -> np.ndarray:
     return np.sqrt(ndimage.gaussian_filter(counts, 1.2))
 
 
+@own_style()
 def curves(
     log: list[dict[str, Any]], names: list[str], path: pathlib.Path, *, title: str = ""
 ) -> None:
@@ -118,13 +174,11 @@ def curves(
       path: the PNG to write.
       title: above everything.
     """
-    plt = pyplot()
     names = [n for n in names if n in log[0]]
     rows = -(-len(names) // 5)
     columns = -(-len(names) // rows)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(3 * columns, 2.4 * rows + 0.2), squeeze=False
-    )
+    figure = new_figure(figsize=(3 * columns, 2.4 * rows + 0.2))
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
     steps = [line["step"] for line in log]
@@ -141,17 +195,17 @@ def curves(
     figure.suptitle(title, fontsize=10)
     set_margins(figure, left=0.7, right=0.15, bottom=0.5, top=0.6, gap=(0.65, 0.8))
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
+@own_style()
 def animation(
     frames: list[tuple[str, np.ndarray]], truth_NX: np.ndarray, path: pathlib.Path
 ) -> None:
     """Draw an animated GIF of points over true ones; a frame is (title, points)."""
-    plt = pyplot()
     from matplotlib import animation as mpl_animation
 
-    figure, axis = plt.subplots(figsize=(3.6, 3.8))
+    figure = new_figure(figsize=(3.6, 3.8))
+    axis = figure.subplots()
     (x_limits, y_limits) = limits(truth_NX)
     axis.scatter(*truth_NX.T, s=3, color="0.75", linewidths=0)
     dots = axis.scatter(*frames[0][1].T, s=3, color="C0", linewidths=0)
@@ -166,9 +220,9 @@ def animation(
 
     movie = mpl_animation.FuncAnimation(figure, show, frames=len(frames))
     movie.save(path, writer=mpl_animation.PillowWriter(fps=6), dpi=80)
-    plt.close(figure)
 
 
+@own_style()
 def image_grid(
     rows: dict[str, np.ndarray], path: pathlib.Path, title: str = "", columns: int = 16
 ) -> None:
@@ -181,7 +235,6 @@ def image_grid(
       title: above everything.
       columns: images in a line.
     """
-    plt = pyplot()
     scale = max(1, round(56 / next(iter(rows.values())).shape[2]))
     columns = min(columns, max(map(len, rows.values())))
     blocks = [_tiled(images_NHWC, columns) for images_NHWC in rows.values()]
@@ -193,7 +246,7 @@ def image_grid(
         [left + scale * blocks[0].shape[1] + gap, top + sum(heights) + gap * len(rows)]
     )
     dpi = 100
-    figure = plt.figure(figsize=size / dpi, dpi=dpi)
+    figure = new_figure(figsize=size / dpi, dpi=dpi)
     for label, block, tall in zip(rows, blocks, heights, strict=True):
         top += tall
         corner = np.array([left, size[1] - top])
@@ -207,9 +260,9 @@ def image_grid(
         figure.text(*place, label, ha="right", va="center", fontsize=9)
     figure.suptitle(title, fontsize=10, y=max(0.98, 1 - 8 / size[1]))
     figure.savefig(path, dpi=dpi)
-    plt.close(figure)
 
 
+@own_style()
 def with_intervals(
     lines: dict[str, np.ndarray],
     x: list[float],
@@ -229,8 +282,8 @@ def with_intervals(
       axes: what x and the means are.
       title: above everything.
     """
-    plt = pyplot()
-    figure, axis = plt.subplots(figsize=(7.2, 4.6))
+    figure = new_figure(figsize=(7.2, 4.6))
+    axis = figure.subplots()
     width = 0.02 * (max(x) - min(x) or 1)
     for place, (label, (mean, low, high)) in enumerate(lines.items()):
         shift = width * (place - (len(lines) - 1) / 2) / 2  # intervals side by side
@@ -257,7 +310,6 @@ def with_intervals(
     axis.set_title(title, fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def _tiled(images_NHWC: np.ndarray, columns: int) -> np.ndarray:

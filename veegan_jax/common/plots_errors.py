@@ -7,6 +7,7 @@ import numpy as np
 from veegan_jax.common import plots
 
 
+@plots.own_style()
 def captioned(
     rows: dict[str, tuple[np.ndarray, list[str] | None]],
     path: pathlib.Path,
@@ -23,7 +24,6 @@ def captioned(
       title: above everything.
       columns: images in a line.
     """
-    plt = plots.pyplot()
     num = len(next(iter(rows.values()))[0])
     columns = min(columns, num)
     lines = -(-num // columns)
@@ -32,7 +32,7 @@ def captioned(
     tall = [side + (text if captions else 0.03) for _, captions in rows.values()]
     left, top = 0.15 + 0.085 * max(map(len, rows)), 0.4 if title else 0.05
     size = left + columns * side + 0.05, top + lines * (sum(tall) + 0.1)
-    figure = plt.figure(figsize=size)
+    figure = plots.new_figure(figsize=size)
     down = top
     for line in range(lines):
         part = slice(line * columns, (line + 1) * columns)
@@ -57,9 +57,9 @@ def captioned(
         down += 0.1
     figure.suptitle(title, fontsize=10, y=1 - 0.06 / size[1], va="top")
     figure.savefig(path, dpi=130)
-    plt.close(figure)
 
 
+@plots.own_style()
 def distribution(
     errors: dict[str, np.ndarray],
     path: pathlib.Path,
@@ -77,8 +77,8 @@ def distribution(
       unit: the unit of the errors.
       title: above everything.
     """
-    plt = plots.pyplot()
-    figure, axis = plt.subplots(figsize=(7.2, 4.4))
+    figure = plots.new_figure(figsize=(7.2, 4.4))
+    axis = figure.subplots()
     for place, (label, error_N) in enumerate(errors.items()):
         style = {"linestyle": "--", "linewidth": 1} if label in dashed else {}
         share_N = 100 * np.arange(1, len(error_N) + 1) / len(error_N)
@@ -95,4 +95,3 @@ def distribution(
     axis.set_title(title, fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-    plt.close(figure)

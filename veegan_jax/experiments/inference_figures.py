@@ -11,6 +11,7 @@ from scipy import special
 from veegan_jax.common import plots
 
 
+@plots.own_style()
 def draw_codes(
     rows: dict[str, dict[str, np.ndarray]], title: str, path: pathlib.Path
 ) -> None:
@@ -24,15 +25,9 @@ def draw_codes(
       title: of the figure.
       path: a PNG file.
     """
-    plt = plots.pyplot()
     columns = len(next(iter(rows.values())))
-    figure, axes = plt.subplots(
-        *(len(rows), columns),
-        figsize=(2.5 * columns + 0.5, 2.5 * len(rows) + 0.5),
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-    )
+    figure = plots.new_figure(figsize=(2.5 * columns + 0.5, 2.5 * len(rows) + 0.5))
+    axes = figure.subplots(len(rows), columns, squeeze=False, sharex=True, sharey=True)
     share = np.linspace(0.001, 0.999, 400)
     normal = special.ndtri(share)
     for line, (name, panels) in zip(axes, rows.items(), strict=True):
@@ -49,4 +44,3 @@ def draw_codes(
     figure.suptitle(title, fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-    plt.close(figure)

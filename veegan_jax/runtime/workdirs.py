@@ -11,7 +11,7 @@ from typing import Any
 
 import filelock
 
-from veegan_jax.common import errors, files
+from veegan_jax.common import errors, files, plots
 from veegan_jax.runtime import distributed
 
 # The version of the files in a work directory, checkpoints included. Raise it when
@@ -33,13 +33,15 @@ def claim(
 
     Raises:
       InputError: if the directory cannot be written, is in use by another process, or
-        holds a run with another identity; the message shows each difference.
+        holds a run with another identity, when the message shows each difference;
+        or if matplotlib cannot draw.
     """
     distributed.on_main_process(lambda: _claim(workdir, identity, flag))
 
 
 def _claim(workdir: pathlib.Path, identity: dict[str, Any], flag: str) -> None:
     _check_name(workdir, flag)
+    plots.check()  # figures are drawn when all the work is done
     path = workdir / "config.json"
     identity = json.loads(json.dumps(identity))  # tuples become lists, as in the file
     try:
