@@ -1,5 +1,6 @@
 """Whole runs: killed, stopped, diverging, refused; figures and records."""
 
+import concurrent.futures
 import dataclasses
 import json
 import os
@@ -132,6 +133,28 @@ def test_signal_saves_and_stops(whole, tmp_path, monkeypatch, number):
     assert parameters(tmp_path)[0] == 20
     _, x_SNX = run(SMALL, options, tmp_path)
     np.testing.assert_array_equal(x_SNX, whole[2])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_thread_trains_without_signals(whole, tmp_path):
+    """As in a web server, or in a notebook's executor."""
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        _, x_SNX = executor.submit(run, SMALL, OPTIONS, tmp_path).result()
+    np.testing.assert_array_equal(x_SNX, whole[2])
+
+
+def test_a_handler_that_cannot_be_put_back_stays(monkeypatch):
+    """A program that embeds Python may handle SIGINT itself; Python sees None."""
+    before = signal.getsignal(signal.SIGTERM)
+    foreign = {signal.SIGINT: None, signal.SIGTERM: before}
+    monkeypatch.setattr(signal, "getsignal", foreign.get)
+    with loop.StopFlag() as stop:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert not stop.requested
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.requested == "SIGTERM"
+    signal.signal(signal.SIGTERM, before)
 
 
 class Diverging:

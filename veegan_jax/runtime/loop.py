@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -154,6 +155,10 @@ class StopFlag:
     Clusters send SIGTERM several times, and none may end a save. After the first,
     further SIGTERMs are ignored, even outside the context. A second SIGINT acts as
     usual.
+
+    Python lets only the main thread handle signals. In another one, such as a web
+    server's, they are left to the program. So is a signal whose handler is not
+    Python's, since it could not be put back.
     """
 
     def __init__(self) -> None:
@@ -167,11 +172,13 @@ class StopFlag:
             signal.signal(number, self._old[number])
 
     def __enter__(self) -> "StopFlag":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._old[number] = signal.signal(number, self._handle)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                if signal.getsignal(number) is not None:
+                    self._old[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._old[signal.SIGINT])
-        if self.requested != signal.SIGTERM.name:
-            signal.signal(signal.SIGTERM, self._old[signal.SIGTERM])
+        for number, old in self._old.items():
+            if number != signal.SIGTERM or self.requested != signal.SIGTERM.name:
+                signal.signal(number, old)
