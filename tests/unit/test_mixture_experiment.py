@@ -75,7 +75,7 @@ def test_record_holds_what_repeats_it(whole):
     assert stored["mean"]["high_quality"] == pytest.approx(np.mean(quality), rel=1e-4)
     assert stored["oracle"]["high_quality"] == pytest.approx(98.89, abs=3)
     assert stored["published"] == [1, 99.3]
-    for key in ("command", "commit", "device", "versions", "wall_seconds"):
+    for key in ("command", "device", "versions", "wall_seconds"):
         assert stored[key]
     assert x_SNX.shape == (2, 50, 2)
     for name in ("samples.png", "curves.png"):

@@ -1,8 +1,10 @@
 """The results of a run: metrics over time, and one record to repeat the run by."""
 
 import contextlib
+import functools
 import json
 import logging
+import os
 import pathlib
 import platform
 import re
@@ -157,22 +159,27 @@ def _read_lines(path: pathlib.Path) -> tuple[list[dict[str, Any]], str]:
 
 
 def commit() -> str:
-    """Return the commit of this code; "" if it was installed from a package."""
+    """Return the commit of this code; "" if no git repository tracks it."""
     return _git("rev-parse", "HEAD")
 
 
 def provenance() -> dict[str, Any]:
-    """Return command, code and machine: what is needed to repeat a number."""
+    """Return command, code and machine: what is needed to repeat a number.
+
+    The commit is "", and `uncommitted_changes` None, if no git repository tracks this
+    code.
+    """
     import flax
     import optax
 
     devices = jax.devices()
     on_cpu = devices[0].platform == "cpu"
+    found = commit()
     kind = _processor() if on_cpu else devices[0].device_kind
     return {
         "command": shlex.join(["python", *sys.argv]),
-        "commit": commit(),
-        "uncommitted_changes": bool(_git("status", "--porcelain")),
+        "commit": found,
+        "uncommitted_changes": bool(_git("status", "--porcelain")) if found else None,
         "versions": {
             "python": platform.python_version(),
             "jax": jax.__version__,
@@ -236,14 +243,29 @@ def _processor() -> str:
 
 
 def _git(*arguments: str) -> str:
-    here = pathlib.Path(__file__).parent
+    """Return git's answer on the repository that tracks this file; "" if none does.
+
+    The file may be installed inside a repository of the user's, which has another
+    history, and in a hook of git's the environment names that one. In a container this
+    checkout may belong to another user, which git refuses unless it is told the folder.
+    """
+    file = pathlib.Path(__file__).resolve()
+    names = {n for n in os.environ if n[:4] != "GIT_" or n.startswith("GIT_CONFIG")}
+    ask = functools.partial(
+        subprocess.run,
+        env={name: os.environ[name] for name in names},
+        cwd=file.parent,
+        check=True,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    git = ["git", "-c", f"safe.directory={file.parents[2]}"]
     try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True
-        )
+        ask([*git, "ls-files", "--error-unmatch", file.name])
+        return ask([*git, *arguments]).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return ""  # installed from a package: there is no commit to name
-    return done.stdout.strip()
+        return ""
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
