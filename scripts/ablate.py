@@ -18,6 +18,7 @@ same command continues it. All results are in results/ablations.md; `make_tables
 
 import pathlib
 
+import early  # noqa: F401
 from absl import flags
 
 from veegan_jax.common import errors, records

@@ -18,6 +18,7 @@ components as z has dimensions, and of random z. It writes results.json, nearest
 
 import pathlib
 
+import early  # noqa: F401
 import numpy as np
 from absl import flags
 

@@ -11,6 +11,7 @@ high quality.
 
 import pathlib
 
+import early  # noqa: F401
 import jax
 import numpy as np
 from absl import flags

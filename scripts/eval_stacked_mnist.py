@@ -15,6 +15,7 @@ classifier is trained if need be.
 
 import pathlib
 
+import early  # noqa: F401
 import numpy as np
 from absl import flags
 

@@ -24,6 +24,7 @@ measures again without training. Without MNIST on the machine the digits are use
 
 import pathlib
 
+import early  # noqa: F401
 from absl import flags
 
 from veegan_jax.common import errors

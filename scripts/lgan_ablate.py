@@ -12,6 +12,7 @@ cores.
 import pathlib
 import shutil
 
+import early  # noqa: F401
 from absl import flags
 
 from lgan_jax import amplification, config, generators, options, report, stages

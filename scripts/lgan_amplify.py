@@ -14,6 +14,7 @@ Stop it at any time and give the same command to continue. The same command with
 
 import pathlib
 
+import early  # noqa: F401
 from absl import flags
 
 from lgan_jax import amplification, cells, config, figures, options, report, stages

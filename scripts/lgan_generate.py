@@ -21,6 +21,7 @@ import pathlib
 import tempfile
 from typing import Any
 
+import early  # noqa: F401
 import jax
 import numpy as np
 from scipy.spatial import distance

@@ -21,6 +21,7 @@ import pathlib
 import re
 from typing import Any
 
+import early  # noqa: F401
 import numpy as np
 from absl import flags
 from tables import ablations, mixtures, speed, stacked_mnist

@@ -15,6 +15,7 @@ import logging
 import os
 import pathlib
 
+import early  # noqa: F401
 from absl import flags
 
 from veegan_jax.common import errors

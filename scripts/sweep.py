@@ -13,6 +13,7 @@ same command to go on.
 
 import pathlib
 
+import early  # noqa: F401
 from absl import flags
 
 from veegan_jax.common import errors

@@ -21,6 +21,7 @@ exact image.
 import functools
 import pathlib
 
+import early  # noqa: F401
 from absl import flags
 
 from veegan_jax import config as configs

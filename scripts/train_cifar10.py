@@ -25,6 +25,7 @@ tensorflow-datasets prepared it: scripts/prepare_data.py --datasets=cifar10.
 import functools
 import pathlib
 
+import early  # noqa: F401
 from absl import flags
 
 from veegan_jax.common import errors

@@ -12,6 +12,7 @@ checkpoints, in a folder beside the file.
 
 import pathlib
 
+import early  # noqa: F401
 import jax
 from absl import flags
 

@@ -19,6 +19,7 @@ at any time and give the same command to go on.
 import functools
 import pathlib
 
+import early  # noqa: F401
 from absl import flags
 
 from veegan_jax.common import errors

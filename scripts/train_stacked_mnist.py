@@ -22,6 +22,7 @@ digits are used, and every record says so.
 
 import pathlib
 
+import early  # noqa: F401
 from absl import flags
 
 from veegan_jax.common import errors

@@ -27,6 +27,7 @@ import functools
 import pathlib
 from typing import Any
 
+import early  # noqa: F401
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -43,6 +43,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
 
+import early  # noqa: F401
 import images_scoring
 import jax
 import numpy as np

@@ -44,6 +44,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import early  # noqa: F401
 import ivom_table
 import ivom_tasks
 import jax

@@ -30,6 +30,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 
+import early  # noqa: F401
 import jax
 import numpy as np
 import PIL.Image

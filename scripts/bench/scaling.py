@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import mock
 
+import early  # noqa: F401
 import jax
 import jax.numpy as jnp
 import numpy as np

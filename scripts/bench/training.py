@@ -40,6 +40,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import early  # noqa: F401
 import jax
 import jax.numpy as jnp
 import numpy as np

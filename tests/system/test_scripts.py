@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -25,6 +27,18 @@ def test_train_prints_a_table_and_refuses_another_run(scripts, tmp_path):
     assert done.returncode != 0
     assert "holds a different run" in done.stderr
     assert "learning_rate: 0.001 there, 0.5 now" in done.stderr
+
+
+def test_a_run_ends_well_though_nobody_reads_what_it_prints(tmp_path):
+    """As `2>&- | head`, or in a session that was cut off."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    script = programs.SCRIPTS / "train_mixtures.py"
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, script, *TINY]
+    with os.fdopen(writing, "w") as pipe:
+        done = subprocess.run([*command, "--workdir=run"], cwd=tmp_path, stdout=pipe)
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["mean"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Start and end a script: exit statuses and messages."""
 
+import contextlib
 import errno
 import functools
 import io
@@ -23,7 +24,8 @@ def run(main: Callable[..., None], file: str = "") -> None:
     The exit status is 0 when all is done. It is 75 (EX_TEMPFAIL) when the same command
     continues the run: a signal asked to stop, or another process of the run died. It is
     130 after a SIGINT that did not wait for the next checkpoint, and 1 after any other
-    error.
+    error. What is printed to a reader that has gone, such as `head`, or to a terminal
+    that has hung up, is dropped, and the work goes on.
 
     Args:
       main: called with the one argument that is not a flag, or with none.
@@ -43,10 +45,8 @@ def run(main: Callable[..., None], file: str = "") -> None:
         main(*arguments)
         distributed.finish()
 
-    # In an ASCII-only terminal a ± or a folder's name must not end the run.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # not pytest's
-            stream.reconfigure(errors="backslashreplace")
+    for name in ("stdout", "stderr"):
+        setattr(sys, name, _lasting(getattr(sys, name)))
     sys.unraisablehook = functools.partial(_unraisable, sys.unraisablehook)
     # KeyboardInterrupt could be raised, and lost, in any callback of a library.
     signal.signal(signal.SIGINT, _stop_at_once)
@@ -80,13 +80,43 @@ def run(main: Callable[..., None], file: str = "") -> None:
         _end_with_traceback(error)
 
 
+class _Output(io.FileIO):
+    """A standard stream that outlives its reader."""
+
+    def write(self, data: Any) -> int | None:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: a terminal hung up
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return memoryview(data).nbytes
+
+
+def _lasting(stream: Any) -> Any:
+    """Return a standard stream that no text and no reader who leaves can break."""
+    if stream is None:  # it was closed before this process started
+        return open(os.devnull, "w")
+    if not isinstance(stream, io.TextIOWrapper):  # pytest's
+        return stream
+    stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Output(stream.fileno(), "w", closefd=False)),
+        encoding=stream.encoding,
+        # In an ASCII-only terminal a ± or a folder's name must not end the run.
+        errors="backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
 def _stop_at_once(*_: Any) -> NoReturn:
     """End this process at once; only a checkpoint that is being written is lost."""
-    message = (
-        "stopped at once by SIGINT; give the same command to go on from the newest "
-        "checkpoint"
-    )
-    os.write(2, f"\n{message}\n".encode())
+    message = "stopped at once by SIGINT"
+    if workdirs.places():
+        message += "; give the same command to go on from the newest checkpoint"
+    with contextlib.suppress(OSError):  # nobody may be there to read it
+        os.write(2, f"\n{message}\n".encode())
     if not distributed.is_alone():
         watchdog.fail(message)
     os._exit(128 + signal.SIGINT)

@@ -132,6 +132,7 @@ def _exit(message: str, status: int, seconds: float = 0.0) -> NoReturn:
         "stops. Give the same command to all of them to go on from the newest "
         "checkpoint.\n"
     )
-    os.write(2, text.encode())
+    with contextlib.suppress(OSError):  # nobody may be there to read it
+        os.write(2, text.encode())
     time.sleep(seconds)
     os._exit(status)
