@@ -47,10 +47,12 @@ class Options:
         0, "training steps of each classifier; 0: as published", within="[0, inf)"
     )
     classifier: str = fields.field(
-        "", "file of the pinned classifier that judges labels; empty: the default"
+        "",
+        "file of the pinned classifier that judges labels; empty: the default",
+        path=True,
     )
     data_dir: str = fields.field(
-        "", "folder of tensorflow-datasets; empty: TFDS_DATA_DIR"
+        "", "folder of tensorflow-datasets; empty: TFDS_DATA_DIR", path=True
     )
     parallel: str = fields.field(
         "none",

@@ -22,6 +22,7 @@ import early  # noqa: F401
 from absl import flags
 
 from veegan_jax.common import errors, records
+from veegan_jax.common import flags as common_flags
 from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
@@ -40,7 +41,7 @@ DATASET = flags.DEFINE_string("dataset", "ring", f"one of {', '.join(DATASETS)}"
 PRESET = flags.DEFINE_string("preset", "quick", "configuration to start from")
 SEEDS = flags.DEFINE_integer("seeds", 5, "seeds per variant, from 100")
 ONLY = flags.DEFINE_list("only", [], "ingredients to take out (default: each)")
-WORKDIR = flags.DEFINE_string("workdir", "runs/ablation", "where the runs go")
+WORKDIR = common_flags.define_path("workdir", "runs/ablation", "where the runs go")
 CPU_DEVICES = flags.DEFINE_integer(
     "cpu_devices", distributed.cpu_cores(), "CPU cores to spread seeds over"
 )

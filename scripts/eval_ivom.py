@@ -32,13 +32,13 @@ from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import ivom as ivom_experiment
 from veegan_jax.runtime import distributed, program
 
-OUTPUT = flags.DEFINE_string(
+OUTPUT = common_flags.define_path(
     "output", None, "where everything goes (default: the run's folder ivom)"
 )
-METHOD_FILE = flags.DEFINE_string(
+METHOD_FILE = common_flags.define_path(
     "method_file", None, "of a run of your own method: its Python file"
 )
-IMAGE_DIR = flags.DEFINE_string(
+IMAGE_DIR = common_flags.define_path(
     "image_dir", None, "of a run on a folder of images: that folder"
 )
 CROP = flags.DEFINE_integer("crop", 0, "of a run on images: as it was in training")

@@ -17,6 +17,7 @@ import numpy as np
 from absl import flags
 
 from veegan_jax.common import errors, files, plots, records
+from veegan_jax.common import flags as common_flags
 from veegan_jax.data import mixtures
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.metrics import mixtures as mixture_metrics
@@ -26,8 +27,12 @@ from veegan_jax.runtime import program
 DATASET = flags.DEFINE_string(
     "dataset", "ring", f"the true distribution: {', '.join(mixture_presets.DATASETS)}"
 )
-OUTPUT = flags.DEFINE_string("output", None, "also write the metrics to this JSON file")
-FIGURE = flags.DEFINE_string("figure", None, "also draw the samples to this PNG file")
+OUTPUT = common_flags.define_path(
+    "output", None, "also write the metrics to this JSON file"
+)
+FIGURE = common_flags.define_path(
+    "figure", None, "also draw the samples to this PNG file"
+)
 
 
 def load(path: pathlib.Path, size: int) -> np.ndarray:

@@ -21,6 +21,7 @@ from absl import flags
 
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.common import errors, plots, records
+from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images, pixels, stacked_files
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
 from veegan_jax.runtime import program
@@ -28,7 +29,7 @@ from veegan_jax.runtime import program
 DATASET = flags.DEFINE_string(
     "dataset", "auto", "mnist (28 x 28), digits (8 x 8), or auto: by the images' size"
 )
-CLASSIFIER = flags.DEFINE_string(
+CLASSIFIER = common_flags.define_path(
     "classifier", None, "file of the classifier (default: the data set's, seed 0)"
 )
 RANGE = flags.DEFINE_enum(
@@ -38,9 +39,11 @@ RANGE = flags.DEFINE_enum(
     "of float pixels (default: -1,1 if any is negative)",
 )
 SAMPLES = flags.DEFINE_integer("samples", 26_000, "how many, from a work directory")
-OUTPUT = flags.DEFINE_string("output", None, "also write the record to this JSON file")
-FIGURE = flags.DEFINE_string("figure", None, "also draw images to this PNG file")
-DATA_DIR = flags.DEFINE_string(
+OUTPUT = common_flags.define_path(
+    "output", None, "also write the record to this JSON file"
+)
+FIGURE = common_flags.define_path("figure", None, "also draw images to this PNG file")
+DATA_DIR = common_flags.define_path(
     "data_dir", None, "tensorflow-datasets' folder (default: TFDS_DATA_DIR)"
 )
 

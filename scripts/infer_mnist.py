@@ -25,7 +25,6 @@ measures again without training. Without MNIST on the machine the digits are use
 import pathlib
 
 import early  # noqa: F401
-from absl import flags
 
 from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
@@ -36,7 +35,7 @@ from veegan_jax.presets import images as image_presets
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, program
 
-WORKDIR = flags.DEFINE_string(
+WORKDIR = common_flags.define_path(
     "workdir", None, "where it goes (default: runs/inference_DATASET/PRESET/METHOD)"
 )
 SETTINGS = resolve.settings(image_presets)

@@ -18,6 +18,7 @@ from absl import flags
 from lgan_jax import amplification, config, generators, options, report, stages
 from lgan_jax.generators import OWN
 from veegan_jax.common import errors, records
+from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images
 from veegan_jax.runtime import distributed, program
 
@@ -27,8 +28,8 @@ GENERATOR = flags.DEFINE_string(
 )
 SEEDS = flags.DEFINE_integer("seeds", 3, "seeds per variant, from 100")
 ONLY = flags.DEFINE_list("only", [], "variants to run (default: each)")
-DATA_DIR = flags.DEFINE_string("data_dir", "", "tensorflow-datasets' folder")
-WORKDIR = flags.DEFINE_string("workdir", "runs/lgan/ablation", "where the runs go")
+DATA_DIR = common_flags.define_path("data_dir", "", "tensorflow-datasets' folder")
+WORKDIR = common_flags.define_path("workdir", "runs/lgan/ablation", "where the runs go")
 CPU_DEVICES = flags.DEFINE_integer(
     "cpu_devices", distributed.cpu_cores(), "CPU cores to spread models over"
 )

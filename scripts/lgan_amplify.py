@@ -15,14 +15,13 @@ Stop it at any time and give the same command to continue. The same command with
 import pathlib
 
 import early  # noqa: F401
-from absl import flags
 
 from lgan_jax import amplification, cells, config, figures, options, report, stages
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images
 from veegan_jax.runtime import distributed, program
 
-WORKDIR = flags.DEFINE_string(
+WORKDIR = common_flags.define_path(
     "workdir", None, "where everything goes (default: runs/lgan/DATASET/FRACTION)"
 )
 common_flags.define(config.Config, from_preset=True)

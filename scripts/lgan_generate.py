@@ -45,7 +45,9 @@ from veegan_jax.runtime import (
 class Options:
     """Options of the generation. Each field is also a flag."""
 
-    image_dir: str = fields.field("", "a folder of images for each class", "main")
+    image_dir: str = fields.field(
+        "", "a folder of images for each class", "main", path=True
+    )
     num_samples: int = fields.field(
         100, "images to make of each class", "main", within="[1, inf)"
     )
@@ -56,10 +58,12 @@ class Options:
         "main",
     )
     output: str = fields.field(
-        "", "a new folder, or a name in .npz (default: WORKDIR/GENERATOR)"
+        "", "a new folder, or a name in .npz (default: WORKDIR/GENERATOR)", path=True
     )
     workdir: str = fields.field(
-        "", "where the models go (default: runs/lgan/generate/NAME_OF_IMAGE_DIR)"
+        "",
+        "where the models go (default: runs/lgan/generate/NAME_OF_IMAGE_DIR)",
+        path=True,
     )
     seed: int = fields.field(
         0, "of the models and of what they generate", within="[0, 2**32)"

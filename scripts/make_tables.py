@@ -23,19 +23,19 @@ from typing import Any
 
 import early  # noqa: F401
 import numpy as np
-from absl import flags
 from tables import ablations, mixtures, speed, stacked_mnist
 from tables import images as image_tables
 from tables import lgan as lgan_tables
 
 from veegan_jax.common import errors, records
+from veegan_jax.common import flags as common_flags
 from veegan_jax.runtime import program
 
 # Lists with commas would forget all but the last of a flag given twice.
-ADD = flags.DEFINE_multi_string(
-    "add", [], "folder of finished runs to copy first; may be repeated"
+ADD = common_flags.define_path(
+    "add", [], "folder of finished runs to copy first; may be repeated", several=True
 )
-ROOT = flags.DEFINE_string(
+ROOT = common_flags.define_path(
     "root", str(pathlib.Path(__file__).parents[1]), "the checkout to work on"
 )
 

@@ -18,14 +18,15 @@ import pathlib
 import early  # noqa: F401
 from absl import flags
 
-from veegan_jax.common import errors
+from veegan_jax.common import errors, files
+from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images
 from veegan_jax.runtime import program
 
 DATASETS = flags.DEFINE_string(
     "datasets", "mnist", f"data sets to prepare, of {', '.join(images.TITLES)}"
 )
-DATA_DIR = flags.DEFINE_string(
+DATA_DIR = common_flags.define_path(
     "data_dir", None, "where they go; default TFDS_DATA_DIR, else ~/tensorflow_datasets"
 )
 
@@ -74,7 +75,7 @@ def main() -> None:
                 f"--datasets={DATASETS.value}: {name!r} must be one of "
                 f"{', '.join(images.TITLES)}"
             )
-    root = images.data_root(DATA_DIR.value)
+    root = files.user_path(images.data_root(DATA_DIR.value))  # else without a home: ~
     for name in names:
         if images.is_prepared(name, DATA_DIR.value):
             print(f"{name} is already prepared in {root / name}")

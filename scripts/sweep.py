@@ -26,7 +26,7 @@ from veegan_jax.runtime import distributed, program
 VARY = flags.DEFINE_multi_string(
     "vary", [], f"FIELD=VALUE,VALUE,...; again for each of {', '.join(sweep.FIELDS)}"
 )
-WORKDIR = flags.DEFINE_string(
+WORKDIR = common_flags.define_path(
     "workdir", None, "where everything goes (default: runs/sweep/DATASET/METHOD/FIELDS)"
 )
 SETTINGS = resolve.settings(mixture_presets)

@@ -34,7 +34,7 @@ from veegan_jax.presets import images as image_presets
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, program
 
-WORKDIR = flags.DEFINE_string(
+WORKDIR = common_flags.define_path(
     "workdir", None, "where everything goes (default: runs/faces/PRESET/METHOD)"
 )
 SETTINGS = (*resolve.settings(image_presets), configs.Photos)

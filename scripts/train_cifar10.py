@@ -26,7 +26,6 @@ import functools
 import pathlib
 
 import early  # noqa: F401
-from absl import flags
 
 from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
@@ -39,10 +38,10 @@ from veegan_jax.runtime import distributed, program
 
 DATASETS = ("cifar10", "mnist", "digits")
 
-WORKDIR = flags.DEFINE_string(
+WORKDIR = common_flags.define_path(
     "workdir", None, "where everything goes (default: runs/DATASET/PRESET/METHOD)"
 )
-METHOD_FILE = flags.DEFINE_string(
+METHOD_FILE = common_flags.define_path(
     "method_file", None, "a Python file with init, train_step and sample to train"
 )
 SETTINGS = resolve.settings(image_presets)

@@ -30,10 +30,10 @@ DATASET = flags.DEFINE_string(
 SEED = flags.DEFINE_integer(
     "seed", 0, "seed of the weights, batches, shifts and dropout"
 )
-OUTPUT = flags.DEFINE_string(
+OUTPUT = common_flags.define_path(
     "output", None, "the file to write (default: runs/classifier/DATASET-seedSEED.npz)"
 )
-DATA_DIR = flags.DEFINE_string(
+DATA_DIR = common_flags.define_path(
     "data_dir", None, "tensorflow-datasets' folder (default: TFDS_DATA_DIR)"
 )
 PARALLEL = flags.DEFINE_string(

@@ -31,10 +31,10 @@ from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, program
 
-WORKDIR = flags.DEFINE_string(
+WORKDIR = common_flags.define_path(
     "workdir", None, "where everything goes (default: runs/DATASET/PRESET/METHOD)"
 )
-METHOD_FILE = flags.DEFINE_string(
+METHOD_FILE = common_flags.define_path(
     "method_file", None, "a Python file with init, train_step and sample to train"
 )
 GIF = flags.DEFINE_bool("gif", False, "also draw the samples over training, as a GIF")

@@ -23,7 +23,6 @@ digits are used, and every record says so.
 import pathlib
 
 import early  # noqa: F401
-from absl import flags
 
 from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
@@ -35,7 +34,7 @@ from veegan_jax.presets import resolve
 from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
 from veegan_jax.runtime import distributed, program
 
-WORKDIR = flags.DEFINE_string(
+WORKDIR = common_flags.define_path(
     "workdir", None, "where everything goes (default: runs/DATASET/PRESET/METHOD)"
 )
 SETTINGS = resolve.settings(stacked_mnist_presets)

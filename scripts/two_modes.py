@@ -37,6 +37,7 @@ from scipy import stats
 
 from veegan_jax import config as configs
 from veegan_jax.common import errors, plots, records
+from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config, Optimizer, Vectors
 from veegan_jax.data import mixtures
 from veegan_jax.experiments import base
@@ -47,7 +48,7 @@ from veegan_jax.methods.base import TrainState
 from veegan_jax.networks.configs import MLP
 from veegan_jax.runtime import loop, parallel, program, workdirs
 
-WORKDIR = flags.DEFINE_string("workdir", "runs/two_modes", "where everything goes")
+WORKDIR = common_flags.define_path("workdir", "runs/two_modes", "where everything goes")
 # Seed 0 learns as well, but the mirror image of this map: its arrows cross.
 SEED = flags.DEFINE_integer("seed", 1, "of every network and every noise")
 STEPS = flags.DEFINE_integer("steps", 4000, "training steps of VEEGAN+")

@@ -52,6 +52,7 @@ from absl import flags
 
 from veegan_jax import methods
 from veegan_jax.common import errors, records
+from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.cost import flops as flop_counts
 from veegan_jax.experiments import base
@@ -76,7 +77,7 @@ SEEDS = flags.DEFINE_list(
 ALL_SIZES = flags.DEFINE_bool("all_sizes", False, "all at every size")
 REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each number")
 MIN_SECONDS = flags.DEFINE_float("min_seconds", 1.0, "length of a measurement")
-OUTPUT = flags.DEFINE_string(
+OUTPUT = common_flags.define_path(
     "output",
     None,
     "where the record goes (default: runs/speed/images.json, with --tiny "

@@ -56,6 +56,7 @@ from ivom_tasks import Task
 from scipy import optimize
 
 from veegan_jax.common import errors, records
+from veegan_jax.common import flags as common_flags
 from veegan_jax.experiments import ivom_targets
 from veegan_jax.metrics import batched_lbfgs, ivom
 from veegan_jax.runtime import distributed, program
@@ -72,13 +73,13 @@ REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each number")
 SIZES = flags.DEFINE_list(
     "presets", list(ivom_tasks.PRESETS), "whose generators, of random weights"
 )
-RUN = flags.DEFINE_string(
+RUN = common_flags.define_path(
     "run", None, "a work directory, whose generator is measured instead"
 )
-DATA_DIR = flags.DEFINE_string(
+DATA_DIR = common_flags.define_path(
     "data_dir", "", "of --run: tensorflow-datasets' folder; empty: TFDS_DATA_DIR"
 )
-OUTPUT = flags.DEFINE_string(
+OUTPUT = common_flags.define_path(
     "output",
     None,
     "where the record goes (default: runs/speed/ivom.json, with --tiny "

@@ -38,6 +38,7 @@ import timing
 from absl import flags
 
 from veegan_jax.common import errors, records
+from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.data import photos, prefetching, streams
 from veegan_jax.experiments import base
@@ -55,7 +56,7 @@ NUM_WORKERS = flags.DEFINE_integer(
 STEPS_PER_CALL = flags.DEFINE_integer("steps_per_call", 4, "steps of one program")
 REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each number")
 MIN_SECONDS = flags.DEFINE_float("min_seconds", 2.0, "length of a measurement")
-OUTPUT = flags.DEFINE_string(
+OUTPUT = common_flags.define_path(
     "output", None, "where the record goes (default: runs/speed/pipeline.json)"
 )
 TINY = flags.DEFINE_bool("tiny", False, "few images, tiny networks, to try the program")

@@ -33,6 +33,7 @@ from absl import flags
 
 from veegan_jax import methods
 from veegan_jax.common import errors, records
+from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config, Images
 from veegan_jax.cost import flops
 from veegan_jax.cost import report as cost_report
@@ -70,7 +71,7 @@ WHICH = flags.DEFINE_list("cases", list(CASES), "what to compile; -plain: no Bat
 SPLITS = flags.DEFINE_list("modes", list(MODES), "how the batch is split")
 DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "numbers of devices")
 EFFICIENCY = flags.DEFINE_float("efficiency", 0.3, "of the peak, in products; assumed")
-OUTPUT = flags.DEFINE_string(
+OUTPUT = common_flags.define_path(
     "output", "runs/speed/scaling.json", "where the record goes"
 )
 

@@ -51,6 +51,7 @@ from jax.sharding import PartitionSpec as P
 
 from veegan_jax import methods
 from veegan_jax.common import errors, records
+from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.cost import flops
 from veegan_jax.experiments import base
@@ -71,7 +72,7 @@ METHODS = flags.DEFINE_list("methods", list(NAMES), "what to measure")
 SIZES = flags.DEFINE_list("presets", list(PRESETS), "at which sizes")
 REPEATS = flags.DEFINE_integer("repeats", 5, "measurements of each number")
 MIN_SECONDS = flags.DEFINE_float("min_seconds", 0.8, "length of a measurement")
-OUTPUT = flags.DEFINE_string(
+OUTPUT = common_flags.define_path(
     "output", "runs/speed/training.json", "where the record goes"
 )
 TORCH = flags.DEFINE_bool("torch", True, "compare with PyTorch")

@@ -1,6 +1,7 @@
 """Files are data, never code: a malicious one is refused, and nothing in it runs."""
 
 import ast
+import functools
 import json
 import os
 import pathlib
@@ -109,13 +110,16 @@ def test_blocks_of_ivom(tmp_path, canary):
 
 
 def test_caches(tmp_path, canary):
-    bad_npz(tmp_path / "mnist.npz", canary, "image", "label")
-    assert images._read_cache(tmp_path / "mnist.npz", "mnist") is None
+    folder = tmp_path / "veegan_jax"
+    folder.mkdir()
+    bad_npz(folder / "mnist.npz", canary, "image", "label")
+    read = functools.partial(images._read_block, dataset="mnist")
+    assert images.Caches(str(tmp_path)).read("mnist.npz", read) is None
+    assert (folder / "mnist.npz.damaged").exists()
     cache = photo_files.Cache("key", str(tmp_path))
-    cache._images.parent.mkdir(parents=True)
-    np.save(cache._images, np.array([Malicious(canary)]), allow_pickle=True)
+    np.save(folder / cache._images, np.array([Malicious(canary)]), allow_pickle=True)
     assert cache.read_images((1, 2, 2, 3)) is None
-    cache._index.write_bytes(pickle.dumps(Malicious(canary)))
+    (folder / cache._index).write_bytes(pickle.dumps(Malicious(canary)))
     assert cache.read(1) is None
 
 

@@ -73,7 +73,8 @@ def ready(
         classifier = require(classifier_training.train(train, 0))
         distributed.on_main_process(lambda: save(classifier, default))
         return classifier
-    return require(load(path or default, dataset), data_dir)
+    path = files.user_path(path or default, "--classifier" if path else "")
+    return require(load(path, dataset), data_dir)
 
 
 def _remedy(dataset: str) -> str:

@@ -9,7 +9,7 @@ import math
 import re
 from typing import Any
 
-from veegan_jax.common import errors
+from veegan_jax.common import errors, files
 
 
 def field(
@@ -19,6 +19,7 @@ def field(
     *,
     within: str = "",
     choices: tuple[str, ...] = (),
+    path: bool = False,
 ) -> Any:
     """Declare a dataclass field that is also a flag.
 
@@ -29,11 +30,13 @@ def field(
       within: the interval of a number, or of each entry of a tuple, such as "[0, 1)"
         or "[1, inf)". Floats must always be finite.
       choices: the allowed values of a text.
+      path: the text is the path of a file or folder; see `files.user_path`.
 
     Example:
       >>> steps: int = field(1000, "training steps", "main", within="[1, inf)")
     """
     metadata = {"group": group, "help": text, "within": within, "choices": choices}
+    metadata["path"] = path
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -58,6 +61,8 @@ def check_value(one: dataclasses.Field, value: Any) -> None:
         raise errors.InputError(
             f"--{one.name}={value!r} must be one of {', '.join(choices)}"
         )
+    if one.metadata.get("path") and value:
+        files.user_path(value, f"--{one.name}")
     values = value if isinstance(value, tuple) else (value,)
     if not all(_is_in(v, within or "(-inf, inf)") for v in values):
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""Files: arrays that users give, atomic writes, and messages for refused writes."""
+"""Files: paths that users give, atomic writes, and messages for refused writes."""
 
 import contextlib
 import errno
@@ -14,6 +14,53 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from veegan_jax.common import errors
+
+
+def user_path(text: str | os.PathLike, name: str = "") -> pathlib.Path:
+    """Return the path that a user gave, with `~` and `~user` as their home folders.
+
+    Args:
+      text: the path.
+      name: the flag or the variable that gave it, for the message; "" if there is none.
+
+    Raises:
+      InputError: for a URL, and for a home folder that the system does not know.
+    """
+    given = os.fspath(text)
+    shown = f"{name}={given}" if name else given
+    # pathlib makes gs:/bucket of gs://bucket; a drive of Windows has one letter.
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", given):
+        raise errors.InputError(
+            f"{shown} is a URL: only local and mounted folders can be used; mount it, "
+            "or copy it here, and give that path"
+        )
+    path = pathlib.Path(os.path.expanduser(given))
+    if given.startswith("~") and str(path).startswith("~"):
+        raise errors.InputError(
+            f"{shown}: the home folder of {path.parts[0]} is unknown; give the path "
+            "without ~, or as ./~ if this is the name of a file"
+        )
+    # Without its "./" a name would mean a home folder the next time.
+    return path.absolute() if str(path).startswith("~") else path
+
+
+def variable_path(name: str) -> pathlib.Path | None:
+    """Return the path in an environment variable; None if it is empty or not set.
+
+    Raises:
+      InputError: see `user_path`.
+    """
+    text = os.environ.get(name)
+    return user_path(text, name) if text else None
+
+
+def home_path(text: str) -> pathlib.Path | None:
+    """Return a path that begins with ~; None if this user has no home folder.
+
+    In a container, a user's number need not have a name or a home.
+    """
+    path = pathlib.Path(os.path.expanduser(text))
+    return None if str(path).startswith("~") else path
 
 
 def read_array(path: pathlib.Path) -> np.ndarray:

@@ -6,7 +6,9 @@ from typing import Any
 
 from absl import flags
 
-from veegan_jax.common import errors
+from veegan_jax.common import errors, files
+
+flags.disclaim_key_flags()  # the flags of `define_path` belong to the script
 
 
 def define(
@@ -23,6 +25,9 @@ def define(
     for name, field in _flags(classes).items():
         text = (help_of or {}).get(name, field.metadata["help"])
         default = None if from_preset else field.default
+        if field.metadata["path"]:
+            define_path(name, default, text, module_name=field.metadata["group"])
+            continue
         if from_preset and "(default:" not in text:
             text += " (default: the preset's)"
         define_one = {
@@ -33,6 +38,43 @@ def define(
             tuple[int, ...]: flags.DEFINE_list,
         }[field.type]
         define_one(name, default, text, module_name=field.metadata["group"])
+
+
+def define_path(
+    name: str, default: Any, text: str, *, several: bool = False, **more: Any
+) -> flags.FlagHolder:
+    """Define a flag whose value is the path of a file or folder.
+
+    Args:
+      name: of the flag.
+      default: a path, None, or a list if `several`.
+      text: one line of help.
+      several: the flag may be repeated; its value is a list.
+      **more: see `flags.DEFINE`.
+    """
+    define_one = flags.DEFINE_multi if several else flags.DEFINE
+    text += "; local or mounted"
+    serializer = flags.ArgumentSerializer()
+    return define_one(
+        PathParser(),
+        name=name,
+        default=default,
+        help=text,
+        serializer=serializer,
+        **more,
+    )
+
+
+class PathParser(flags.ArgumentParser):
+    """Reads a path: see `files.user_path`."""
+
+    syntactic_help = "a path"
+
+    def parse(self, argument: str) -> str:
+        return str(files.user_path(argument)) if argument else argument
+
+    def flag_type(self) -> str:
+        return "path"
 
 
 def read(*classes: type) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Dimension key: N images, B images of a block, H height, W width, C channels.
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib.util
 import io
@@ -12,7 +13,7 @@ import logging
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -25,6 +26,7 @@ SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "digits": (8, 8, 1)}  # 
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}  # sets that must be prepared
 SPLITS = ("train", "test")
 
+_DEFAULT_ROOT = "~/tensorflow_datasets"
 _BLOCK = 1000  # images read at a time
 _Block = tuple[np.ndarray, np.ndarray]  # uint8 [B, H, W, C], int32 [B]
 
@@ -81,11 +83,11 @@ def load(
             f"scripts/prepare_data.py --datasets={dataset} --data_dir={root}\n"
             "--dataset=digits needs no download."
         )
-    cache = _cache_path(folder, split, cache_dir)
-    block = _read_cache(cache, dataset)
+    caches, name = Caches(cache_dir), _cache_name(folder, split)
+    block = caches.read(name, functools.partial(_read_block, dataset=dataset))
     if block is None:
-        block = _decode(folder, dataset, split)
-        _write_cache(cache, block)
+        image, label = block = _decode(folder, dataset, split)
+        caches.write(name, lambda file: np.savez(file, image=image, label=label))
     source = f"{TITLES[dataset]} {folder.name}, tensorflow-datasets"
     return Images(dataset, split, source, *block)
 
@@ -139,8 +141,11 @@ def _digits(split: str) -> Images:
 
 def data_root(data_dir: str | None) -> pathlib.Path:
     """Return tensorflow-datasets' folder: the given one, or the default of `load`."""
-    path = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return pathlib.Path(path).expanduser()
+    if data_dir:
+        return files.user_path(data_dir, "--data_dir")
+    named = files.variable_path("TFDS_DATA_DIR")
+    # Without a home folder nothing is there, and the message says where it would be.
+    return named or files.home_path(_DEFAULT_ROOT) or pathlib.Path(_DEFAULT_ROOT)
 
 
 def find(dataset: str, data_dir: str | None) -> pathlib.Path | None:
@@ -257,41 +262,60 @@ def reading(path: os.PathLike, remedy: str) -> Iterator[None]:
         ) from error
 
 
-def _cache_path(
-    folder: pathlib.Path, split: str, cache_dir: str | None
-) -> pathlib.Path:
-    """Return the cache of a split; its name changes when a source file changes."""
+def _cache_name(folder: pathlib.Path, split: str) -> str:
+    """Name the cache of a split; the name changes when a source file changes."""
     with reading(folder, REMEDY):
         states = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
     text = repr([(name, state.st_size, state.st_mtime_ns) for name, state in states])
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    name = f"{folder.parent.name}-{folder.name}-{split}-{digest}.npz"
-    return cache_root(cache_dir) / name
+    return f"{folder.parent.name}-{folder.name}-{split}-{digest}.npz"
 
 
-def cache_root(cache_dir: str | None) -> pathlib.Path:
-    """Return the folder of all caches; see `load`."""
-    root = cache_dir or os.environ.get("VEEGAN_CACHE_DIR")
-    root = root or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return pathlib.Path(root).expanduser() / "veegan_jax"
+def _read_block(file: BinaryIO, dataset: str) -> _Block:
+    with np.load(file, allow_pickle=False) as arrays:
+        return _checked(arrays["image"], arrays["label"], dataset)
 
 
-def _read_cache(path: pathlib.Path, dataset: str) -> _Block | None:
-    def load(file: BinaryIO) -> _Block:
-        with np.load(file, allow_pickle=False) as arrays:
-            return _checked(arrays["image"], arrays["label"], dataset)
+class Caches:
+    """The folder of all caches. Without it, everything works and takes longer.
 
-    return files.load_cached(path, load)
+    Args:
+      cache_dir: see `load`.
 
+    Raises:
+      InputError: if the folder is named by a URL.
+    """
 
-def _write_cache(path: pathlib.Path, block: _Block) -> None:
-    """Keep a split for the next run; if the system refuses it, warn and go on."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_arrays(path, {"image": block[0], "label": block[1]})
-    except OSError as error:
-        logging.warning(
-            "decoded images cannot be kept in %s (%s), so every run decodes them: set "
-            "VEEGAN_CACHE_DIR to a folder that can be written",
-            *(path.parent, error.strerror or error),
+    def __init__(self, cache_dir: str | None) -> None:
+        named = (
+            files.user_path(cache_dir, "cache_dir")
+            if cache_dir
+            else files.variable_path("VEEGAN_CACHE_DIR")
+            or files.variable_path("XDG_CACHE_HOME")
+            or files.home_path("~/.cache")
         )
+        self._folder = named / "veegan_jax" if named else None
+
+    def read(self, name: str, load: Callable[[BinaryIO], Any]) -> Any:
+        """Return what `load` reads from a cache; None if there is none."""
+        return self._folder and files.load_cached(self._folder / name, load)
+
+    def write(self, name: str, save: Callable[[BinaryIO], Any]) -> None:
+        """Keep a cache for the next run; if the system refuses it, warn and go on."""
+        if self._folder is None:
+            _warn_once("~/.cache", "this user has no home folder")
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            files.save_atomically(self._folder / name, save)
+        except OSError as error:
+            _warn_once(self._folder, error.strerror or error)
+
+
+@functools.cache
+def _warn_once(folder: pathlib.Path | str, why: Any) -> None:
+    logging.warning(
+        "decoded images cannot be kept in %s (%s), so every run decodes them: set "
+        "VEEGAN_CACHE_DIR to a folder that can be written",
+        *(folder, why),
+    )

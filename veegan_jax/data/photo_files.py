@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import logging
 import os
 import pathlib
 import threading
@@ -15,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from veegan_jax.common import errors, files
+from veegan_jax.common import errors
 from veegan_jax.data import folders, images
 
 REMEDY = "prepare CelebA again"
@@ -229,8 +228,8 @@ class Cache:
     def __init__(self, key: Any, cache_dir: str | None) -> None:
         digest = hashlib.sha256(repr(key).encode(errors="surrogateescape"))
         name = f"photos-{digest.hexdigest()[:16]}"
-        self._index = images.cache_root(cache_dir) / f"{name}.json"
-        self._images = self._index.with_suffix(".npy")
+        self._index, self._images = f"{name}.json", f"{name}.npy"
+        self._caches = images.Caches(cache_dir)
 
     def read(self, total: int) -> Found | None:
         """Return the outcome that was written for so many files, or None."""
@@ -242,7 +241,7 @@ class Cache:
                 raise ValueError("it is of other files")
             return Found(skipped, int(record["enlarged"]))
 
-        return files.load_cached(self._index, load)
+        return self._caches.read(self._index, load)
 
     def read_images(self, shape: tuple[int, ...]) -> np.ndarray | None:
         """Return the images of this shape that were written, or None."""
@@ -253,25 +252,16 @@ class Cache:
                 raise ValueError(f"it holds {image.dtype} {image.shape}, not {shape}")
             return image
 
-        return files.load_cached(self._images, load)
+        return self._caches.read(self._images, load)
 
     def write(self, found: Found, total: int, image: np.ndarray | None) -> None:
         """Keep all for the next run; if the system refuses it, warn and go on."""
         rows = [[place, *why] for place, why in sorted(found.skipped.items())]
         record = {"total": total, "enlarged": found.enlarged, "skipped": rows}
-        try:
-            self._index.parent.mkdir(parents=True, exist_ok=True)
-            if image is not None:
-                files.save_atomically(self._images, lambda file: np.save(file, image))
-            files.save_atomically(
-                self._index, lambda file: file.write(json.dumps(record).encode())
-            )
-        except OSError as error:
-            logging.warning(
-                "decoded images cannot be kept in %s (%s), so every run decodes them: "
-                "set VEEGAN_CACHE_DIR to a folder that can be written",
-                *(self._index.parent, error.strerror or error),
-            )
+        if image is not None:
+            self._caches.write(self._images, lambda file: np.save(file, image))
+        index = json.dumps(record).encode()
+        self._caches.write(self._index, lambda file: file.write(index))
 
 
 def printable(name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from veegan_jax.common import errors, fields, records
+from veegan_jax.common import errors, fields, files, records
 from veegan_jax.config import Config
 from veegan_jax.data import photos as photo_lists
 from veegan_jax.data import streams
@@ -31,7 +31,7 @@ class Options(image_experiment.Options):
     """Where the images are, and how to run."""
 
     image_dir: str = fields.field(
-        "", "any folder of images; empty: CelebA in data_dir", "main"
+        "", "any folder of images; empty: CelebA in data_dir", "main", path=True
     )
     crop: int = fields.field(
         0,
@@ -67,7 +67,9 @@ def read(options: Options, size: int, batch_size: int) -> photo_lists.Photos:
     least = batch_size + -(-batch_size // (_TEST_EVERY - 1)) + 2
     limits = dict(rule=rule, least=least, memory=options.memory_mib * 2**20)
     if options.image_dir:
-        return photo_lists.from_folder(pathlib.Path(options.image_dir), **limits)
+        return photo_lists.from_folder(
+            files.user_path(options.image_dir, "--image_dir"), **limits
+        )
     return photo_lists.from_celeba(options.data_dir or None, **limits)
 
 

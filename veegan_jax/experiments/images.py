@@ -45,7 +45,7 @@ class Options(base.Options):
         0, "steps between looks at it; 0: a tenth of the run", within="[0, inf)"
     )
     data_dir: str = fields.field(
-        "", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR"
+        "", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR", path=True
     )
 
 

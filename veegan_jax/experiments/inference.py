@@ -56,7 +56,9 @@ class Options(image_experiment.Options):
     seeds: int = fields.field(
         5, "independent runs, all in one program", within="[1, inf)"
     )
-    classifier: str = fields.field("", "file of the classifier; empty: the default one")
+    classifier: str = fields.field(
+        "", "file of the classifier; empty: the default one", path=True
+    )
 
 
 class Materials(NamedTuple):

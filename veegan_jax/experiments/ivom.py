@@ -58,7 +58,7 @@ class Options:
         choices=parallel.MODES,
     )
     data_dir: str = fields.field(
-        "", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR"
+        "", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR", path=True
     )
 
     def __post_init__(self) -> None:

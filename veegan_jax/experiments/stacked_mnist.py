@@ -47,9 +47,11 @@ class Options(base.Options):
     interval: int = fields.field(
         0, "steps between evaluations; 0: a tenth of the run", within="[0, inf)"
     )
-    classifier: str = fields.field("", "file of the classifier; empty: the default one")
+    classifier: str = fields.field(
+        "", "file of the classifier; empty: the default one", path=True
+    )
     data_dir: str = fields.field(
-        "", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR"
+        "", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR", path=True
     )
 
 

@@ -42,7 +42,7 @@ def run(main: Callable[..., None], file: str = "") -> None:
             raise errors.InputError(
                 f"unknown argument {arguments[0]!r}: flags start with --"
             )
-        main(*arguments)
+        main(*(str(files.user_path(a)) for a in arguments))
         distributed.finish()
 
     for name in ("stdout", "stderr"):

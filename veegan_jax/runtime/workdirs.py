@@ -120,7 +120,8 @@ def _claimed(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def _check_name(workdir: pathlib.Path, flag: str) -> None:
-    """Refuse a name that TensorStore, which writes the arrays, cannot encode."""
+    """Refuse a URL, and a name that TensorStore, which writes, cannot encode."""
+    files.user_path(workdir, f"--{flag}")
     try:
         str(workdir.absolute()).encode()
     except UnicodeEncodeError as error:
