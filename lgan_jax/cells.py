@@ -18,7 +18,7 @@ from lgan_jax import classifier, generation, sample_quality
 from lgan_jax.materials import Materials
 from lgan_jax.options import ALL, BASIC, NONE, SHARES, STRONG, Options, recipe
 from lgan_jax.stages import Models
-from veegan_jax.common import records
+from veegan_jax.common import files, records
 from veegan_jax.runtime import distributed
 
 _KEPT = 64  # images of each class that are kept for the figures
@@ -97,7 +97,7 @@ def measure(
                 )
             if s == 0:
                 image = x_KGX[:, :_KEPT].reshape(len(x_KGX), -1, *task.shape)
-                np.savez_compressed(path.with_suffix(".npz"), image=image)
+                files.write_compressed(path.with_suffix(".npz"), image=image)
         cell["seconds"] = round(time.perf_counter() - start, 1)
         cell["commit"] = records.commit()
         records.write(path, cell)

@@ -23,7 +23,7 @@ import numpy as np
 from absl import flags
 
 from veegan_jax import methods
-from veegan_jax.common import errors, plots_errors
+from veegan_jax.common import errors, files, plots_errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.data import pixels
@@ -95,7 +95,7 @@ def draw_figures(
         for x_NX in (found["test"], found["nearest"][0])
     )
     error_N = found["error"][0]
-    np.savez_compressed(
+    files.write_compressed(
         output / "nearest.npz",
         test=test,
         nearest=nearest,

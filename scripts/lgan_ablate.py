@@ -17,7 +17,7 @@ from absl import flags
 
 from lgan_jax import amplification, config, generators, options, report, stages
 from lgan_jax.generators import OWN
-from veegan_jax.common import errors, records
+from veegan_jax.common import errors, files, records
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images
 from veegan_jax.runtime import distributed, program
@@ -83,10 +83,9 @@ def _copy_autoencoders(source: pathlib.Path, target: pathlib.Path) -> None:
     """Copy trained autoencoders, which every variant that keeps them shares."""
     for use in ("autoencoder", "shared"):
         if (source / use).exists() and not (target / use).exists():
-            part = target / f"{use}.part"
-            shutil.rmtree(part, ignore_errors=True)
-            shutil.copytree(source / use, part)
-            part.rename(target / use)
+            with files.writing(target / use), files.temporary(target / use) as part:
+                shutil.copytree(source / use, part)
+                part.rename(target / use)
 
 
 if __name__ == "__main__":

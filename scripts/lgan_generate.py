@@ -29,7 +29,7 @@ from scipy.spatial import distance
 from lgan_jax import config, generation, generators, splits, stages
 from lgan_jax.generators import OWN
 from lgan_jax.task import Task
-from veegan_jax.common import errors, fields, plots
+from veegan_jax.common import errors, fields, files, plots
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import folders
 from veegan_jax.runtime import (
@@ -190,8 +190,7 @@ def write(made: folders.Classes, given: folders.Classes, output: pathlib.Path) -
         short = name[:10].encode("ascii", "replace").decode().replace("$", "?")
         for kind, of in (("given", given), ("generated", made)):
             rows[f"{label}: {short}\n{kind}"] = of.image[of.label == label][: SHOWN[1]]
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".part-") as folder:
-        part = pathlib.Path(folder) / "images"  # the temporary folder itself is private
+    with files.writing(output), files.temporary(output) as part:
         part.mkdir()
         plots.image_grid(rows, part / PREVIEW)
         if output.suffix == ".npz":

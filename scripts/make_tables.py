@@ -27,7 +27,7 @@ from tables import ablations, mixtures, speed, stacked_mnist
 from tables import images as image_tables
 from tables import lgan as lgan_tables
 
-from veegan_jax.common import errors, records
+from veegan_jax.common import errors, files, records
 from veegan_jax.common import flags as common_flags
 from veegan_jax.runtime import program
 
@@ -90,10 +90,10 @@ def add_run(run: pathlib.Path, record: dict[str, Any], results: pathlib.Path) ->
     with np.load(run / "samples.npz", allow_pickle=False) as data:
         if "image" in data:
             kept = {"image": data["image"][0, :32]}
-            np.savez_compressed(folder / "real.npz", image=data["real"])
+            files.write_compressed(folder / "real.npz", image=data["real"])
         else:
             kept = {"plane": data["plane"][0].astype(np.float16)}
-    np.savez_compressed(folder / f"{config['method']}.npz", **kept)
+    files.write_compressed(folder / f"{config['method']}.npz", **kept)
 
 
 def fill(path: pathlib.Path, tables: dict[str, str]) -> None:
@@ -110,7 +110,8 @@ def fill(path: pathlib.Path, tables: dict[str, str]) -> None:
         return f"<!-- table: {name} -->\n{tables[name]}\n<!-- end -->"
 
     pattern = r"<!-- table: (\S+) -->\n.*?<!-- end -->"
-    path.write_text(re.sub(pattern, replace, path.read_text(), flags=re.DOTALL))
+    text = path.read_text(encoding="utf-8")
+    files.write_atomically(path, re.sub(pattern, replace, text, flags=re.DOTALL))
 
 
 def main() -> None:

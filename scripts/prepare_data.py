@@ -14,6 +14,7 @@ Without a network, tensorflow-datasets gives up after four minutes.
 import logging
 import os
 import pathlib
+import signal
 
 import early  # noqa: F401
 from absl import flags
@@ -55,6 +56,8 @@ def prepare(dataset: str, root: pathlib.Path) -> None:
 
     # Without a network there are dozens of attempts; do not log each of them.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
+    # Its interrupted parts are then removed.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         builder = tfds.builder(dataset, data_dir=root, file_format="array_record")
         builder.download_and_prepare()

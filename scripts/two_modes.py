@@ -250,7 +250,7 @@ def draw(
     grid[1, 0].set_yticks((0, 1), names)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    figure.savefig(path, dpi=150)
+    plots.save(figure, path, dpi=150)
 
 
 def draw_maps(axis: Any, out: dict[str, np.ndarray]) -> None:

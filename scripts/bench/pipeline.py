@@ -37,7 +37,7 @@ import PIL.Image
 import timing
 from absl import flags
 
-from veegan_jax.common import errors, records
+from veegan_jax.common import errors, files, records
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.data import photos, prefetching, streams
@@ -83,19 +83,29 @@ def make_config(method: str, preset: str, tiny: bool) -> Config:
     return resolve.resolve(method, "faces", preset, **changes)
 
 
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[pathlib.Path]:
+    """Provide a folder that is removed at the end, also by Ctrl-C."""
+    with files.temporary(pathlib.Path(tempfile.gettempdir(), "pipeline")) as folder:
+        folder.mkdir()
+        yield folder
+
+
 def starts(
     folder: pathlib.Path, rule: photos.Rule, repeats: int
 ) -> tuple[Rates, dict[str, photos.Photos]]:
     """Measure both starts, in images/s; return the images too, in both forms."""
     rates: Rates = {"first start": [], "second start": []}
     for _ in range(repeats):
-        with tempfile.TemporaryDirectory() as cache:
+        with temporary_folder() as cache:
             for rate in rates.values():
                 before = time.perf_counter()
-                found = photos.from_folder(folder, rule=rule, cache_dir=cache)
+                found = photos.from_folder(folder, rule=rule, cache_dir=str(cache))
                 rate.append(len(found) / (time.perf_counter() - before))
-            files = photos.from_folder(folder, rule=rule, memory=0, cache_dir=cache)
-    return rates, {"memory": found, "files": files}
+            streamed = photos.from_folder(
+                folder, rule=rule, memory=0, cache_dir=str(cache)
+            )
+    return rates, {"memory": found, "files": streamed}
 
 
 def decode(examples: photos.Photos) -> timing.Runner:
@@ -237,9 +247,9 @@ def main() -> None:
         repeats=REPEATS.value,
         min_seconds=0.0 if tiny else MIN_SECONDS.value,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        write_images(pathlib.Path(folder), num_images)
-        rates, examples = starts(pathlib.Path(folder), rule, REPEATS.value)
+    with temporary_folder() as folder:
+        write_images(folder, num_images)
+        rates, examples = starts(folder, rule, REPEATS.value)
         rates |= take_turns(examples, config, num_workers=NUM_WORKERS.value, **settings)
         loops = {
             kind: loop(examples[kind], config, num_workers=workers, **settings)

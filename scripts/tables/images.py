@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tables import common
 
-from veegan_jax.common import plots, plots_errors, records
+from veegan_jax.common import files, plots, plots_errors, records
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import inference
 from veegan_jax.experiments import ivom as ivom_experiment
@@ -52,7 +52,7 @@ def add(run: pathlib.Path, record: dict[str, Any], results: pathlib.Path) -> Non
             kept |= {n: data[n][:_SHOWN] for n in ("test", "nearest")}
             kept |= {n: data[n].astype(np.float32) for n in ("error", "pca")}
             kept["mean_image"] = data["mean_image"].astype(np.float32)
-    np.savez_compressed(folder / f"{method}.npz", **kept)
+    files.write_compressed(folder / f"{method}.npz", **kept)
 
 
 def tables(results: pathlib.Path) -> dict[str, str]:

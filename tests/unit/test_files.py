@@ -1,5 +1,9 @@
 """Files appear whole or not at all; damaged caches are set aside; pixels round."""
 
+import errno
+import os
+import pathlib
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -20,6 +24,42 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
         files.save_atomically(path, fail)
     assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
     np.testing.assert_array_equal(np.load(path)["x"], [0, 1, 2])
+
+
+def test_what_is_being_written_is_removed_when_the_process_is_stopped(tmp_path):
+    """As by Ctrl-C, which ends a script without any clean-up."""
+    with files.temporary(tmp_path / "images") as part:
+        (part / "class").mkdir(parents=True)
+        (part / "class" / "0.png").touch()
+        with files.temporary(tmp_path / ("ä" * 120)) as other:
+            other.touch()
+            files.remove_temporaries()
+            assert list(tmp_path.iterdir()) == []
+    part.mkdir()
+    files.remove_temporaries()  # it was given back
+    assert list(tmp_path.iterdir()) == [part]
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(tmp_path):
+    kept = tmp_path / "a.npz.00000000000000000000000000000000.part"
+    old = [
+        tmp_path / f"{name}.{32 * '1'}.part" for name in ("a.npz", "b.npz", "aa.npz")
+    ]
+    for path in (kept, *old):
+        path.touch()
+    for path in old:
+        os.utime(path, (0, 0))
+    files.write_arrays(tmp_path / "a.npz", {"x": np.arange(3)})
+    assert set(tmp_path.iterdir()) == {kept, *old[1:], tmp_path / "a.npz"}
+
+
+def test_a_refused_write_names_the_path_of_the_user(tmp_path):
+    with (
+        pytest.raises(files.Refused, match=r"^out cannot be written \(File too la"),
+        files.writing(pathlib.Path("out")),
+        files.writing(pathlib.Path("out.part/1.png")),
+    ):
+        raise OSError(errno.EFBIG, "")
 
 
 def test_text_is_replaced_and_a_refused_write_names_the_file(tmp_path):

@@ -7,6 +7,8 @@ import logging
 import os
 import pathlib
 import re
+import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
@@ -106,6 +108,16 @@ def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
     save_atomically(path, lambda file: np.savez(file, **arrays))
 
 
+def write_compressed(path: pathlib.Path, **arrays: np.ndarray) -> None:
+    """Write a compressed .npz file so that it is never seen half written.
+
+    Raises:
+      InputError: if the system refuses the write.
+    """
+    with writing(path):
+        save_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+
+
 def save_atomically(path: pathlib.Path, save: Callable[[BinaryIO], Any]) -> None:
     """Write a file so that it is never seen half written, even by several writers.
 
@@ -116,13 +128,53 @@ def save_atomically(path: pathlib.Path, save: Callable[[BinaryIO], Any]) -> None
     Raises:
       OSError: if the system refuses the write.
     """
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with temporary.open("xb") as file:
+    with temporary(path) as part:
+        with part.open("xb") as file:
             save(file)
-        temporary.replace(path)
+        part.replace(path)
+
+
+_temporaries: set[pathlib.Path] = set()
+_STALE_SECONDS = 24 * 3600  # no file takes a day to write
+
+
+@contextlib.contextmanager
+def temporary(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Provide a free name beside `path`, for the file or folder that will replace it.
+
+    What still has the name at the end of the block, or at `remove_temporaries`, is
+    removed. So is what a process that was killed left of the same path, after a day.
+
+    Args:
+      path: the file or folder; its own folder must exist.
+    """
+    start = path.name[:50]  # the longest name of a file has 255 bytes
+    part = path.with_name(f"{start}.{uuid.uuid4().hex}.part")
+    left = re.compile(re.escape(start) + r"\.[0-9a-f]{32}\.part")
+    before = time.time() - _STALE_SECONDS
+    with contextlib.suppress(OSError):  # it is gone, or `part` tells the reason
+        for other in path.parent.iterdir():
+            if left.fullmatch(other.name) and other.lstat().st_mtime < before:
+                _remove(other)
+    _temporaries.add(part)
+    try:
+        yield part
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(part)
+        _temporaries.discard(part)
+
+
+def remove_temporaries() -> None:
+    """Remove what is being written; the process is about to end without clean-ups."""
+    for part in tuple(_temporaries):
+        _remove(part)
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def load_cached(path: pathlib.Path, load: Callable[[BinaryIO], Any]) -> Any:
@@ -162,18 +214,28 @@ _REMEDIES = {
 }
 
 
+class Refused(errors.InputError):
+    """The system refused a write, with this error number."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
 @contextlib.contextmanager
 def writing(
     path: pathlib.Path, kept: Callable[[], str] | None = None
 ) -> Iterator[None]:
     """Turn a refused write within the `with` into a message for the user.
 
+    If blocks are nested, the message names the path of the outer one.
+
     Args:
       path: the file or folder that is written.
       kept: returns a text that says what is unchanged.
 
     Raises:
-      InputError: if the system refuses the write.
+      Refused: if the system refuses the write.
     """
     try:
         yield
@@ -182,7 +244,7 @@ def writing(
         if number is None:
             raise
         message = refusal(path, number, kept() if kept else "")
-        raise errors.InputError(message) from error
+        raise Refused(message, number) from error
 
 
 def refusal(path: pathlib.Path | str, number: int, kept: str = "") -> str:
@@ -199,6 +261,8 @@ def system_error(error: BaseException) -> int | None:
     """Return the system's error number in an exception, or None."""
     if isinstance(error, OSError):
         return error.errno
+    if isinstance(error, Refused):
+        return error.number
     # TensorStore, which writes arrays for orbax, has its own form.
     found = re.search(r"os_error_code='(\d+)'", str(error))
     return int(found[1]) if found else None

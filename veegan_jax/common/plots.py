@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from veegan_jax.common import errors
+from veegan_jax.common import errors, files
 
 _drawing = threading.RLock()  # matplotlib's settings belong to the whole process
 
@@ -70,6 +70,19 @@ def new_figure(**options: Any) -> Any:
     figure = Figure(**options)
     backend_agg.FigureCanvasAgg(figure)
     return figure
+
+
+def save(figure: Any, path: pathlib.Path, *, dpi: int) -> None:
+    """Write a figure, never seen half written, in the format of its name.
+
+    Raises:
+      InputError: if the system refuses the write.
+    """
+    kind = path.suffix[1:].lower()
+    with files.writing(path):
+        files.save_atomically(
+            path, lambda file: figure.savefig(file, format=kind, dpi=dpi)
+        )
 
 
 def limits(points_NX: np.ndarray, margin: float = 0.3) -> list[tuple[float, float]]:
@@ -151,7 +164,7 @@ def samples_and_density(
     # In words: a legend would cover modes, in whatever corner it stood.
     figure.suptitle(f"{title}\nblue: samples, grey: true samples", fontsize=10)
     set_margins(figure, left=0.65, right=0.1, bottom=0.5, top=0.7, gap=(0.2, 0.2))
-    figure.savefig(path, dpi=110)
+    save(figure, path, dpi=110)
 
 
 def _density(points_NX: np.ndarray, bins: list[np.ndarray]) -> np.ndarray:
@@ -194,7 +207,7 @@ def curves(
         axis.grid(alpha=0.3)
     figure.suptitle(title, fontsize=10)
     set_margins(figure, left=0.7, right=0.15, bottom=0.5, top=0.6, gap=(0.65, 0.8))
-    figure.savefig(path, dpi=110)
+    save(figure, path, dpi=110)
 
 
 @own_style()
@@ -219,7 +232,11 @@ def animation(
         return (dots,)
 
     movie = mpl_animation.FuncAnimation(figure, show, frames=len(frames))
-    movie.save(path, writer=mpl_animation.PillowWriter(fps=6), dpi=80)
+    with files.writing(path), files.temporary(path) as folder:
+        folder.mkdir()  # the writer reads the format from the name
+        whole = folder / path.name
+        movie.save(whole, writer=mpl_animation.PillowWriter(fps=6), dpi=80)
+        whole.replace(path)
 
 
 @own_style()
@@ -259,7 +276,7 @@ def image_grid(
         place = (left - 10) / size[0], middle[1] / size[1]
         figure.text(*place, label, ha="right", va="center", fontsize=9)
     figure.suptitle(title, fontsize=10, y=max(0.98, 1 - 8 / size[1]))
-    figure.savefig(path, dpi=dpi)
+    save(figure, path, dpi=dpi)
 
 
 @own_style()
@@ -309,7 +326,7 @@ def with_intervals(
     axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     axis.set_title(title, fontsize=10)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    save(figure, path, dpi=110)
 
 
 def _tiled(images_NHWC: np.ndarray, columns: int) -> np.ndarray:

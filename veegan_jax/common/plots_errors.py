@@ -56,7 +56,7 @@ def captioned(
             down += height
         down += 0.1
     figure.suptitle(title, fontsize=10, y=1 - 0.06 / size[1], va="top")
-    figure.savefig(path, dpi=130)
+    plots.save(figure, path, dpi=130)
 
 
 @plots.own_style()
@@ -94,4 +94,4 @@ def distribution(
     axis.legend(fontsize=8)
     axis.set_title(title, fontsize=10)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    plots.save(figure, path, dpi=110)

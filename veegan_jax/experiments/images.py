@@ -18,7 +18,7 @@ import numpy as np
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import fields, plots, records
+from veegan_jax.common import fields, files, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images
 from veegan_jax.experiments import base, sampling
@@ -229,7 +229,7 @@ def finish(
     }
     records.write(workdir / "results.json", record)
     real = source.test[:64]
-    np.savez_compressed(workdir / "samples.npz", image=x_SNHWC[:, :64], real=real)
+    files.write_compressed(workdir / "samples.npz", image=x_SNHWC[:, :64], real=real)
     about = f"{config.method} on {config.dataset}"
     rows = {"real": real[:32]} | _rows(x_SNHWC, options, 32)
     title = f"{about}: the first samples of each seed"

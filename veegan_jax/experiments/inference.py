@@ -18,7 +18,7 @@ import numpy as np
 from veegan_jax import methods
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
-from veegan_jax.common import errors, fields, plots, records
+from veegan_jax.common import errors, fields, files, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images, pixels
 from veegan_jax.experiments import codes, inference_figures, sampling
@@ -278,7 +278,7 @@ def draw_reconstructions(
         for label, x_NX in rows.items()
     }
     x, *reconstructed, _ = rows.values()
-    np.savez_compressed(
+    files.write_compressed(
         workdir / "reconstructions.npz", x=x, reconstructed=np.stack(reconstructed)
     )
     plots.image_grid(

@@ -43,4 +43,4 @@ def draw_codes(
         axis.set_xlabel("quantile of N(0, 1)", fontsize=8)
     figure.suptitle(title, fontsize=9)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    plots.save(figure, path, dpi=110)

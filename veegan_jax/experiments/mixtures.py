@@ -14,7 +14,7 @@ import numpy as np
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import plots, records
+from veegan_jax.common import files, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import mixtures
 from veegan_jax.experiments import base
@@ -166,7 +166,7 @@ def _write(
     """Write what a run leaves behind; return its record."""
     record = make_record(config, options, x_SNX, failures, workdir)
     plane_SN2 = np.stack([project(x_NX, config.dataset) for x_NX in x_SNX])
-    np.savez_compressed(workdir / "samples.npz", plane=plane_SN2.astype(np.float32))
+    files.write_compressed(workdir / "samples.npz", plane=plane_SN2.astype(np.float32))
     records.write(workdir / "results.json", record)
     draw_figures(config, workdir, x_SNX)
     if frames:

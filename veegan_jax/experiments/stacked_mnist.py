@@ -16,7 +16,7 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
-from veegan_jax.common import errors, fields, plots, records
+from veegan_jax.common import errors, fields, files, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images, stacked_mnist
 from veegan_jax.experiments import base, sampling
@@ -220,7 +220,7 @@ def _draw_figures(
     real: np.ndarray,
 ) -> None:
     """Write samples.npz, samples.png and curves.png."""
-    np.savez_compressed(workdir / "samples.npz", image=x_SNHW3[:, :64], real=real)
+    files.write_compressed(workdir / "samples.npz", image=x_SNHW3[:, :64], real=real)
     title = f"{config.method} on {config.dataset}: the first samples of each seed"
     plots.image_grid(
         {"real": real} | _rows(x_SNHW3, options, 32), workdir / "samples.png", title

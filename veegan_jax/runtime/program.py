@@ -67,10 +67,8 @@ def run(main: Callable[..., None], file: str = "") -> None:
     except OSError as error:
         if error.errno not in _OF_THE_DISK:
             _end_with_traceback(error)
-        # The system names the file only if it could not be opened.
-        folders = ", ".join(map(str, workdirs.places()))
-        place = error.filename or f"a file under {folders}"
-        _end(files.refusal(place, error.errno))
+        # Writers name their files; what is left may be the standard output.
+        _end(files.refusal(error.filename or "a file", error.errno))
     except distributed.Unreachable as error:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)
@@ -117,6 +115,7 @@ def _stop_at_once(*_: Any) -> NoReturn:
         message += "; give the same command to go on from the newest checkpoint"
     with contextlib.suppress(OSError):  # nobody may be there to read it
         os.write(2, f"\n{message}\n".encode())
+    files.remove_temporaries()
     if not distributed.is_alone():
         watchdog.fail(message)
     os._exit(128 + signal.SIGINT)

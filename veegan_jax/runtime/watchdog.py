@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import jax
 
+from veegan_jax.common import files
 from veegan_jax.runtime import compat
 
 # A process without a heartbeat for this long is dead, and JAX ends the others.
@@ -57,6 +58,7 @@ def fail(message: str) -> NoReturn:
         time.sleep(1)  # process 0 serves the message to the others
     sys.stdout.flush()
     sys.stderr.flush()
+    files.remove_temporaries()
     os._exit(1)
 
 
@@ -135,4 +137,5 @@ def _exit(message: str, status: int, seconds: float = 0.0) -> NoReturn:
     with contextlib.suppress(OSError):  # nobody may be there to read it
         os.write(2, text.encode())
     time.sleep(seconds)
+    files.remove_temporaries()
     os._exit(status)

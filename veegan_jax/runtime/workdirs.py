@@ -136,11 +136,6 @@ def is_claimed(path: pathlib.Path) -> bool:
     return any(claimed in path.resolve().parents for claimed in _locks)
 
 
-def places() -> list[pathlib.Path]:
-    """Return the directories that this process has claimed."""
-    return list(_locks)
-
-
 def _lock(workdir: pathlib.Path, flag: str) -> None:
     """Lock a directory until this process ends, however it ends.
 
