@@ -2,11 +2,11 @@
 
     python scripts/eval_samples.py --dataset=ring samples.npy
 
-The file is a .npy, or an .npz of one array, of shape [number of samples, dimensions]
-(2 for ring and grid, 1200 for high_dim). The script prints every metric of the tables,
-beside the oracle: the same metric of true samples. The paper scores 2,500 samples. It
-takes seconds on one CPU core. True samples of the ring score 8 modes and about 98.9 %
-high quality.
+The file is a .npy, or an .npz of one array (else --key names it), of shape [number of
+samples, dimensions] (2 for ring and grid, 1200 for high_dim). The script prints every
+metric of the tables, beside the oracle: the same metric of true samples. The paper
+scores 2,500 samples. It takes seconds on one CPU core. True samples of the ring score 8
+modes and about 98.9 % high quality. Files that exist are not overwritten.
 """
 
 import pathlib
@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from veegan_jax.common import errors, files, plots, records
+from veegan_jax.common import arrays, errors, files, memory, plots, records
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import mixtures
 from veegan_jax.experiments import mixtures as mixture_experiment
@@ -27,49 +27,61 @@ from veegan_jax.runtime import program
 DATASET = flags.DEFINE_string(
     "dataset", "ring", f"the true distribution: {', '.join(mixture_presets.DATASETS)}"
 )
+KEY = flags.DEFINE_string("key", "", "name of the array, in an .npz of several")
 OUTPUT = common_flags.define_path(
-    "output", None, "also write the metrics to this JSON file"
+    "output", None, "also write the metrics to this new JSON file"
 )
 FIGURE = common_flags.define_path(
-    "figure", None, "also draw the samples to this PNG file"
+    "figure", None, "also draw the samples to this new file, PNG, PDF or SVG"
 )
 
 
-def load(path: pathlib.Path, size: int) -> np.ndarray:
-    """Read samples [N, size] as float32.
+def load(path: pathlib.Path, mixture: mixtures.Mixture) -> np.ndarray:
+    """Read samples [N, X] as float32.
 
     Raises:
       InputError: naming the file and what is wrong with it.
     """
-    data = files.read_array(path)
-    if data.ndim != 2 or data.shape[1] != size or not len(data):
-        raise errors.InputError(
-            f"{path} has shape {data.shape}; --dataset={DATASET.value} needs "
-            f"[number of samples, {size}]"
-        )
-    if not np.issubdtype(data.dtype, np.floating):
-        raise errors.InputError(
-            f"{path} holds {data.dtype}, not floating-point numbers"
-        )
-    if not np.isfinite(data).all():
-        bad = int((~np.isfinite(data)).any(axis=1).sum())
-        raise errors.InputError(f"{path}: {bad} of {len(data)} samples are not finite")
-    return data.astype(np.float32)
 
-
-def main(name: str) -> None:
-    for flag in (OUTPUT, FIGURE):
-        if flag.value and not pathlib.Path(flag.value).parent.is_dir():
+    def check(shape: tuple[int, ...], dtype: np.dtype) -> None:
+        if len(shape) != 2 or shape[1] != mixture.size or not shape[0]:
             raise errors.InputError(
-                f"--{flag.name}={flag.value}: there is no such folder"
+                f"{path} has shape {shape}; --dataset={DATASET.value} needs "
+                f"[number of samples, {mixture.size}]"
             )
+        if not np.issubdtype(dtype, np.floating):
+            raise errors.InputError(f"{path} holds {dtype}, not floating-point numbers")
+        bytes_each = mixture_metrics.bytes_each(mixture) + shape[1] * dtype.itemsize
+        memory.check_samples(path, shape[0], bytes_each)
+
+    data = arrays.read(path, KEY.value, check)
+    with np.errstate(over="ignore"):
+        x_NX = data.astype(np.float32)
+        # The metrics are sums of squares.
+        fits_N = np.isfinite(np.square(x_NX).sum(axis=1))
+    if not fits_N.all():
+        finite_N = np.isfinite(data).all(axis=1)
+        bad_N, why = ~finite_N, "not finite"
+        if finite_N.all():
+            bad_N, most = ~fits_N, np.abs(data).max()
+            why = f"too large for float32 (up to {most:.3g}): check their scale"
+        raise errors.InputError(
+            f"{path}: {bad_N.sum()} of {len(data)} samples are {why}"
+        )
+    return x_NX
+
+
+def main(file: str) -> None:
+    output = files.check_output(OUTPUT.value, "output", ".json")
+    figure = files.check_output(FIGURE.value, "figure", *plots.SUFFIXES)
     mixture = mixtures.get(DATASET.value)
-    path = pathlib.Path(name)
-    x_NX = load(path, mixture.size)
+    path = pathlib.Path(file)
+    x_NX = load(path, mixture)
     metrics = jax.tree.map(
         np.asarray, mixture_experiment.score(x_NX[None], DATASET.value)
     )
     true = mixture_experiment.oracle(DATASET.value, len(x_NX))
+    name = plots.one_line(path.name)
     names = [n for n in mixture_metrics.METRICS if n in metrics]
     rows = [
         [n.replace("_", " "), f"{metrics[n][0]:.4g}", f"{true[n].mean():.4g}"]
@@ -77,8 +89,8 @@ def main(name: str) -> None:
         for n in names
     ]
     print(f"{len(x_NX)} samples, {mixture.num_modes} modes in {DATASET.value}\n")
-    print(records.table(["", path.name, "oracle", "meaning"], rows))
-    if OUTPUT.value:
+    print(records.table(["", name, "oracle", "meaning"], rows))
+    if output:
         record = {
             **records.provenance(),
             "dataset": DATASET.value,
@@ -87,13 +99,13 @@ def main(name: str) -> None:
             "histogram": list(metrics["histogram"][0]),
             "oracle": {n: true[n].mean() for n in names},
         }
-        records.write(pathlib.Path(OUTPUT.value), record)
-    if FIGURE.value:
+        records.write(output, record)
+    if figure:
         truth = mixtures.sample(mixture, jax.random.key(0), 2500)
         plots.samples_and_density(
-            {path.name: mixture_experiment.project(x_NX, DATASET.value)},
+            {name: mixture_experiment.project(x_NX, DATASET.value)},
             mixture_experiment.project(np.asarray(truth), DATASET.value),
-            pathlib.Path(FIGURE.value),
+            figure,
             axes=mixture_experiment.AXES.get(DATASET.value, ("x1", "x2")),
         )
 

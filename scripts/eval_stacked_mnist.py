@@ -4,13 +4,14 @@
     python scripts/eval_stacked_mnist.py images.npy
 
 The argument is the work directory of train_stacked_mnist.py, or a .npy, or an .npz of
-one array, of shape [number of samples, 28, 28, 3]: uint8 in 0 to 255, or floats in
---range. The script prints each metric beside the oracle, which is the score of triples
-of real test digits, and beside the floor, which is the expected score of true samples
-without errors of the classifier. The papers score 26,000 samples: eleven seconds on two
-CPU cores. Compare KLs and Vendi scores only for the same number of samples and the same
-classifier. Images of 8 x 8 pixels are scored as stacks of scikit-learn's digits; their
-classifier is trained if need be.
+one array (else --key names it), of shape [number of samples, 28, 28, 3]: uint8 in 0 to
+255, or floats in --range. The script prints each metric beside the oracle, which is the
+score of triples of real test digits, and beside the floor, which is the expected score
+of true samples without errors of the classifier. The papers score 26,000 samples:
+eleven seconds on two CPU cores. Compare KLs and Vendi scores only for the same number
+of samples and the same classifier. Images of 8 x 8 pixels are scored as stacks of
+scikit-learn's digits; their classifier is trained if need be. Files that exist are not
+overwritten.
 """
 
 import pathlib
@@ -20,7 +21,7 @@ import numpy as np
 from absl import flags
 
 from veegan_jax.classifier import files as classifier_files
-from veegan_jax.common import errors, plots, records
+from veegan_jax.common import files, plots, records
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images, pixels, stacked_files
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
@@ -40,9 +41,12 @@ RANGE = flags.DEFINE_enum(
 )
 SAMPLES = flags.DEFINE_integer("samples", 26_000, "how many, from a work directory")
 OUTPUT = common_flags.define_path(
-    "output", None, "also write the record to this JSON file"
+    "output", None, "also write the record to this new JSON file"
 )
-FIGURE = common_flags.define_path("figure", None, "also draw images to this PNG file")
+KEY = flags.DEFINE_string("key", "", "name of the array, in an .npz of several")
+FIGURE = common_flags.define_path(
+    "figure", None, "also draw images to this new file, PNG, PDF or SVG"
+)
 DATA_DIR = common_flags.define_path(
     "data_dir", None, "tensorflow-datasets' folder (default: TFDS_DATA_DIR)"
 )
@@ -56,13 +60,14 @@ def from_run(workdir: pathlib.Path) -> np.ndarray:
 
 
 def main(name: str) -> None:
-    for flag in (OUTPUT, FIGURE):
-        if flag.value and not pathlib.Path(flag.value).parent.is_dir():
-            raise errors.InputError(
-                f"--{flag.name}={flag.value}: there is no such folder"
-            )
+    output = files.check_output(OUTPUT.value, "output", ".json")
+    figure = files.check_output(FIGURE.value, "figure", *plots.SUFFIXES)
     path = pathlib.Path(name)
-    x_NHW3 = from_run(path) if path.is_dir() else stacked_files.read(path, RANGE.value)
+    label = plots.one_line(path.name)
+    if path.is_dir():
+        x_NHW3 = from_run(path)
+    else:
+        x_NHW3 = stacked_files.read(path, RANGE.value, KEY.value)
     dataset = stacked_files.dataset_of(x_NHW3.shape, DATASET.value)
     file = pathlib.Path(CLASSIFIER.value) if CLASSIFIER.value else None
     classifier = classifier_files.ready(dataset, file, DATA_DIR.value)
@@ -72,18 +77,16 @@ def main(name: str) -> None:
         f"{len(x_NHW3)} samples of stacked {dataset}; classifier of "
         f"{classifier.test_accuracy:.2f} % on test images, {classifier.sha256[:12]}\n"
     )
-    print(stacked_mnist_metrics.table(record, path.name))
-    if OUTPUT.value:
-        records.write(
-            pathlib.Path(OUTPUT.value), {**records.provenance(), "file": name, **record}
-        )
-    if FIGURE.value:
+    print(stacked_mnist_metrics.table(record, label))
+    if output:
+        records.write(output, {**records.provenance(), "file": name, **record})
+    if figure:
         test = images.load(dataset, "test", data_dir=DATA_DIR.value)
         rows = {
-            path.name: np.asarray(pixels.to_uint8(x_NHW3[:64])),
+            label: np.asarray(pixels.to_uint8(x_NHW3[:64])),
             "real": stacked_mnist_metrics.oracle_images(test, 64),
         }
-        plots.image_grid(rows, pathlib.Path(FIGURE.value))
+        plots.image_grid(rows, figure)
 
 
 if __name__ == "__main__":

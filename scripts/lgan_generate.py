@@ -18,7 +18,6 @@ import dataclasses
 import itertools
 import os
 import pathlib
-import tempfile
 from typing import Any
 
 import early  # noqa: F401
@@ -29,7 +28,7 @@ from scipy.spatial import distance
 from lgan_jax import config, generation, generators, splits, stages
 from lgan_jax.generators import OWN
 from lgan_jax.task import Task
-from veegan_jax.common import errors, fields, files, plots
+from veegan_jax.common import errors, fields, files, memory, plots
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import folders
 from veegan_jax.runtime import (
@@ -145,7 +144,7 @@ def check_memory(run_config: config.Config, generator: str, classes: int) -> Non
     weights = 2 * sum(a * b for a, b in itertools.pairwise(sizes))
     # Four bytes each; weights and Adam's two moments, before and after a step.
     needed = classes * weights * 4 * 6
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    there = memory.total()
     if needed > there / 2:
         raise errors.InputError(
             f"{classes} classes of images of {run_config.data_size} numbers take "
@@ -162,38 +161,47 @@ def check_output(output: pathlib.Path, models: pathlib.Path) -> None:
       InputError: naming it.
     """
     paths = [output]
-    if output.suffix == ".npz":
+    if is_npz(output):
         paths.append(output.with_suffix(f".{PREVIEW}"))
-    for path in paths:
-        empty = output.suffix != ".npz" and path.is_dir() and not any(path.iterdir())
-        if path.exists() and (not empty or path == pathlib.Path.cwd()):
-            raise errors.InputError(
-                f"--output={output}: {path} exists and is not overwritten; give another"
-                " or move it away"
-            )
-    if output.is_relative_to(models) or models.is_relative_to(output):
-        raise errors.InputError(f"--output={output}: models go there; give another")
     try:
+        for path in paths:
+            empty = not is_npz(output) and path.is_dir() and not any(path.iterdir())
+            if os.path.lexists(path) and (not empty or path == pathlib.Path.cwd()):
+                raise errors.InputError(
+                    f"--output={output}: {path} exists and is not overwritten; give "
+                    "another or move it away"
+                )
+        if output.is_relative_to(models) or models.is_relative_to(output):
+            raise errors.InputError(f"--output={output}: models go there; give another")
         output.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=output.parent).close()
+        for path in paths:  # the names themselves, which may be too long
+            there = path.exists()
+            path.mkdir(exist_ok=True)
+            path.rmdir()  # the images' folder will take its place
+            if there:
+                path.mkdir()
     except OSError as error:
         raise errors.InputError(
             f"--output={output} cannot be written ({error.strerror}); give another"
         ) from error
 
 
+def is_npz(output: pathlib.Path) -> bool:
+    """Return whether the output is one file, not a folder."""
+    return output.suffix.lower() == ".npz"
+
+
 def write(made: folders.Classes, given: folders.Classes, output: pathlib.Path) -> None:
     """Write images and preview under another name first, so that they appear whole."""
     rows = {}
     for label, name in enumerate(made.names[: SHOWN[0]]):
-        # Only letters that the font has. A dollar would start a formula.
-        short = name[:10].encode("ascii", "replace").decode().replace("$", "?")
+        short = plots.one_line(name, 10)
         for kind, of in (("given", given), ("generated", made)):
             rows[f"{label}: {short}\n{kind}"] = of.image[of.label == label][: SHOWN[1]]
     with files.writing(output), files.temporary(output) as part:
         part.mkdir()
         plots.image_grid(rows, part / PREVIEW)
-        if output.suffix == ".npz":
+        if is_npz(output):
             folders.write_npz(made, part / "images.npz")
             (part / "images.npz").rename(output)
             (part / PREVIEW).rename(output.with_suffix(f".{PREVIEW}"))

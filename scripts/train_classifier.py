@@ -19,7 +19,7 @@ from absl import flags
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
 from veegan_jax.classifier import training as classifier_training
-from veegan_jax.common import errors
+from veegan_jax.common import errors, files
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images
 from veegan_jax.runtime import distributed, parallel, program
@@ -45,6 +45,18 @@ DRY_RUN = flags.DEFINE_bool(
 common_flags.define(distributed.Options, from_preset=False)
 
 
+def check_output(path: pathlib.Path) -> None:
+    """Refuse a new file that could not be written after the training.
+
+    Raises:
+      InputError: naming the flag and what to give.
+    """
+    if path.suffix != ".npz" or not path.exists():
+        with files.writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        files.check_output(str(path), "output", ".npz")
+
+
 def main() -> None:
     hosts = distributed.Options(**common_flags.read(distributed.Options))
     dataset = images.choose(DATASET.value, DATA_DIR.value)
@@ -65,6 +77,7 @@ def main() -> None:
     path = classifier_files.default_path(dataset, seed)
     if OUTPUT.value:
         path = pathlib.Path(OUTPUT.value)
+        distributed.on_main_process(lambda: check_output(path))
     if distributed.on_main_process(path.exists):
         found = classifier_files.load(path, dataset)
         if (found.seed, found.recipe) != (seed, recipe):

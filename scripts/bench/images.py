@@ -36,7 +36,6 @@ The record goes to runs/speed/images.json; `make_tables.py --add=` keeps it.
 import contextlib
 import functools
 import os
-import pathlib
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -284,8 +283,7 @@ def main() -> None:
     tiny = TINY.value
     plan = cases(METHODS.value, SIZES.value, all_sizes=ALL_SIZES.value, tiny=tiny)
     default = f"runs/speed/images{'_tiny' if tiny else ''}.json"
-    output = pathlib.Path(OUTPUT.value or default)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    output = timing.output(OUTPUT.value, default)
     # JAX would take most of a GPU's memory, and PyTorch needs some of it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     distributed.use_cpu_cores(distributed.cpu_cores())

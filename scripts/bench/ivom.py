@@ -300,7 +300,7 @@ def main() -> None:
     check_flags(SIZES.value)
     tiny, num = TINY.value, IMAGES.value
     default = f"runs/speed/ivom{'_tiny' if tiny else ''}.json"
-    output = pathlib.Path(OUTPUT.value or default)
+    output = timing.output(OUTPUT.value, default)
     # JAX would take most of a GPU's memory, and PyTorch needs some of it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     distributed.use_cpu_cores(distributed.cpu_cores())
@@ -340,7 +340,6 @@ def main() -> None:
         "peak_memory_mib": timing.memory(),
         "rows": rows,
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
     records.write(output, record)
     print(f"\n{ivom_table.table(record)}\n\nrecord: {output}")
 

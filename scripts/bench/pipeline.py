@@ -236,8 +236,7 @@ def main() -> None:
     tiny = TINY.value
     config = make_config(METHOD.value, PRESET.value, tiny)
     name = "pipeline_tiny.json" if tiny else "pipeline.json"
-    output = pathlib.Path(OUTPUT.value or f"runs/speed/{name}")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    output = timing.output(OUTPUT.value, f"runs/speed/{name}")
     start = time.perf_counter()
     num_images = min(NUM_IMAGES.value, 40) if tiny else NUM_IMAGES.value
     rule = photos.Rule(config.data.image_size)

@@ -16,7 +16,6 @@ runs/speed/scaling.json; `make_tables.py --add=` keeps it.
 
 import dataclasses
 import functools
-import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -72,7 +71,7 @@ SPLITS = flags.DEFINE_list("modes", list(MODES), "how the batch is split")
 DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "numbers of devices")
 EFFICIENCY = flags.DEFINE_float("efficiency", 0.3, "of the peak, in products; assumed")
 OUTPUT = common_flags.define_path(
-    "output", "runs/speed/scaling.json", "where the record goes"
+    "output", None, "where the record goes (default: runs/speed/scaling.json)"
 )
 
 
@@ -171,8 +170,7 @@ def main() -> None:
     numbers = sorted(map(int, DEVICES.value))
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", numbers[-1])
-    output = pathlib.Path(OUTPUT.value)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    output = timing.output(OUTPUT.value, "runs/speed/scaling.json")
     start, rows = time.perf_counter(), []
     for name in WHICH.value:
         rows += measure(name, CASES[name](), SPLITS.value, numbers)

@@ -1,6 +1,7 @@
 """Timing in turns, PyTorch's set-up and memory, for all benchmarks. No flags."""
 
 import importlib.util
+import pathlib
 import resource
 import statistics
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 import jax
 
-from veegan_jax.common import errors
+from veegan_jax.common import errors, files
 from veegan_jax.runtime import distributed, parallel
 
 Runner = tuple[Callable[[], None], int]  # works and waits; steps, or images, per call
@@ -32,6 +33,23 @@ def check_names(flag: str, given: Sequence[str], known: Sequence[str]) -> None:
             raise errors.InputError(
                 f"--{flag}: unknown {name!r}; any of {', '.join(known)}"
             )
+
+
+def output(given: str | None, default: str) -> pathlib.Path:
+    """Return the file of the record; its folder is made.
+
+    Args:
+      given: by --output; a file that exists is not overwritten.
+      default: if none is given; an earlier record of the benchmark is replaced.
+
+    Raises:
+      InputError: if it cannot be written.
+    """
+    path = pathlib.Path(given or default)
+    with files.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    files.check_output(given, "output", ".json")
+    return path
 
 
 def seconds(run: Callable[[], None]) -> float:

@@ -34,7 +34,6 @@ numbers for FLOPs.) The peak is the best rate, in either library, of a product o
 
 import functools
 import os
-import pathlib
 import statistics
 import time
 from collections.abc import Sequence
@@ -73,7 +72,7 @@ SIZES = flags.DEFINE_list("presets", list(PRESETS), "at which sizes")
 REPEATS = flags.DEFINE_integer("repeats", 5, "measurements of each number")
 MIN_SECONDS = flags.DEFINE_float("min_seconds", 0.8, "length of a measurement")
 OUTPUT = common_flags.define_path(
-    "output", "runs/speed/training.json", "where the record goes"
+    "output", None, "where the record goes (default: runs/speed/training.json)"
 )
 TORCH = flags.DEFINE_bool("torch", True, "compare with PyTorch")
 
@@ -266,8 +265,7 @@ def main() -> None:
     if not MIN_SECONDS.value > 0:
         raise errors.InputError(f"--min_seconds={MIN_SECONDS.value} must be above 0")
     plan = cases(METHODS.value, SIZES.value)
-    output = pathlib.Path(OUTPUT.value)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    output = timing.output(OUTPUT.value, "runs/speed/training.json")
     # JAX would take most of a GPU's memory, and PyTorch needs some of it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     distributed.use_cpu_cores(distributed.cpu_cores())

@@ -14,7 +14,7 @@ import pytest
 from lgan_jax import cells
 from lgan_jax import options as lgan_options
 from veegan_jax.classifier import files as classifier_files
-from veegan_jax.common import errors, files, records
+from veegan_jax.common import arrays, errors, records
 from veegan_jax.data import images, photo_files
 from veegan_jax.experiments import base, ivom_blocks
 from veegan_jax.presets import resolve
@@ -97,10 +97,10 @@ def test_samples_to_score(tmp_path, canary, name):
     else:
         bad_npz(tmp_path / name, canary, "x")
     with pytest.raises(errors.InputError, match="is not one"):
-        files.read_array(tmp_path / name)
+        arrays.read(tmp_path / name)
     (tmp_path / name).write_bytes(pickle.dumps(Malicious(canary)))
     with pytest.raises(errors.InputError, match="is not one"):
-        files.read_array(tmp_path / name)
+        arrays.read(tmp_path / name)
 
 
 def test_blocks_of_ivom(tmp_path, canary):

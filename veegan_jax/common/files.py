@@ -65,30 +65,6 @@ def home_path(text: str) -> pathlib.Path | None:
     return None if str(path).startswith("~") else path
 
 
-def read_array(path: pathlib.Path) -> np.ndarray:
-    """Read the array of a .npy file, or of an .npz file that holds one array.
-
-    Raises:
-      InputError: naming the file and what is wrong with it; pickles are refused.
-    """
-    try:
-        with path.open("rb") as file:  # NumPy leaves a damaged file open
-            data = np.load(file, allow_pickle=False)
-            if isinstance(data, np.lib.npyio.NpzFile):
-                if len(data.files) != 1:
-                    raise ValueError(f"holds {len(data.files)} arrays, not one")
-                data = data[data.files[0]]
-    except OSError as error:
-        raise errors.InputError(
-            f"{path} cannot be read: {error.strerror or error}"
-        ) from error
-    except Exception as error:  # a damaged file raises many kinds of exception
-        raise errors.InputError(
-            f"{path} is not one .npy or .npz array: {error}"
-        ) from error
-    return data
-
-
 def write_atomically(path: pathlib.Path, text: str) -> None:
     """Write a text file so that it is never seen half written.
 
@@ -205,6 +181,43 @@ def free_name(path: pathlib.Path) -> pathlib.Path:
     """Return a free path: `path` itself, or with -2, -3, ... appended."""
     names = (path.with_name(f"{path.name}-{n}") for n in itertools.count(2))
     return next(p for p in itertools.chain([path], names) if not p.exists())
+
+
+def check_output(text: str | None, flag: str, *suffixes: str) -> pathlib.Path | None:
+    """Refuse, before any work, a file that cannot be written at its end.
+
+    No file that exists is overwritten: it may be the user's only copy.
+
+    Args:
+      text: the path, as `--flag` gives it; "" or None: nothing is to be written.
+      flag: the flag's name.
+      *suffixes: those that the file may have.
+
+    Returns:
+      The path, or None.
+
+    Raises:
+      InputError: naming the flag and what to give.
+    """
+    if not text:
+        return None
+    path, shown = pathlib.Path(text), f"--{flag}={text}"
+    if path.suffix.lower() not in suffixes:
+        raise errors.InputError(f"{shown} must end in {', '.join(suffixes)}")
+    try:
+        path.open("xb").close()
+        path.unlink()
+    except FileExistsError as error:
+        raise errors.InputError(
+            f"{shown} exists and is not overwritten; give another or move it away"
+        ) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise errors.InputError(f"{shown}: there is no such folder") from error
+    except OSError as error:
+        raise errors.InputError(
+            f"{shown} cannot be written ({error.strerror}); give another"
+        ) from error
+    return path
 
 
 _REMEDIES = {

@@ -72,6 +72,29 @@ def new_figure(**options: Any) -> Any:
     return figure
 
 
+SUFFIXES = (".png", ".pdf", ".svg")
+
+
+def one_line(name: str, most: int = 40) -> str:
+    """Return a name that a user gave, short and without line breaks."""
+    name = "".join(c if c.isprintable() else "?" for c in name)
+    end = most // 3
+    return name if len(name) <= most else f"{name[: most - end - 3]}...{name[-end:]}"
+
+
+def as_text(of: str) -> str:
+    """Return a text as matplotlib shows it: no dollar starts a formula.
+
+    Letters that the font has not become question marks.
+    """
+    from matplotlib import font_manager
+
+    properties = font_manager.FontProperties()
+    known = font_manager.get_font(font_manager.findfont(properties)).get_charmap()
+    shown = "".join(c if c == "\n" or ord(c) in known else "?" for c in of)
+    return shown.replace("$", r"\$")
+
+
 def save(figure: Any, path: pathlib.Path, *, dpi: int) -> None:
     """Write a figure, never seen half written, in the format of its name.
 
@@ -145,7 +168,7 @@ def samples_and_density(
         top, bottom = grid[:, column]
         top.scatter(*truth_NX.T, s=3, color="0.75", linewidths=0)
         top.scatter(*points_NX.T, s=3, color="C0", linewidths=0)
-        top.set_title(name, fontsize=9)
+        top.set_title(as_text(name), fontsize=9)
         bottom.imshow(
             _density(points_NX, bins).T,
             origin="lower",
@@ -162,7 +185,8 @@ def samples_and_density(
     for axis in grid[:, 0]:
         axis.set_ylabel(axes[1])
     # In words: a legend would cover modes, in whatever corner it stood.
-    figure.suptitle(f"{title}\nblue: samples, grey: true samples", fontsize=10)
+    title = f"{title}\nblue: samples, grey: true samples"
+    figure.suptitle(as_text(title), fontsize=10)
     set_margins(figure, left=0.65, right=0.1, bottom=0.5, top=0.7, gap=(0.2, 0.2))
     save(figure, path, dpi=110)
 
@@ -197,7 +221,7 @@ def curves(
     steps = [line["step"] for line in log]
     for axis, name in zip(axes.flat, names, strict=False):
         values = np.array([line[name] for line in log], float)
-        axis.set_title(name.replace("_", " "), fontsize=9)
+        axis.set_title(as_text(name.replace("_", " ")), fontsize=9)
         axis.set_xlabel("step")
         if not np.isfinite(values).any():
             axis.text(0.5, 0.5, "undefined", ha="center", transform=axis.transAxes)
@@ -205,7 +229,7 @@ def curves(
             continue
         axis.plot(steps, values, linewidth=1)
         axis.grid(alpha=0.3)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(as_text(title), fontsize=10)
     set_margins(figure, left=0.7, right=0.15, bottom=0.5, top=0.6, gap=(0.65, 0.8))
     save(figure, path, dpi=110)
 
@@ -274,8 +298,8 @@ def image_grid(
         top += gap
         middle = corner + extent / 2
         place = (left - 10) / size[0], middle[1] / size[1]
-        figure.text(*place, label, ha="right", va="center", fontsize=9)
-    figure.suptitle(title, fontsize=10, y=max(0.98, 1 - 8 / size[1]))
+        figure.text(*place, as_text(label), ha="right", va="center", fontsize=9)
+    figure.suptitle(as_text(title), fontsize=10, y=max(0.98, 1 - 8 / size[1]))
     save(figure, path, dpi=dpi)
 
 
@@ -314,17 +338,17 @@ def with_intervals(
             linewidth=1,
             color=f"C{place % 10}",
             linestyle="-" if place < 10 else ":",
-            label=label,
+            label=as_text(label),
         )
     for place, (label, height) in enumerate(levels.items()):
         axis.axhline(height, color=str(0.3 + 0.3 * place), linestyle="--", linewidth=1)
-        axis.annotate(label, (min(x), height), fontsize=8, va="bottom")
+        axis.annotate(as_text(label), (min(x), height), fontsize=8, va="bottom")
     axis.set_xticks(x)
     axis.set_xlabel(axes[0])
     axis.set_ylabel(axes[1])
     axis.grid(alpha=0.3)
     axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    axis.set_title(title, fontsize=10)
+    axis.set_title(as_text(title), fontsize=10)
     figure.tight_layout()
     save(figure, path, dpi=110)
 

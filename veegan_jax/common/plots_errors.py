@@ -41,7 +41,12 @@ def captioned(
         ):
             middle = 1 - (down + side / 2) / size[1]
             figure.text(
-                (left - 0.08) / size[0], middle, label, ha="right", va="center", size=8
+                (left - 0.08) / size[0],
+                middle,
+                plots.as_text(label),
+                ha="right",
+                va="center",
+                size=8,
             )
             for column, image in enumerate(images_NHWC[part]):
                 corner = left + column * side, size[1] - down - side
@@ -55,7 +60,7 @@ def captioned(
                     axis.set_title(captions[part][column], fontsize=7, y=-0.23, pad=0)
             down += height
         down += 0.1
-    figure.suptitle(title, fontsize=10, y=1 - 0.06 / size[1], va="top")
+    figure.suptitle(plots.as_text(title), fontsize=10, y=1 - 0.06 / size[1], va="top")
     plots.save(figure, path, dpi=130)
 
 
@@ -84,7 +89,12 @@ def distribution(
         share_N = 100 * np.arange(1, len(error_N) + 1) / len(error_N)
         low = np.sort(np.maximum(error_N, 1e-12))
         axis.step(
-            low, share_N, where="post", color=f"C{place % 10}", label=label, **style
+            low,
+            share_N,
+            where="post",
+            color=f"C{place % 10}",
+            label=plots.as_text(label),
+            **style,
         )
     axis.set_xscale("log")
     axis.set_xlabel(unit)
@@ -92,6 +102,6 @@ def distribution(
     axis.set_ylim(0, 100)
     axis.grid(alpha=0.3, which="both")
     axis.legend(fontsize=8)
-    axis.set_title(title, fontsize=10)
+    axis.set_title(plots.as_text(title), fontsize=10)
     figure.tight_layout()
     plots.save(figure, path, dpi=110)

@@ -3,42 +3,56 @@
 Dimension key: N samples, H height, W width.
 """
 
+import functools
+import math
 import pathlib
 
 import numpy as np
 
-from veegan_jax.common import errors, files
+from veegan_jax.common import arrays, errors, memory
 from veegan_jax.data import images
 
 DIGITS = ("mnist", "digits")  # the data sets of digits
 RANGES = {"0,1": (0, 1), "-1,1": (-1, 1)}  # of float pixels
 
 
-def read(path: pathlib.Path, value_range: str | None = None) -> np.ndarray:
+def read(
+    path: pathlib.Path, value_range: str | None = None, key: str = ""
+) -> np.ndarray:
     """Read stacked images [N, H, W, 3] as uint8, or as float32 in [-1, 1].
 
     Args:
-      path: a .npy file, or an .npz file of one array.
+      path: a .npy or .npz file.
       value_range: one of `RANGES`, for floats; None is allowed if any is negative.
+      key: the name of the array in an .npz file that holds several.
 
     Raises:
       InputError: naming the file and what is wrong with it.
     """
-    data = files.read_array(path)
-    needs = "stacked images have shape [number of samples, height, width, 3]"
-    if data.ndim == 4 and data.shape[1] == 3 != data.shape[3]:
-        raise errors.InputError(
-            f"{path} has shape {data.shape}: {needs}; transpose it: "
-            "x.transpose(0, 2, 3, 1)"
-        )
-    if data.ndim == 3 or (data.ndim == 4 and data.shape[3] == 1):
-        raise errors.InputError(
-            f"{path} has shape {data.shape}, single digits: {needs}, a digit in each "
-            "channel"
-        )
-    if data.ndim != 4 or data.shape[3] != 3 or not data.size:
-        raise errors.InputError(f"{path} has shape {data.shape}: {needs}")
+    data = arrays.read(path, key, functools.partial(_check, path))
     return _scaled(path, data, value_range)
+
+
+def _check(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Refuse an array of another shape or type, or larger than the memory."""
+    needs = "stacked images have shape [number of samples, height, width, 3]"
+    if len(shape) == 4 and shape[1] == 3 != shape[3]:
+        raise errors.InputError(
+            f"{path} has shape {shape}: {needs}; transpose it: x.transpose(0, 2, 3, 1)"
+        )
+    if len(shape) == 3 or (len(shape) == 4 and shape[3] == 1):
+        raise errors.InputError(
+            f"{path} has shape {shape}, single digits: {needs}, a digit in each channel"
+        )
+    if len(shape) != 4 or shape[3] != 3 or not math.prod(shape):
+        raise errors.InputError(f"{path} has shape {shape}: {needs}")
+    if dtype != np.uint8 and not np.issubdtype(dtype, np.floating):
+        raise errors.InputError(
+            f"{path} holds {dtype}; give uint8 in 0 to 255, or floats"
+        )
+    # Floats are scaled in float32; of features there are 3 x 128, and some copies.
+    bytes_each = math.prod(shape[1:]) * (dtype.itemsize + 16) + 16_000
+    memory.check_samples(path, shape[0], bytes_each)
 
 
 def _scaled(
@@ -53,10 +67,6 @@ def _scaled(
                 f"{path} holds uint8 of at most {data.max()}: white must be 255"
             )
         return data
-    if not np.issubdtype(data.dtype, np.floating):
-        raise errors.InputError(
-            f"{path} holds {data.dtype}; give uint8 in 0 to 255, or floats"
-        )
     finite_N = np.isfinite(data).all(axis=(1, 2, 3))
     if not finite_N.all():
         raise errors.InputError(

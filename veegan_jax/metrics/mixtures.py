@@ -80,6 +80,14 @@ def evaluate(x_NX: jax.Array, mixture: mixtures.Mixture) -> dict[str, jax.Array]
     return metrics | {"histogram": histogram_K}
 
 
+def bytes_each(mixture: mixtures.Mixture) -> int:
+    """Return an upper bound of the memory in which a sample and a true one are scored.
+
+    `evaluate` holds a few numbers for each mode, and the distances from each mean.
+    """
+    return 4 * (mixture.num_modes * (5 + mixture.size) + 16 * mixture.size)
+
+
 def _captured(nearest_NK: jax.Array, accepted_N: jax.Array) -> jax.Array:
     return jnp.sum(jnp.any((nearest_NK > 0) & accepted_N[:, None], axis=0))
 

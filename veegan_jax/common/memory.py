@@ -1,0 +1,41 @@
+"""The memory of this machine."""
+
+import contextlib
+import os
+import pathlib
+
+from veegan_jax.common import errors
+
+_LIMITS = tuple(  # of a container, in both versions of Linux's control groups
+    pathlib.Path("/sys/fs/cgroup", name)
+    for name in ("memory.max", "memory/memory.limit_in_bytes")
+)
+
+
+def total() -> int:
+    """Return the bytes of memory that this machine has, or this container."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            found.append(int(path.read_text()))
+    return min(found)
+
+
+def check_samples(path: pathlib.Path, num: int, bytes_each: int) -> None:
+    """Refuse a file of more samples than can be scored in half of the memory.
+
+    Args:
+      path: the file, for the message.
+      num: how many samples it holds.
+      bytes_each: that scoring takes for a sample.
+
+    Raises:
+      InputError: it says how many samples can be scored.
+    """
+    most = total() // 2 // bytes_each
+    if num > most:
+        raise errors.InputError(
+            f"{path} holds {num:,} samples, which take {num * bytes_each / 1e9:.3g} GB "
+            f"to score, and the memory has {total() / 1e9:.3g}: give at most {most:,} "
+            "of them"
+        )
