@@ -10,7 +10,9 @@ setuptools.setup(
     name="veegan-jax",
     version="0.1.0",
     description="Does this GAN drop modes? VEEGAN, its rivals and L-GAN in JAX.",
-    packages=setuptools.find_packages(include=["veegan_jax*", "lgan_jax*"]),
+    # Not `find_packages`, which skips folders without __init__.py, such as runtime.
+    packages=setuptools.find_namespace_packages(include=["veegan_jax*", "lgan_jax*"]),
+    package_data={"veegan_jax.classifier": ["*.npz"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py>=2.1",

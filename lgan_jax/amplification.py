@@ -56,7 +56,7 @@ def prepare(config: Config, options: Options, workdir: pathlib.Path) -> Material
     kept = ("seeds", "first_seed", "repeats", "generated", "validate", "sample_quality")
     identity = dataclasses.asdict(config) | {n: getattr(options, n) for n in kept}
     identity["classifier_steps"] = recipe(config.dataset, BASIC, options).steps
-    if options.classifier and materials.pinned:  # else the default one judges
+    if options.classifier and materials.pinned:  # else the pinned one judges
         identity["classifier"] = materials.pinned.identity
     if not options.dry_run:
         workdirs.claim(workdir, identity)

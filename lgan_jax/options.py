@@ -48,7 +48,7 @@ class Options:
     )
     classifier: str = fields.field(
         "",
-        "file of the pinned classifier that judges labels; empty: the default",
+        "file of the classifier that judges labels; empty: the pinned one",
         path=True,
     )
     data_dir: str = fields.field(

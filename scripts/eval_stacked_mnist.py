@@ -1,6 +1,5 @@
 """Does it drop modes of 1,000? Scores stacked digits made by any model.
 
-    python scripts/train_classifier.py
     python scripts/eval_stacked_mnist.py images.npy
 
 The argument is the work directory of train_stacked_mnist.py, or a .npy, or an .npz of
@@ -10,8 +9,7 @@ score of triples of real test digits, and beside the floor, which is the expecte
 of true samples without errors of the classifier. The papers score 26,000 samples:
 eleven seconds on two CPU cores. Compare KLs and Vendi scores only for the same number
 of samples and the same classifier. Images of 8 x 8 pixels are scored as stacks of
-scikit-learn's digits; their classifier is trained if need be. Files that exist are not
-overwritten.
+scikit-learn's digits. Files that exist are not overwritten.
 """
 
 import pathlib
@@ -31,7 +29,7 @@ DATASET = flags.DEFINE_string(
     "dataset", "auto", "mnist (28 x 28), digits (8 x 8), or auto: by the images' size"
 )
 CLASSIFIER = common_flags.define_path(
-    "classifier", None, "file of the classifier (default: the data set's, seed 0)"
+    "classifier", None, "file of the classifier (default: the pinned one)"
 )
 RANGE = flags.DEFINE_enum(
     "range",

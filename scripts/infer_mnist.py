@@ -1,6 +1,5 @@
 """Trains models with an inference network on MNIST; measures G(R(x)) and the codes.
 
-    python scripts/train_classifier.py
     python scripts/infer_mnist.py --method=all --steps=2000
     python scripts/infer_mnist.py --method=veegan_adversarial --steps=2000
         Four methods, five seeds: two to four minutes a method on one CPU core. Expect

@@ -1,6 +1,5 @@
 """Trains GANs on Stacked MNIST and counts which of the 1,000 modes they keep.
 
-    python scripts/train_classifier.py
     python scripts/train_stacked_mnist.py --method=veegan_plus
     python scripts/train_stacked_mnist.py --method=all
         The quarter-size networks, 2,000 steps, four seeds: four to five minutes a

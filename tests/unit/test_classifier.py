@@ -8,10 +8,13 @@ Dimension key: N images, H height, W width, C channels.
 import dataclasses
 import io
 import json
+import pathlib
+import runpy
 
 import jax
 import numpy as np
 import pytest
+import setuptools
 
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
@@ -19,6 +22,7 @@ from veegan_jax.classifier import training as classifier_training
 from veegan_jax.common import errors
 from veegan_jax.data import images, pixels
 
+ROOT = pathlib.Path(__file__).parents[2]
 TINY = classifiers.Recipe(
     layers=((4, 3, 2), (4, 3, 2)),
     features=6,
@@ -119,8 +123,9 @@ def test_the_hash_sees_every_bit(tiny):
 def test_a_file_is_not_overwritten(tiny, tmp_path):
     path = tmp_path / "new" / "c.npz"
     classifier_files.save(tiny, path)
+    other = dataclasses.replace(tiny, params=jax.tree.map(lambda a: -a, tiny.params))
     with pytest.raises(errors.InputError, match="exists and is not overwritten"):
-        classifier_files.save(tiny, path)
+        classifier_files.save(other, path)
     assert [p.name for p in path.parent.iterdir()] == ["c.npz"]
 
 
@@ -133,11 +138,76 @@ def test_accuracy_is_measured_whatever_the_file_claims(tiny, tmp_path):
     assert "python scripts/train_classifier.py --dataset=digits" in str(caught.value)
 
 
-def test_a_missing_mnist_classifier_is_asked_for(tmp_path, monkeypatch):
+# The digests of the pinned classifiers' weights.
+PINNED = {
+    "digits": "23ab5db0092f98a65e7f5826372dd7c265eaea45f5a2fbd4ebefa55b99c73511",
+    "mnist": "573c45e50f2527ef7eda5be8ecb3af5d505d878972edf8e407291d241c1b0e19",
+}
+
+
+@pytest.mark.parametrize("dataset", classifier_files.PINNED)
+def test_the_pinned_classifiers_are_those_of_the_page(dataset):
+    path = classifier_files.PINNED[dataset]
+    found = classifier_files.load(path, dataset)
+    assert found.sha256 == PINNED[dataset]
+    assert found.recipe == classifiers.RECIPES[dataset]
+    page = ROOT / "results" / "stacked_mnist.md"
+    row = f"| {dataset} | {found.test_accuracy:.2f} | `{found.sha256}` |"
+    assert row in page.read_text()
+    assert path.stat().st_size < 1_000_000
+
+
+def test_digits_are_judged_without_training_or_writing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = r"mnist-seed0.npz is missing.*train_classifier.py --dataset=mnist"
-    with pytest.raises(errors.InputError, match=words):
-        classifier_files.ready("mnist")
+    test = images.load("digits", "test")
+    judge = classifier_files.ready("digits")
+    right = classifiers.classify(judge, test.image) == test.label
+    assert judge.test_accuracy == 100 * np.sum(right) / len(right) > 98
+    assert judge.sha256 == PINNED["digits"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_package_and_pinned_file_is_installed():
+    """`find_packages` would leave out folders without __init__.py."""
+    given = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr(setuptools, "setup", lambda **options: given.update(options))
+        runpy.run_path(str(ROOT / "setup.py"))
+    folders = {
+        ".".join(path.relative_to(ROOT).parent.parts)
+        for name in ("veegan_jax", "lgan_jax")
+        for path in (ROOT / name).rglob("*.py")
+    }
+    assert folders <= set(given["packages"])
+    [pattern] = given["package_data"]["veegan_jax.classifier"]
+    folder = ROOT / "veegan_jax" / "classifier"
+    assert set(folder.glob(pattern)) == set(classifier_files.PINNED.values())
+
+
+def test_rounded_weights_take_half_and_come_back_to_the_bit(tiny, tmp_path):
+    rounded = classifier_files.rounded(tiny)
+    classifier_files.save(tiny, tmp_path / "whole.npz")
+    classifier_files.save(rounded, tmp_path / "half.npz")
+    found = classifier_files.load(tmp_path / "half.npz")
+    assert found.sha256 == rounded.sha256 != tiny.sha256
+    for ours, theirs in zip(
+        jax.tree.leaves(found.params), jax.tree.leaves(tiny.params), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=2**-11, atol=2**-25)
+    kinds = [
+        {a.dtype for a in np.load(tmp_path / name).values() if a.dtype.kind == "f"}
+        for name in ("whole.npz", "half.npz")
+    ]
+    assert kinds == [{np.dtype("float32")}, {np.dtype("float16")}]
+
+
+def test_two_that_train_the_same_one_may_both_save_it(tiny, tmp_path):
+    path = tmp_path / "c.npz"
+    classifier_files.save(tiny, path)
+    kept = path.stat()
+    classifier_files.save(tiny, path)
+    assert path.stat() == kept
 
 
 def damaged(content, change):

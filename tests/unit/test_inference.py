@@ -228,11 +228,3 @@ def test_bad_flags_are_refused_before_any_work(
     with pytest.raises(errors.InputError, match=f"(?s){message}"):
         script.main()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_missing_classifier_of_mnist_is_asked_for(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    config = resolve.resolve("veegan", "mnist", "dense")
-    with pytest.raises(errors.InputError, match=r"train_classifier.py --dataset=mnist"):
-        inference.check([(tmp_path / "run", config)], inference.Options())
-    assert list(tmp_path.iterdir()) == []

@@ -57,7 +57,7 @@ class Options(image_experiment.Options):
         5, "independent runs, all in one program", within="[1, inf)"
     )
     classifier: str = fields.field(
-        "", "file of the classifier; empty: the default one", path=True
+        "", "file of the classifier; empty: the pinned one", path=True
     )
 
 

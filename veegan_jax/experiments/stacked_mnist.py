@@ -48,7 +48,7 @@ class Options(base.Options):
         0, "steps between evaluations; 0: a tenth of the run", within="[0, inf)"
     )
     classifier: str = fields.field(
-        "", "file of the classifier; empty: the default one", path=True
+        "", "file of the classifier; empty: the pinned one", path=True
     )
     data_dir: str = fields.field(
         "", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR", path=True
