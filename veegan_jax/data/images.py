@@ -28,6 +28,7 @@ SPLITS = ("train", "test")
 
 _DEFAULT_ROOT = "~/tensorflow_datasets"
 _BLOCK = 1000  # images read at a time
+_NAMED = 5  # entries of a folder that a message names
 _Block = tuple[np.ndarray, np.ndarray]  # uint8 [B, H, W, C], int32 [B]
 
 
@@ -76,13 +77,7 @@ def load(
         return _digits(split)
     folder = find(dataset, data_dir)
     if folder is None:
-        root = data_root(data_dir)
-        raise errors.InputError(
-            f"{dataset} is not prepared under {root}: give its folder by --data_dir or "
-            "TFDS_DATA_DIR, or prepare it once:\n  pip install -e '.[data]' && python "
-            f"scripts/prepare_data.py --datasets={dataset} --data_dir={root}\n"
-            "--dataset=digits needs no download."
-        )
+        raise _not_prepared(dataset, data_dir)
     caches, name = Caches(cache_dir), _cache_name(folder, split)
     block = caches.read(name, functools.partial(_read_block, dataset=dataset))
     if block is None:
@@ -105,15 +100,26 @@ def is_prepared(dataset: str, data_dir: str | None = None) -> bool:
 def choose(dataset: str, data_dir: str | None = None) -> str:
     """Return the set that a name means; "auto" is MNIST if prepared, else digits.
 
-    If data_dir is given, "auto" means MNIST.
+    If a folder is named, by data_dir or TFDS_DATA_DIR, MNIST must be there. A printed
+    line says that the digits take the place of MNIST.
 
     Raises:
-      InputError: if there is no such set; the message lists those that exist.
+      InputError: if there is no such set (the message lists those that exist), or MNIST
+        is not in the folder that is named.
     """
     _check("dataset", dataset, ("auto", *SHAPES))
-    if dataset == "auto":
-        return "mnist" if data_dir or is_prepared("mnist") else "digits"
-    return dataset
+    if dataset != "auto":
+        return dataset
+    if is_prepared("mnist", data_dir):
+        return "mnist"
+    if _naming(data_dir):
+        raise _not_prepared("mnist", data_dir)
+    print(
+        f"MNIST is not prepared under {data_root(None)}, so this uses scikit-learn's "
+        "8 x 8 digits; --dataset=mnist says how to prepare it",
+        flush=True,
+    )
+    return "digits"
 
 
 def has_tensorflow() -> bool:
@@ -150,12 +156,8 @@ def data_root(data_dir: str | None) -> pathlib.Path:
 
 def find(dataset: str, data_dir: str | None) -> pathlib.Path | None:
     """Return the folder of a set's newest prepared version, or None."""
-    versions = {}
     try:
-        for folder in (data_root(data_dir) / dataset).iterdir():
-            version = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", folder.name)
-            if version and (folder / "dataset_info.json").is_file():
-                versions[tuple(map(int, version.groups()))] = folder
+        return _newest(data_root(data_dir) / dataset)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -163,7 +165,74 @@ def find(dataset: str, data_dir: str | None) -> pathlib.Path | None:
             f"{error.filename} cannot be read ({error.strerror}): give another folder "
             "by --data_dir or TFDS_DATA_DIR; --dataset=digits needs none"
         ) from error
+
+
+def _newest(folder: pathlib.Path) -> pathlib.Path | None:
+    """Return the newest prepared version in the folder of a set, or None.
+
+    Raises:
+      OSError: if the folder cannot be listed.
+    """
+    versions = {}
+    for path in folder.iterdir():
+        version = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", path.name)
+        if version and (path / "dataset_info.json").is_file():
+            versions[tuple(map(int, version.groups()))] = path
     return versions[max(versions)] if versions else None
+
+
+def missing(dataset: str, data_dir: str | None) -> str:
+    """Return a message for a set that is not prepared, to be followed by a remedy.
+
+    It says who names the folder, what the folder holds, and where the set is instead
+    if that is one or two levels up, one down, or beside the folder.
+    """
+    root = data_root(data_dir)
+    naming = _naming(data_dir)
+    named = f", the folder that {naming} names" if naming else ""
+    inside = _children(root)
+    held = ", ".join(path.name for path in inside[:_NAMED]) or "nothing"
+    held += ", ..." if len(inside) > _NAMED else ""
+    if not root.is_dir():
+        held = "which does not exist"
+    elif (root / dataset).is_dir():
+        held = f"whose {dataset} holds no prepared version, with its dataset_info.json"
+    else:
+        held = f"which holds {held}"
+    near = (*root.absolute().parents[:2], *inside, *_children(root.absolute().parent))
+    found = []
+    for path in near:
+        with contextlib.suppress(OSError):
+            found += [path] if _newest(path / dataset) else []
+    hint = f". It is prepared under {found[0]}" if found else ""
+    return (
+        f"{dataset} is not prepared under {root}{named}, {held}{hint}: give the folder "
+        f"that holds {dataset} by --data_dir or TFDS_DATA_DIR"
+    )
+
+
+def _not_prepared(dataset: str, data_dir: str | None) -> errors.InputError:
+    return errors.InputError(
+        f"{missing(dataset, data_dir)}, or prepare it once:\n  pip install -e "
+        f"'.[data]' && python scripts/prepare_data.py --datasets={dataset} "
+        f"--data_dir={data_root(data_dir)}\n--dataset=digits needs no download."
+    )
+
+
+def _naming(data_dir: str | None) -> str | None:
+    """Return the flag or variable that names tensorflow-datasets' folder, or None."""
+    if data_dir:
+        return "--data_dir"
+    return "TFDS_DATA_DIR" if os.environ.get("TFDS_DATA_DIR") else None
+
+
+def _children(folder: pathlib.Path) -> list[pathlib.Path]:
+    """List what is in a folder and not hidden, by name; nothing if it is unreadable."""
+    try:
+        found = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [path for path in found if not path.name.startswith(".")]
 
 
 def _decode(folder: pathlib.Path, dataset: str, split: str) -> _Block:

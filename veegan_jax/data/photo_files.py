@@ -197,8 +197,7 @@ def find_celeba(data_dir: str | None, split: str) -> Records:
     folder = images.find("celeb_a", data_dir)
     if folder is None:
         raise errors.InputError(
-            f"CelebA is not prepared under {images.data_root(data_dir)}: give its "
-            "folder by --data_dir or TFDS_DATA_DIR, or any folder of images by "
+            f"{images.missing('celeb_a', data_dir)}, or any folder of images by "
             "--image_dir"
         )
     return Records(folder, split)
