@@ -236,6 +236,7 @@ def run() -> None:
     options = Options(**common_flags.read(Options))
     num, generator = options.num_samples, options.generator
     image_dir = pathlib.Path(options.image_dir)
+    folders.check_folder(image_dir)
     default = f"runs/lgan/generate/{image_dir.resolve().name}"
     workdir = pathlib.Path(options.workdir or default)
     output = pathlib.Path(options.output or workdir / generator).resolve()

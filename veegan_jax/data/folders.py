@@ -8,7 +8,9 @@ import csv
 import dataclasses
 import hashlib
 import logging
+import os
 import pathlib
+import stat
 import warnings
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -24,9 +26,15 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 # Formats that are read. PIL would go by the contents alone, and run Ghostscript for
 # some of them.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
-# Other modes have more than 8 bits a channel; PIL would clip most of them at 255.
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+_DEEP = ("I", "F")  # how the names of modes begin that have more than 8 bits
 LABELS = "labels.csv"
+# What systems and programs put beside the images, in lower case.
+_LITTER = (
+    *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "@recycle"),
+    *("#recycle", "$recycle.bin", "system volume information", "lost+found"),
+    "__pycache__",
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,8 +58,8 @@ def read_classes(
 ) -> Classes:
     """Read every image; classes and files are sorted by the code points of names.
 
-    Images are rotated by their EXIF data, and transparent pixels become black. Hidden
-    files and files without an image's suffix are ignored.
+    Images are rotated by their EXIF data, and transparent pixels become black. What
+    `is_litter` names and files without an image's suffix are ignored.
 
     Args:
       folder: holds one folder per class, each with images, all of one size.
@@ -61,13 +69,13 @@ def read_classes(
 
     Raises:
       InputError: naming the folder or file: no folder, no classes, too few images in a
-        class, a folder within a class, a link that leads out, a file that cannot be
-        read or holds several images or over 8 bits a channel, or mixed sizes.
+        class, a folder within a class, a link that leads out or nowhere, a file or
+        folder that cannot be read, several images in a file, pixels of another kind, or
+        mixed sizes.
     """
-    if not folder.is_dir():
-        raise errors.InputError(f"--image_dir={folder} is not a folder")
+    check_folder(folder)
     entries = _entries(folder)
-    classes = [path for path in entries if path.is_dir()]
+    classes = [path for path in entries if _is_class(path)]
     if not classes:
         raise errors.InputError(
             f"--image_dir={folder} holds no folders: make one for each class, with its "
@@ -104,19 +112,63 @@ def read_classes(
 
 
 def _entries(folder: pathlib.Path) -> list[pathlib.Path]:
-    """List what is not hidden in a folder, by the code points of names."""
+    """List what is in a folder, without litter, by the code points of names."""
     try:
         paths = sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
         raise errors.InputError(
-            f"{folder} cannot be read ({error.strerror})"
+            f"{folder} cannot be read ({error.strerror}): repair or remove it"
         ) from error
-    return [path for path in paths if not path.name.startswith(".")]
+    return [path for path in paths if not is_litter(path.name)]
+
+
+def check_folder(folder: pathlib.Path) -> None:
+    """Refuse a path, given by --image_dir, that is not a folder.
+
+    Raises:
+      InputError: naming it; also if the system refuses to say what it is.
+    """
+    try:
+        is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False
+    except OSError as error:
+        raise errors.InputError(
+            f"--image_dir={printable(str(folder))} cannot be read ({error.strerror})"
+        ) from error
+    if not is_folder:
+        raise errors.InputError(f"--image_dir={printable(str(folder))} is not a folder")
+
+
+def is_litter(name: str) -> bool:
+    """Return whether a file or folder is hidden, or not the user's, by its name."""
+    return name.startswith(".") or name.lower() in _LITTER
 
 
 def is_image(path: pathlib.Path) -> bool:
     """Return whether a file has an image's suffix; do not open it."""
-    return path.suffix.lower() in SUFFIXES and not path.is_dir()
+    return path.suffix.lower() in SUFFIXES and not os.path.isdir(path)
+
+
+def is_within(path: str | os.PathLike, root: pathlib.Path) -> bool:
+    """Return whether a path leads to a place in a folder, if it is a link."""
+    # Path.resolve would raise for a link to itself.
+    return pathlib.Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def printable(name: str) -> str:
+    """Return a path that a terminal can show, whatever its bytes are."""
+    return name if name.isprintable() else repr(name)
+
+
+def _is_class(path: pathlib.Path) -> bool:
+    """Return whether an entry is a folder; refuse what might be one."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError as error:
+        raise errors.InputError(
+            f"{path} cannot be read ({error.strerror}): repair or remove it"
+        ) from error
 
 
 def _files(folder: pathlib.Path, root: pathlib.Path, least: int) -> list[pathlib.Path]:
@@ -125,12 +177,12 @@ def _files(folder: pathlib.Path, root: pathlib.Path, least: int) -> list[pathlib
         raise errors.InputError(f"{str(folder)!r}: rename it, to printable characters")
     entries = _entries(folder)
     for path in [folder, *entries]:
-        if not path.resolve().is_relative_to(root.resolve()):
+        if not is_within(path, root):
             raise errors.InputError(
                 f"{path} leads out of {root}: copy it there instead"
             )
     for path in entries:
-        if path.is_dir():
+        if os.path.isdir(path):
             raise errors.InputError(
                 f"{path} is a folder within a class: move its images to {folder}, or "
                 "the folder elsewhere"
@@ -182,11 +234,10 @@ def opened(
       Unusable: if the header shows an image that is not supported, and for every
         exception within the `with`.
     """
-    if isinstance(file, pathlib.Path) and not file.is_file():
-        # Opening a pipe would block.
-        text = "cannot be read as an image: it is no file"
-        raise Unusable("cannot be read", text)
     try:
+        # Opening a pipe would block.
+        if isinstance(file, pathlib.Path) and not stat.S_ISREG(os.stat(file).st_mode):
+            raise ValueError("it is no file")
         with PIL.Image.open(file, formats=_FORMATS) as image:
             _check(image, most_pixels)
             yield image
@@ -195,7 +246,8 @@ def opened(
     except Exception as error:  # a damaged file raises many kinds of exception
         bomb = isinstance(error, PIL.Image.DecompressionBombError)
         kind = "too many pixels" if bomb else "cannot be read"
-        text = f"cannot be read as an image ({error}): repair or remove it"
+        reason = error.strerror if isinstance(error, OSError) else None
+        text = f"cannot be read as an image ({reason or error}): repair or remove it"
         raise Unusable(kind, text) from error
 
 
@@ -217,11 +269,17 @@ def _check(image: PIL.Image.Image, most_pixels: int) -> None:
             f"is {image.width} x {image.height} pixels, more than {most_pixels} in "
             "all: make it smaller",
         )
-    if image.mode not in _MODES:
+    if image.mode.startswith(_DEEP):  # PIL would clip most of them at 255
         raise Unusable(
             "over 8 bits a channel",
             f"has pixels of kind {image.mode!r}, not of 8 bits a channel: convert it, "
             "choosing how its range becomes 0 to 255",
+        )
+    if image.mode not in _MODES:
+        raise Unusable(
+            "in another mode",
+            f"has pixels of kind {image.mode!r}, not one of {', '.join(_MODES)}: "
+            "convert it to RGB",
         )
     # Cameras add a second image (MPO) to a JPEG, for screens that show depth.
     if getattr(image, "is_animated", False) and image.format != "MPO":

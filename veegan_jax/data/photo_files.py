@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pathlib
+import stat
 import threading
 from typing import Any, BinaryIO
 
@@ -49,7 +50,7 @@ class Folder:
 
     @property
     def title(self) -> str:
-        return f"the folder {printable(self.root.name)}"
+        return f"the folder {folders.printable(self.root.name)}"
 
     def open(self, place: int) -> pathlib.Path:
         return self.root / self.names[place]
@@ -62,50 +63,59 @@ class Folder:
 def list_folder(root: pathlib.Path) -> Folder:
     """Find the images in a folder and its subfolders; open none.
 
-    Links to folders are not followed, nor are links to files elsewhere.
+    Links to folders are not followed, nor are links to files elsewhere. What
+    `folders.is_litter` names is ignored.
 
     Raises:
-      InputError: if it is not a folder.
+      InputError: if it is not a folder, or cannot be read.
     """
-    if not root.is_dir():
-        raise errors.InputError(f"--image_dir={printable(str(root))} is not a folder")
+    folders.check_folder(root)
     root = root.resolve()
     states: list[_State] = []
     skipped: list[Skipped] = []
 
-    def skip(name: str, kind: str) -> None:
-        skipped.append(Skipped(name, kind, kind))
-
-    def visit(folder: str) -> None:
+    pending = [""]  # not by recursion, since folders may be nested deeply
+    while pending:
+        folder = pending.pop()
         try:
             with os.scandir(root / folder) as entries:
-                found = list(entries)
+                found = [
+                    entry for entry in entries if not folders.is_litter(entry.name)
+                ]
         except OSError as error:
-            skip(folder, f"folders cannot be read: {error.strerror}")
-            return
+            kind = f"folders cannot be read: {error.strerror}"
+            skipped.append(Skipped(folder or ".", kind, kind))
+            continue
         for entry in found:
             name = f"{folder}/{entry.name}" if folder else entry.name
-            path = pathlib.Path(entry.path)
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                visit(name)
-            elif entry.is_dir():
-                skip(name, "links to folders")
-            elif not folders.is_image(path):
-                skip(name, "not named as an image")
-            elif entry.is_symlink() and not path.resolve().is_relative_to(root):
-                skip(name, "links out of the folder")
-            elif not path.is_file():  # a pipe or a broken link
-                skip(name, "no file")
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(name)
+                    continue
+                state = os.stat(entry.path)  # of a link: of what it leads to
+                kind = _no_image(entry, state.st_mode, root)
+            except FileNotFoundError:  # a broken link
+                kind = "no file"
+            except OSError as error:
+                kind = f"cannot be read: {error.strerror}"
+            if kind:
+                skipped.append(Skipped(name, kind, kind))
             else:
-                state = path.stat()
                 states.append((name, state.st_size, state.st_mtime_ns))
-
-    visit("")
     states.sort()
     skipped.sort(key=lambda one: one.name)
-    return Folder(root, [name for name, _, _ in states], states, tuple(skipped))
+    return Folder(root, [state[0] for state in states], states, tuple(skipped))
+
+
+def _no_image(entry: os.DirEntry, mode: int, root: pathlib.Path) -> str:
+    """Return why an entry that is no folder is none of the images; "" if it is one."""
+    if stat.S_ISDIR(mode):
+        return "links to folders"
+    if pathlib.Path(entry.name).suffix.lower() not in folders.SUFFIXES:
+        return "not named as an image"
+    if entry.is_symlink() and not folders.is_within(entry.path, root):
+        return "links out of the folder"
+    return "" if stat.S_ISREG(mode) else "no file"  # such as a pipe
 
 
 class Records:
@@ -261,8 +271,3 @@ class Cache:
             self._caches.write(self._images, lambda file: np.save(file, image))
         index = json.dumps(record).encode()
         self._caches.write(self._index, lambda file: file.write(index))
-
-
-def printable(name: str) -> str:
-    """Return a path that a terminal can show, whatever its bytes are."""
-    return name if name.isprintable() else repr(name)

@@ -94,7 +94,7 @@ class Photos:
 
     def name(self, index: int) -> str:
         """Return the printable name of an example's file."""
-        return photo_files.printable(self.files.names[self.place[index]])
+        return folders.printable(self.files.names[self.place[index]])
 
     def take(self, index_B: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Read examples.
@@ -171,7 +171,7 @@ def from_folder(
       InputError: if it is not a folder, or has too few usable images.
     """
     files = photo_files.list_folder(folder)
-    start = f"--image_dir={photo_files.printable(str(folder))} has"
+    start = f"--image_dir={folders.printable(str(folder))} has"
     if not files.names:
         raise errors.InputError(
             f"{start} no images ({', '.join(folders.SUFFIXES)}){_told(files.skipped)}"
@@ -275,7 +275,7 @@ def _report(
 ) -> str:
     by_kind = collections.defaultdict(list)
     for one in skipped:
-        by_kind[one.kind].append(photo_files.printable(one.name))
+        by_kind[one.kind].append(folders.printable(one.name))
     parts = [
         f"{len(names)} {kind} ({', '.join(names[:_NAMED])}"
         f"{', ...' if len(names) > _NAMED else ''})"
