@@ -85,6 +85,7 @@ def test_celeba_is_read_from_where_it_was_prepared(tmp_path, memory):
     images = faces()
     celeba(tmp_path, images, garbage=(1,))
     rule = photos.Rule(size=48)  # half the file's pixels would not do
+    contents = set()
     for _ in range(2):  # decoded, from the cache
         found = photos.from_celeba(str(tmp_path), rule=rule, memory=memory)
         assert names(found) == [f"train[{n}]" for n in (0, 2, 3, 4)]
@@ -96,6 +97,10 @@ def test_celeba_is_read_from_where_it_was_prepared(tmp_path, memory):
         copy = pickle.loads(pickle.dumps(found))
         np.testing.assert_array_equal(copy.take([3, 0, 1])[0], expected)
         assert copy.sha256() == found.sha256()
+        contents.add(found.contents)
+    celeba(tmp_path / "more", faces(6)[1:], garbage=(0,))
+    other = photos.from_celeba(str(tmp_path / "more"), rule=rule, memory=memory)
+    assert len(contents) == 1 and other.contents not in contents
 
 
 def test_celeba_needs_no_tensorflow(tmp_path):

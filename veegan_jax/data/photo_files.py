@@ -19,7 +19,9 @@ from veegan_jax.common import errors
 from veegan_jax.data import folders, images
 
 REMEDY = "prepare CelebA again"
-_State = tuple[str, int, int]  # a file's name, bytes, and time of change in ns
+# A file's name and bytes, and the times in ns of its change and of its status' change.
+# Only the last one cannot be set, so that a file in the place of another is noticed.
+_State = tuple[str, int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Found:
 
     skipped: dict[int, tuple[str, str]]  # index of the file -> kind, text
     enlarged: int  # how many images are smaller than their result
+    contents: str  # SHA-256 of the SHA-256 of each other file, in order
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,7 +104,8 @@ def list_folder(root: pathlib.Path) -> Folder:
             if kind:
                 skipped.append(Skipped(name, kind, kind))
             else:
-                states.append((name, state.st_size, state.st_mtime_ns))
+                times = state.st_mtime_ns, state.st_ctime_ns
+                states.append((name, state.st_size, *times))
     states.sort()
     skipped.sort(key=lambda one: one.name)
     return Folder(root, [state[0] for state in states], states, tuple(skipped))
@@ -223,7 +227,7 @@ def _checked_shard(path: pathlib.Path, length: int) -> _State:
         if held != length:
             raise ValueError(f"it holds {held} images, not {length}")
         state = path.stat()
-    return path.name, state.st_size, state.st_mtime_ns
+    return path.name, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 class Cache:
@@ -248,7 +252,7 @@ class Cache:
             skipped = {int(p): (str(k), str(t)) for p, k, t in record["skipped"]}
             if record["total"] != total or not all(0 <= p < total for p in skipped):
                 raise ValueError("it is of other files")
-            return Found(skipped, int(record["enlarged"]))
+            return Found(skipped, int(record["enlarged"]), str(record["contents"]))
 
         return self._caches.read(self._index, load)
 
@@ -266,8 +270,23 @@ class Cache:
     def write(self, found: Found, total: int, image: np.ndarray | None) -> None:
         """Keep all for the next run; if the system refuses it, warn and go on."""
         rows = [[place, *why] for place, why in sorted(found.skipped.items())]
-        record = {"total": total, "enlarged": found.enlarged, "skipped": rows}
+        record = dataclasses.asdict(found) | {"total": total, "skipped": rows}
         if image is not None:
             self._caches.write(self._images, lambda file: np.save(file, image))
         index = json.dumps(record).encode()
         self._caches.write(self._index, lambda file: file.write(index))
+
+
+def sha256(file: pathlib.Path | BinaryIO) -> bytes:
+    """Return the digest of what `Folder.open` or `Records.open` returned.
+
+    Raises:
+      folders.Unusable: if it cannot be read.
+    """
+    try:
+        with file.open("rb") if isinstance(file, pathlib.Path) else file as content:
+            content.seek(0)
+            return hashlib.file_digest(content, "sha256").digest()
+    except OSError as error:
+        text = f"cannot be read: {error.strerror}"
+        raise folders.Unusable("cannot be read", text) from error

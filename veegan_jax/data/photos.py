@@ -31,7 +31,7 @@ MEMORY = 2**32  # bytes; all of CelebA has 2.5e9 at 64 x 64
 _BLOCK = 64  # files that a thread decodes at a time
 _TRIES = 10  # files in a row that may have become unreadable
 _NAMED = 3  # files named for each reason
-_VERSION = 1  # of the rule above; caches of other versions are not read
+_VERSION = 2  # of the rule above; caches of other versions are not read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +87,7 @@ class Photos:
     rule: Rule
     skipped: tuple[photo_files.Skipped, ...]  # unusable files, and files of other kinds
     enlarged: int  # how many of the N are smaller than the result
+    contents: str  # SHA-256 of the bytes of all usable files, also those of no example
     image: np.ndarray | None = None  # uint8 [N, H, W, 3] if all are in memory
 
     def __len__(self) -> int:
@@ -134,7 +135,10 @@ class Photos:
         )
 
     def sha256(self) -> str:
-        """Return the digest of the names and sizes of the files and of their rule."""
+        """Return the digest of the names and sizes of the files and of their rule.
+
+        `contents` tells files apart that have these in common.
+        """
         text = repr((self.rule, self.files.identity(self.place)))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -155,9 +159,9 @@ def from_folder(
 
     Every file is decoded once, in threads, to find out which are usable, so that the
     index of an example is fixed. A cache keeps the outcome, and the images if they are
-    held in memory, until a file changes; it may be deleted at any time. Hidden files
-    are ignored. Files that are no images, are damaged or lead out by a link are
-    skipped and listed by `Photos.report`.
+    held in memory, until a file changes; it may be deleted at any time. Files that
+    are no images, are damaged or lead out by a link are skipped and listed by
+    `Photos.report`. What `folders.is_litter` names is ignored.
 
     Args:
       folder: any.
@@ -228,7 +232,9 @@ def _read(files, start, rule, least, memory, cache_dir) -> Photos:
             f"{_told(skipped)}"
         )
     source = f"{len(place)} images of {files.title}"
-    return Photos(source, files, place, rule, skipped, found.enlarged, image)
+    return Photos(
+        source, files, place, rule, skipped, found.enlarged, found.contents, image
+    )
 
 
 def _decode(
@@ -238,27 +244,30 @@ def _decode(
     total = len(files.names)
     image = np.empty((total, rule.size, rule.size, 3), np.uint8) if keep else None
 
-    def block(first: int) -> tuple[dict[int, tuple[str, str]], int]:
-        skipped, enlarged = {}, 0
+    def block(first: int) -> tuple[dict[int, tuple[str, str]], int, bytes]:
+        skipped, enlarged, digests = {}, 0, b""
         for place in range(first, min(first + _BLOCK, total)):
             try:
-                pixels, small = rule.read(files.open(place))
+                file = files.open(place)
+                pixels, small = rule.read(file)
+                digests += photo_files.sha256(file)
                 enlarged += small
                 if image is not None:
                     image[place] = pixels
             except folders.Unusable as error:
                 skipped[place] = error.kind, error.text
-        return skipped, enlarged
+        return skipped, enlarged, digests
 
-    skipped, enlarged = {}, 0
+    skipped, enlarged, contents = {}, 0, hashlib.sha256()
     threads = concurrent.futures.ThreadPoolExecutor(distributed.cpu_cores())
     # All threads share the filters of warnings, so they are set around all of them.
     with warnings.catch_warnings(), tqdm.tqdm(total=total, unit=" images") as bar:
         warnings.simplefilter("ignore")
         try:
-            for more, small in threads.map(block, range(0, total, _BLOCK)):
+            for more, small, digests in threads.map(block, range(0, total, _BLOCK)):
                 skipped |= more
                 enlarged += small
+                contents.update(digests)
                 bar.update(min(_BLOCK, total - bar.n))
         finally:
             threads.shutdown(cancel_futures=True)
@@ -267,7 +276,7 @@ def _decode(
         for row, place in enumerate(kept.tolist()):  # in place, to save memory
             image[row] = image[place]
         image = image[: len(kept)]
-    return photo_files.Found(skipped, enlarged), image
+    return photo_files.Found(skipped, enlarged, contents.hexdigest()), image
 
 
 def _report(

@@ -97,9 +97,23 @@ def check(
         images.
     """
     image_experiment.check([(workdir, config)], options)
-    identity = {"images": len(photos), "sha256": photos.sha256()}
     if not options.dry_run:
-        workdirs.claim(workdir / "data", identity)
+        workdirs.claim(workdir / "data", _identity(photos, workdir / "data"))
+
+
+def _identity(photos: photo_lists.Photos, data: pathlib.Path) -> dict[str, Any]:
+    """Return what tells images apart: number, names and sizes of files, contents.
+
+    Args:
+      photos: the images.
+      data: the folder that is claimed for them. A run that was begun before contents
+        were compared goes on without.
+    """
+    identity = {"images": len(photos), "sha256": photos.sha256()}
+    begun = distributed.on_main_process((data / "config.json").exists)
+    if begun and "contents_sha256" not in workdirs.claimed(data):
+        return identity
+    return identity | {"contents_sha256": photos.contents}
 
 
 @contextlib.contextmanager
@@ -195,7 +209,8 @@ def load_for_evaluation(
         image_dir=image_dir or "", crop=crop, data_dir=data_dir, memory_mib=0
     )
     photos = read(options, config.data.image_size, config.batch_size)
-    if photos.sha256() != workdirs.claimed(workdir / "data")["sha256"]:
+    data = workdir / "data"
+    if _identity(photos, data) != workdirs.claimed(data):
         raise errors.InputError(
             f"--image_dir={image_dir or ''} --crop={crop}: {workdir} was trained on "
             "other images; give the folder and the crop of its training"
