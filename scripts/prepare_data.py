@@ -52,6 +52,13 @@ def prepare(dataset: str, root: pathlib.Path) -> None:
         raise errors.InputError(
             f"--data_dir={root} cannot be written ({error.strerror}); give another"
         ) from error
+    # tensorflow-datasets would fail at the end, when it finds what another prepared.
+    with files.alone(root / f".{dataset}.lock", f"prepares {dataset}"):
+        if not images.is_prepared(dataset, str(root)):
+            _download(dataset, root)
+
+
+def _download(dataset: str, root: pathlib.Path) -> None:
     import tensorflow_datasets as tfds
 
     # Without a network there are dozens of attempts; do not log each of them.

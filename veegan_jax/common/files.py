@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
+import filelock
 import numpy as np
 
 from veegan_jax.common import errors
@@ -175,6 +176,34 @@ def load_cached(path: pathlib.Path, load: Callable[[BinaryIO], Any]) -> Any:
         with contextlib.suppress(OSError):
             path.replace(path.with_name(path.name + ".damaged"))
         return None
+
+
+@contextlib.contextmanager
+def alone(path: pathlib.Path, doing: str) -> Iterator[None]:
+    """Let one process at a time do something; others wait, and say why.
+
+    Args:
+      path: the file that is locked; it stays.
+      doing: what is done, to follow "another process".
+
+    Raises:
+      OSError: if the file cannot be written.
+    """
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        print(f"another process {doing}: waiting until it ends ({path})", flush=True)
+        lock.acquire()
+    except NotImplementedError:
+        logging.warning(
+            "the file system of %s knows no locks: see to it that no other process %s",
+            *(path.parent, doing),
+        )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def free_name(path: pathlib.Path) -> pathlib.Path:

@@ -54,7 +54,9 @@ def _claim(workdir: pathlib.Path, identity: dict[str, Any], flag: str) -> None:
                 f"what run, is missing: put it back, or give another --{flag}"
             )
         _lock(workdir, flag)
-        if not path.exists():
+        if path.exists():  # perhaps since then
+            _compare(path, _identity(path, flag), identity, flag)
+        else:
             text = json.dumps({"version": VERSION, **identity}, indent=1)
             files.write_atomically(path, text + "\n")
     except OSError as error:
