@@ -12,8 +12,9 @@ computed: a table without records says so.
 of the first seed's samples go to the same path below results/ as the work directory has
 below runs/ by default: results/DATASET/PRESET/METHOD,
 results/ablation/DATASET/PRESET/VARIANT, results/inference_DATASET/PRESET/METHOD,
-results/lgan. --add=FILE.json copies a benchmark's record to results/speed/. Half a
-minute on one CPU core.
+results/lgan. --add=FILE.json copies a benchmark's record to results/speed/, and one of
+eval_stacked_mnist.py to results/stacked_mnist/classifiers/. Half a minute on one CPU
+core.
 """
 
 import json
@@ -49,7 +50,10 @@ def add(path: pathlib.Path, results: pathlib.Path) -> None:
     if path.suffix == ".json":
         if not path.exists():
             raise errors.InputError(f"--add={path}: there is no such file")
-        records.publish(results / "speed" / path.name, json.loads(path.read_text()))
+        record = json.loads(path.read_text())
+        of_samples = "histogram" in record
+        folder = stacked_mnist.CLASSIFIERS if of_samples else "speed"
+        records.publish(results / folder / path.name, record)
         return
     found = [p for p in sorted(path.rglob("results.json")) if p.parent.name != "ivom"]
     if not found:

@@ -66,6 +66,35 @@ def test_add_copies_a_benchmark(script, tmp_path):
     assert (tmp_path / "results/speed/training.json").exists()
 
 
+def test_samples_scored_by_several_classifiers_make_a_table(script, tmp_path):
+    results = tmp_path / "results"
+    for seed, modes in enumerate((10, 12, 17)):
+        path = tmp_path / f"gan-{seed}.json"
+        record = {
+            "command": "python scripts/eval_stacked_mnist.py --classifier=/x run",
+            "file": "runs/stacked_mnist/quick/gan",
+            "metrics": {"modes": modes, "kl_data": 0.5},
+            "histogram": [],
+            "classifier": {
+                "seed": seed,
+                "sha256": f"{seed}" * 64,
+                "test_accuracy": 99.4,
+            },
+        }
+        path.write_text(json.dumps(record))
+        script.add(path, results)
+    trained = results / "stacked_mnist/quick/gan.json"
+    trained.parent.mkdir()
+    trained.write_text(json.dumps({"std": {"modes": 48.2, "kl_data": 0.681}}))
+    lines = script.stacked_mnist.classifiers(results).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert cells[0] == ["", "classifier", "modes", "kl data"]
+    assert cells[3] == ["GAN", "11111111, seed 1, 99.40 %", "12", "0.5"]
+    # (3^2 + 1^2 + 4^2) / 2 = 13
+    assert cells[5] == ["**GAN**", "all classifiers", "13 ± 3.6", "0.5 ± 0"]
+    assert cells[6] == ["GAN", "spread over training seeds", "± 48", "± 0.68"]
+
+
 @pytest.mark.parametrize("name", ["empty", "none.json"])
 def test_add_refuses_what_is_no_run(script, tmp_path, name):
     (tmp_path / "empty").mkdir()
