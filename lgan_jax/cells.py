@@ -85,7 +85,7 @@ def measure(
     cell = {
         "seed": seed,
         "shares": shares,
-        "accuracy": accuracy_ARE.round(3).tolist(),
+        "accuracy": accuracy_ARE.round(6).tolist(),
     }
 
     def finish() -> None:

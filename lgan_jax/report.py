@@ -46,9 +46,14 @@ def interval(found: statistics.Interval) -> str:
 
 
 def error_cut(record: Record, generator: str, share: int, kind: str = BASIC) -> str:
-    """Show the error's fall relative to no generation in %, with a 95 % interval."""
+    """Show the error's fall relative to no generation in %, with a 95 % interval.
+
+    It is "" if nothing is wrong without generation.
+    """
     ours_S = 100 - accuracies(record, generator, kind)[:, share, -1]
     none_S = 100 - accuracies(record, NONE, kind)[:, 0, -1]
+    if not none_S.any():  # there is no error to cut
+        return ""
     cut = statistics.paired(none_S, ours_S)
     low, mean, high = (100 * v / none_S.mean() for v in (cut.low, cut.mean, cut.high))
     return f"{mean:.1f}" if np.isnan(low) else f"{mean:.1f} ({low:.1f} to {high:.1f})"
@@ -114,10 +119,7 @@ def sample_quality_table(record: Record) -> str:
         if "sample_quality" not in cells[0]:
             continue
         found = [cell["sample_quality"] for cell in cells]
-        metrics = {n: [f[n] for f in found] for n in sample_quality.METRICS}
-        spread = [np.std(v, ddof=1) if len(v) > 1 else None for v in metrics.values()]
-        pairs = zip(metrics.values(), spread, strict=True)
-        rows.append([generator, *[records.cell(np.mean(v), s) for v, s in pairs]])
+        rows.append([generator, *_quality_cells(found)])
     if not rows:
         return ""
     made = records.table(["", *sample_quality.METRICS], rows)
@@ -125,6 +127,15 @@ def sample_quality_table(record: Record) -> str:
         size = record["config"]["latent_size"]
         made += f"\n\nEffective dimension of a class's encodings: {used:.1f} of {size}."
     return made
+
+
+def _quality_cells(found: list[dict[str, Any]], spread: bool = True) -> list[str]:
+    """Show the mean over seeds of each metric of sample quality, and its spread."""
+    cells = []
+    for name in sample_quality.METRICS:
+        mean, std = records.over_seeds(np.array([f[name] for f in found], float))
+        cells.append(records.cell(mean, std if spread else None))
+    return cells
 
 
 def eval_points_table(record: Record, generator: str = "lgan") -> str:
@@ -189,10 +200,10 @@ def ablation_table(rows: dict[str, Record], generator: str) -> str:
         found_SA = accuracies(record, generator)[:, :, -1]
         gains = [statistics.paired(found_SA[:, a], none_S) for a in range(len(SHARES))]
         metrics = [cell["sample_quality"] for cell in record["cells"][BASIC][generator]]
-        means = (np.mean([f[n] for f in metrics]) for n in sample_quality.METRICS)
         changed = " ".join(f"--{k}={v}" for k, v in record["changes"].items())
         label = f"{name} (`{changed}`)" if changed else name
-        lines.append([label, *map(interval, gains), *map(records.cell, means)])
+        cells = _quality_cells(metrics, spread=False)
+        lines.append([label, *map(interval, gains), *cells])
     return records.table(header, lines)
 
 

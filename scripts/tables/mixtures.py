@@ -80,16 +80,18 @@ def overview(results: pathlib.Path) -> str:
     def cells(runs: Runs, stacks: common.Rows, method: str) -> list[str]:
         found = [runs.get(d, {}).get(method) for d in TITLES]
         row = [
-            "{modes} / {share:.1f}".format(
-                modes=_spread(record, names[d], ".1f"),
-                share=record["mean"][quality[d]],
+            " / ".join(
+                (
+                    _spread(record, names[d], 1),
+                    records.fixed(record["mean"][quality[d]]),
+                )
             )
             if record
             else ""
             for d, record in zip(TITLES, found, strict=True)
         ]
         record = stacks.get(method)
-        return [*row, _spread(record, "modes", ".0f") if record else ""]
+        return [*row, _spread(record, "modes", 0) if record else ""]
 
     oracle = {d: next(iter(rows.values()))["oracle"] for d, rows in quick.items()}
     row = [f"{oracle[d][names[d]]:.1f} / {oracle[d][quality[d]]:.1f}" for d in TITLES]
@@ -115,9 +117,8 @@ def overview(results: pathlib.Path) -> str:
     return records.table(header, rows)
 
 
-def _spread(record: dict[str, Any], name: str, digits: str) -> str:
-    mean, std = record["mean"][name], record["std"][name]
-    return f"{mean:{digits}} ± {std:{digits}}"
+def _spread(record: dict[str, Any], name: str, decimals: int) -> str:
+    return records.fixed(record["mean"][name], record["std"][name], decimals)
 
 
 def summary(runs: Runs) -> str:
@@ -146,10 +147,7 @@ def summary(runs: Runs) -> str:
 
 
 def _cell(mean: dict, std: dict, names: tuple = ("modes", "high_quality")) -> str:
-    return " / ".join(
-        f"{mean[n]:.1f}" + (f" ± {std[n]:.1f}" if std.get(n) is not None else "")
-        for n in names
-    )
+    return " / ".join(records.fixed(mean[n], std.get(n)) for n in names)
 
 
 def _calibrated(mean: dict, std: dict) -> str:

@@ -109,9 +109,12 @@ def save(figure: Any, path: pathlib.Path, *, dpi: int) -> None:
 
 
 def limits(points_NX: np.ndarray, margin: float = 0.3) -> list[tuple[float, float]]:
-    """Return axis limits around 2-D points, with a margin relative to their extent."""
+    """Return axis limits around 2-D points, with a margin relative to their extent.
+
+    Points of no extent get a margin as if it were 1.
+    """
     low, high = points_NX.min(axis=0), points_NX.max(axis=0)
-    space = margin * (high - low)
+    space = margin * np.where(high > low, high - low, 1)
     return list(zip((low - space).tolist(), (high + space).tolist(), strict=True))
 
 

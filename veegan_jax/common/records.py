@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -216,20 +217,58 @@ def publish(path: pathlib.Path, record: dict[str, Any]) -> None:
 
 
 def number(x: Any) -> Any:
-    """Return a JSON value of 5 significant digits; NaN and infinity become null."""
+    """Return a JSON value of 9 significant digits; NaN and infinity become null.
+
+    So many digits hold a float32 exactly, and tables round but once.
+    """
     x = np.asarray(x).item()
     if isinstance(x, float):
-        return float(f"{x:.5g}") if np.isfinite(x) else None
-    return x
+        return float(f"{x:.9g}") if np.isfinite(x) else None
+    return x  # an integer, or None
+
+
+def over_seeds(values_S: Any) -> tuple[float | None, float | None]:
+    """Return mean and standard deviation (n - 1) of a metric, both unrounded.
+
+    Both are None for no seeds, and if the metric of any is not finite. The standard
+    deviation of one seed is None.
+    """
+    values_S = np.asarray(values_S)
+    if not len(values_S) or not np.isfinite(values_S).all():
+        return None, None
+    std = float(values_S.std(ddof=1)) if len(values_S) > 1 else None
+    return float(values_S.mean()), std
 
 
 def cell(mean: float | None, std: float | None = None) -> str:
-    """Format a number with 4 digits and its spread with 2; "" for None."""
-    if mean is None:
+    """Format a number with 4 digits and its spread with 2; "" if it is undefined."""
+    if mean is None or not np.isfinite(mean):
         return ""
     # A spread of 200 has 3 digits, else it would be 2e+02.
     spread = "" if std is None else f" ± {std:.{2 if std < 99.5 else 3}g}"
     return f"{mean:.4g}{spread}"
+
+
+def fixed(mean: float | None, std: float | None = None, decimals: int = 1) -> str:
+    """Format a number and its spread with fixed decimals; "" if it is undefined."""
+    spread = "" if std is None else f" ± {std:.{decimals}f}"
+    return "" if mean is None else f"{mean:.{decimals}f}{spread}"
+
+
+def why_empty(rows: Iterable[dict[str, Any]], reasons: dict[str, str]) -> str:
+    """Say below a table why cells are empty: a line for each undefined metric.
+
+    Args:
+      rows: metric -> value or None, of every row.
+      reasons: metric -> when it is undefined, a sentence.
+    """
+    rows = list(rows)
+    told = [
+        f"\n{name.replace('_', ' ')}: {reason}"
+        for name, reason in reasons.items()
+        if any(name in row and cell(row[name]) == "" for row in rows)
+    ]
+    return "\n" * bool(told) + "".join(told)
 
 
 def _processor() -> str:

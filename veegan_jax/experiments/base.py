@@ -347,6 +347,7 @@ def by_seed(
         them out.
     """
     whole = [s for s in range(options.seeds) if s not in failures]
+    found = {n: records.over_seeds(metrics[n][whole]) for n in names}
     return {
         "per_seed": [
             {
@@ -356,12 +357,8 @@ def by_seed(
             }
             for s, seed in enumerate(options.seed_numbers())
         ],
-        "mean": {n: records.number(metrics[n][whole].mean()) for n in names},
-        # The sample's (n - 1).
-        "std": {
-            n: records.number(metrics[n][whole].std(ddof=1)) if len(whole) > 1 else None
-            for n in names
-        },
+        "mean": {n: records.number(mean) for n, (mean, _) in found.items()},
+        "std": {n: records.number(std) for n, (_, std) in found.items()},
     }
 
 

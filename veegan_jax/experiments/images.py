@@ -301,4 +301,5 @@ def table(runs: dict[str, dict[str, Any]]) -> str:
         [label, *[records.cell(run["mean"][n], run["std"][n]) for n in names]]
         for label, run in runs.items()
     ]
-    return records.table(header, rows)
+    why = records.why_empty([r["mean"] for r in runs.values()], diversity.UNDEFINED)
+    return records.table(header, rows) + why

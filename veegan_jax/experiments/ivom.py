@@ -266,7 +266,9 @@ def _summarize(
             }
         )
     names = [n for n in per_seed[0] if n not in ("seed", "quantiles")]
-    values = {n: np.array([s[n] for s in per_seed], float) for n in names}
+    over_seeds = {
+        n: records.over_seeds(np.array([s[n] for s in per_seed], float)) for n in names
+    }
     trained = workdir / "results.json"
     record = {
         **records.provenance(),
@@ -277,11 +279,8 @@ def _summarize(
         "data": targets.name,
         "wall_seconds": float(sum(f["seconds"].sum() for f in found.values())),
         "per_seed": per_seed,
-        "mean": {n: records.number(v.mean()) for n, v in values.items()},
-        "std": {
-            n: records.number(v.std(ddof=1)) if len(v) > 1 else None
-            for n, v in values.items()
-        },
+        "mean": {n: records.number(mean) for n, (mean, _) in over_seeds.items()},
+        "std": {n: records.number(std) for n, (_, std) in over_seeds.items()},
         "baselines": {n: records.number(e.mean()) for n, e in errors_of.items()},
         "floor_quantiles": {
             n: [records.number(q) for q in np.percentile(e, QUANTILES)]

@@ -205,8 +205,8 @@ AXES = {"high_dim": ("mean coordinate", "distance / true distance")}
 
 def draw_figures(config: Config, workdir: pathlib.Path, x_SNX: np.ndarray) -> None:
     """Write samples.png (samples over the true modes, and density) and curves.png."""
-    key = jax.random.key(0)
-    truth = mixtures.sample(mixtures.get(config.dataset), key, x_SNX.shape[1])
+    key, num = jax.random.key(0), max(2500, x_SNX.shape[1])
+    truth = mixtures.sample(mixtures.get(config.dataset), key, num)
     truth = project(np.asarray(truth), config.dataset)
     panels = {"true": truth}
     for seed, x_NX in enumerate(x_SNX):
@@ -261,7 +261,7 @@ def table(runs: dict[str, dict[str, Any]]) -> str:
     names = list(first["mean"])
     published_too = any(run["published"] for run in runs.values())
     header = ["", *[n.replace("_", " ") for n in names]]
-    rows = [["oracle", *[f"{first['oracle'][n]:.4g}" for n in names]]]
+    rows = [["oracle", *[records.cell(first["oracle"][n]) for n in names]]]
     if published_too:
         header.append("published modes / quality")
         rows[0].append("")
@@ -271,4 +271,6 @@ def table(runs: dict[str, dict[str, Any]]) -> str:
             theirs = run["published"]
             cells.append(f"{theirs[0]:g} / {theirs[1]:g}" if theirs else "")
         rows.append([label, *cells])
-    return records.table(header, rows)
+    metrics = [first["oracle"], *[run["mean"] for run in runs.values()]]
+    why = records.why_empty(metrics, mixture_metrics.UNDEFINED)
+    return records.table(header, rows) + why

@@ -301,7 +301,7 @@ def table(runs: dict[str, dict[str, Any]]) -> str:
     names = list(stacked_mnist_metrics.METRICS)
     header = ["", *[n.replace("_", " ") for n in names]]
     rows = [
-        ["real digits", *[f"{first['oracle'][n]:.4g}" for n in names]],
+        ["real digits", *[records.cell(first["oracle"][n]) for n in names]],
         ["sampling floor", *[records.cell(first["expected"].get(n)) for n in names]],
     ]
     compared = set()  # a published row stands once, below the first of its family

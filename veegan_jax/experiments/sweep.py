@@ -285,4 +285,6 @@ def table(record: dict[str, Any]) -> str:
     for row in record["variants"]:
         cells = [records.cell(row["mean"][n], row["std"][n]) for n in names]
         rows.append([*[f"{v:g}" for v in row["values"].values()], *cells])
-    return records.table([*fields, *[n.replace("_", " ") for n in names]], rows)
+    metrics = [record["oracle"], *[row["mean"] for row in record["variants"]]]
+    why = records.why_empty(metrics, mixture_metrics.UNDEFINED)
+    return records.table([*fields, *[n.replace("_", " ") for n in names]], rows) + why

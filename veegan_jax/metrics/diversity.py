@@ -5,6 +5,8 @@ Dimension key: N images, H height, W width, C channels.
 
 import numpy as np
 
+UNDEFINED = {"variety": "empty without two samples and two different test images"}
+
 
 def variety(x_NHWC: np.ndarray, test_NHWC: np.ndarray) -> float:
     """Compare the difference of two samples with that of two test images.
@@ -16,11 +18,14 @@ def variety(x_NHWC: np.ndarray, test_NHWC: np.ndarray) -> float:
     Returns:
       The mean squared difference of neighbours, divided by that of real images. 1 is
       right; a generator of one image has 0. Noise scores high, so this says nothing
-      about quality.
+      about quality. NaN where it is undefined; see `UNDEFINED`.
     """
 
     def difference(image_NHWC):
         values = image_NHWC.astype(np.float32)
         return float(np.mean((values[1:] - values[:-1]) ** 2))
 
-    return difference(x_NHWC) / difference(test_NHWC)
+    if min(len(x_NHWC), len(test_NHWC)) < 2:
+        return float("nan")
+    of_test = difference(test_NHWC)
+    return difference(x_NHWC) / of_test if of_test else float("nan")

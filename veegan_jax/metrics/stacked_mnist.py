@@ -127,7 +127,8 @@ def product(share_K: Array) -> Array:
 def kl(p_T: jax.Array, q_T: jax.Array | np.ndarray) -> jax.Array:
     """Compute KL(p || q) in nats; infinite if q is 0 where p is not."""
     log_ratio_T = jnp.log(jnp.where(p_T > 0, p_T, 1)) - jnp.log(q_T)
-    return jnp.sum(jnp.where(p_T > 0, p_T * log_ratio_T, 0))
+    found = jnp.sum(jnp.where(p_T > 0, p_T * log_ratio_T, 0))
+    return jnp.maximum(found, 0)  # rounding may give -6e-8
 
 
 def directions(feature_N3F: jax.Array, reference: Reference) -> jax.Array:
@@ -301,14 +302,7 @@ def table(record: dict[str, Any], label: str) -> str:
         value = records.cell(
             record["metrics"][name], record["standard_error"].get(name)
         )
-        floor = record["expected"].get(name)
-        rows.append(
-            [
-                name.replace("_", " "),
-                value,
-                f"{record['oracle'][name]:.4g}",
-                "" if floor is None else f"{floor:.4g}",
-                meaning,
-            ]
-        )
+        oracle = records.cell(record["oracle"][name])
+        floor = records.cell(record["expected"].get(name))
+        rows.append([name.replace("_", " "), value, oracle, floor, meaning])
     return records.table(["", label, "oracle", "floor", "meaning"], rows)
