@@ -126,6 +126,23 @@ class _Events:
             self._writer.close()
 
 
+class Clock:
+    """Measures a record's wall_seconds: all that the user waits for, but the figures.
+
+    This command counts from here on, so with loading and scoring; commands before it
+    with the training that their log holds.
+    """
+
+    def __init__(self, workdir: pathlib.Path) -> None:
+        lines, _ = _read_lines(workdir / "metrics.jsonl")
+        self._before = sum(line.get("seconds", 0) for line in lines)
+        self._start = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Return the seconds until now, commands before this one included."""
+        return round(self._before + time.perf_counter() - self._start, 3)
+
+
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
     """Read the lines of metrics.jsonl, without a last line that a kill cut short.
 

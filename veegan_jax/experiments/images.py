@@ -193,6 +193,7 @@ def finish(
     workdir: pathlib.Path,
     source: Source,
     trained: tuple[TrainState, dict[int, str]],
+    clock: records.Clock,
     metrics: dict[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Draw a trained run's figures and write its record.
@@ -205,6 +206,7 @@ def finish(
         interpolations and reconstructions.
       source: the images.
       trained: what `train` returned.
+      clock: started before it.
       metrics: more of the run, [S] each.
 
     Returns:
@@ -224,7 +226,7 @@ def finish(
         "config": configs.to_json(config),
         "options": dataclasses.asdict(options) | {"data_dir": ""},
         "data": source.name,
-        "wall_seconds": sum(r["seconds"] for r in records.read_metrics(workdir)),
+        "wall_seconds": clock.seconds(),
         **base.by_seed(metrics, [*metrics], options, failures),
     }
     records.write(workdir / "results.json", record)
@@ -282,9 +284,10 @@ def run(
     config: Config, options: Options, workdir: pathlib.Path, source: Source
 ) -> dict[str, Any]:
     """`train`, then `finish` in the first process: the record."""
+    clock = records.Clock(workdir)
     trained = train(config, options, workdir, source)
     return distributed.on_main_process(
-        lambda: finish(config, options, workdir, source, trained)
+        lambda: finish(config, options, workdir, source, trained, clock)
     )
 
 

@@ -152,12 +152,13 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
       InputError: for what `check` refuses, before any work.
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
+    clock = records.Clock(workdir)
     check([(workdir, config)], options)
     of = materials(config.dataset, options)
     source = _source(of)
     trained = image_experiment.train(config, options, workdir, source)
     return distributed.on_main_process(
-        lambda: _measure(config, options, workdir, source, trained, of)
+        lambda: _measure(config, options, workdir, source, trained, of, clock)
     )
 
 
@@ -168,6 +169,7 @@ def _measure(
     source: image_experiment.Source,
     trained: tuple[TrainState, dict[int, str]],
     of: Materials,
+    clock: records.Clock,
 ) -> dict[str, Any]:
     """What `run` does of a trained run."""
     states = sampling.each_seed(trained[0])
@@ -180,12 +182,15 @@ def _measure(
         for seed, state_1 in zip(inferred.values(), states, strict=True)
     ]
     metrics = {n: np.array([s[n] for s in scored]) for n in inference_metrics.METRICS}
-    record = image_experiment.finish(config, options, workdir, source, trained, metrics)
+    record = image_experiment.finish(
+        config, options, workdir, source, trained, clock, metrics
+    )
     record |= {
         "code": codes.describe(config),
         "classifier": of.classifier.identity,
         "baselines": baselines(config.dataset, config.latent_size, options),
     }
+    record["wall_seconds"] = clock.seconds()
     records.write(workdir / "results.json", record)
     draw_reconstructions(inferred, of, config, workdir)
     rows = {"R(x)": {label: seed.point_NZ for label, seed in inferred.items()}}

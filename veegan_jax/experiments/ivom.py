@@ -10,6 +10,7 @@ import functools
 import json
 import math
 import pathlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -130,6 +131,7 @@ def measure(
         another measurement.
       loop.Interrupted: after SIGTERM or SIGINT, once the block is saved.
     """
+    start = time.perf_counter()
     config, seeds, done, state = base.restore(workdir)
     if not methods.has_generator(config.method):
         raise errors.InputError(
@@ -157,22 +159,26 @@ def measure(
     states = dict(zip(seeds, sampling.each_seed(state)[: len(seeds)], strict=True))
 
     def measure_one(block: ivom_blocks.Block) -> dict[str, np.ndarray]:
-        start = time.perf_counter()
+        begin = time.perf_counter()
         arrays = _measure_block(block, states[block.seed], config, targets, options)
-        arrays["seconds"] = np.float64(time.perf_counter() - start)
+        arrays["seconds"] = np.float64(time.perf_counter() - begin)
         return arrays
 
     plan = list(_blocks(seeds, config, options))
     title = f"IvOM of {config.method} on {config.dataset}"
     folder = output / "blocks"
+    # What commands before this one measured; this one counts from its start.
+    before = distributed.on_main_process(lambda: ivom_blocks.seconds(plan, folder))
     ivom_blocks.measure_missing(plan, measure_one, folder, options.block, title)
     arrays: dict[str, np.ndarray] = {}
 
     def summarize() -> dict[str, Any]:
         found = ivom_blocks.join(plan, output / "blocks")
         record, metrics = _summarize(
-            workdir, config, options, targets, states, found, output, done
+            workdir, config, options, targets, states, found, done
         )
+        record["wall_seconds"] = round(before + time.perf_counter() - start, 3)
+        records.write(output / "results.json", record)
         arrays.update(metrics)
         return record
 
@@ -232,7 +238,6 @@ def _summarize(
     targets: ivom_targets.Targets,
     states: dict[int, TrainState],
     found: dict[tuple[int, str], dict[str, np.ndarray]],
-    output: pathlib.Path,
     done: int,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The record, and the arrays of `measure`."""
@@ -240,6 +245,7 @@ def _summarize(
     size = config.latent_size
     num, *values = targets.train_NX.shape
     most = min(size, num - 1, math.prod(values))  # as many components as there can be
+    print(f"PCA of {num} images of {math.prod(values)} values ...", file=sys.stderr)
     errors_of = {
         "mean_image": baselines.mean_image_errors(targets.train_NX, targets.test_NX),
         "pca": baselines.pca_errors(targets.train_NX, targets.test_NX, most),
@@ -277,7 +283,6 @@ def _summarize(
         "config": configs.to_json(config),
         "options": dataclasses.asdict(options) | {"data_dir": ""},
         "data": targets.name,
-        "wall_seconds": float(sum(f["seconds"].sum() for f in found.values())),
         "per_seed": per_seed,
         "mean": {n: records.number(mean) for n, (mean, _) in over_seeds.items()},
         "std": {n: records.number(std) for n, (_, std) in over_seeds.items()},
@@ -290,7 +295,6 @@ def _summarize(
         if config.dataset == "cifar10"
         else None,
     }
-    records.write(output / "results.json", record)
     nearest = [
         np.asarray(samplers[s](jnp.asarray(found[s, "prior"]["z"]))) for s in states
     ]

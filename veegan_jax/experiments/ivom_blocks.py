@@ -99,6 +99,12 @@ def measure_missing(
                 )
 
 
+def seconds(plan: list[Block], folder: pathlib.Path) -> float:
+    """Return the time that the blocks in the folder took."""
+    kept = (read(block.path(folder)) for block in plan)
+    return sum(float(arrays["seconds"]) for arrays in kept if arrays is not None)
+
+
 def join(plan: list[Block], folder: pathlib.Path) -> dict[tuple[int, str], Arrays]:
     """Join the arrays of all blocks, by seed and by where z starts.
 

@@ -143,28 +143,29 @@ def run(
       InputError: for a configuration that cannot run, before anything is written.
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
+    clock = records.Clock(workdir)
     check([(workdir, config)], options)
     frames: Frames | None = [] if gif else None
     state, failures = prepare(config, options, workdir, frames).train()
 
     def finish() -> dict[str, Any]:
         x_SNX = np.asarray(draw(state, config=config, num_samples=options.samples))
-        bad = base.not_finite(~np.isfinite(x_SNX).all(axis=2)) | failures
-        return _write(config, options, workdir, x_SNX, bad, frames)
+        bad = base.not_finite(~np.isfinite(x_SNX).all(axis=2))
+        record = make_record(config, options, x_SNX, bad | failures, clock)
+        _write(config, workdir, x_SNX, record, frames)
+        return record
 
     return distributed.on_main_process(finish)
 
 
 def _write(
     config: Config,
-    options: base.Options,
     workdir: pathlib.Path,
     x_SNX: np.ndarray,
-    failures: dict[int, str],
+    record: dict[str, Any],
     frames: Frames | None,
-) -> dict[str, Any]:
-    """Write what a run leaves behind; return its record."""
-    record = make_record(config, options, x_SNX, failures, workdir)
+) -> None:
+    """Write what a run leaves behind."""
     plane_SN2 = np.stack([project(x_NX, config.dataset) for x_NX in x_SNX])
     files.write_compressed(workdir / "samples.npz", plane=plane_SN2.astype(np.float32))
     records.write(workdir / "results.json", record)
@@ -174,7 +175,6 @@ def _write(
         frames = [(title, project(x, config.dataset)) for title, x in frames]
         truth = project(np.asarray(truth), config.dataset)
         plots.animation(frames, truth, workdir / "training.gif")
-    return record
 
 
 def summary(metrics: dict[str, np.ndarray]) -> str:
@@ -229,7 +229,7 @@ def make_record(
     options: base.Options,
     x_SNX: np.ndarray,
     failures: dict[int, str],
-    workdir: pathlib.Path,
+    clock: records.Clock,
 ) -> dict[str, Any]:
     """Return a run's results and all that repeats them, as JSON values."""
     metrics = jax.tree.map(np.asarray, score(x_SNX, config.dataset))
@@ -242,7 +242,7 @@ def make_record(
         **records.provenance(),
         "config": configs.to_json(config),
         "options": dataclasses.asdict(options),
-        "wall_seconds": sum(r["seconds"] for r in records.read_metrics(workdir)),
+        "wall_seconds": clock.seconds(),
         **seeds,
         "oracle": {n: records.number(true[n].mean()) for n in names},
         "published": published.MIXTURES.get(config.dataset, {}).get(

@@ -189,6 +189,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
         before any work.
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
+    clock = records.Clock(workdir)
     check([(workdir, config)], options)
     dataset, data_dir = DIGITS[config.dataset], options.data_dir or None
     train, test, classifier = _materials(dataset, options)
@@ -203,7 +204,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
         )
         scored = [stacked_mnist_metrics.make_record(x, truth) for x in x_SNHW3]
         failed = bad | failures
-        record = make_record(config, options, scored, failed, workdir, train.source)
+        record = make_record(config, options, scored, failed, clock, train.source)
         records.write(workdir / "results.json", record)
         real = stacked_mnist_metrics.oracle_images(test, 32)
         _draw_figures(config, options, workdir, x_SNHW3, real)
@@ -241,7 +242,7 @@ def make_record(
     options: Options,
     scored: list[dict[str, Any]],
     failures: dict[int, str],
-    workdir: pathlib.Path,
+    clock: records.Clock,
     source: str,
 ) -> dict[str, Any]:
     """Return a run's results and all that repeats them, as JSON values."""
@@ -257,7 +258,7 @@ def make_record(
         "options": dataclasses.asdict(options) | {"data_dir": ""},
         "data": source,
         "classifier": first["classifier"],
-        "wall_seconds": sum(r["seconds"] for r in records.read_metrics(workdir)),
+        "wall_seconds": clock.seconds(),
         **seeds,
         "oracle": first["oracle"],
         "expected": first["expected"],

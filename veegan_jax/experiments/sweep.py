@@ -225,6 +225,7 @@ def run(
       InputError: before anything is written.
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
+    clock = records.Clock(workdir)
     check(config, grid, options)
     base.claim(workdir, config, options, {"vary": grid})
     members, failures = prepare(config, grid, options, workdir).train()
@@ -232,7 +233,7 @@ def run(
     def finish() -> dict[str, Any]:
         metrics = score(members, config, options)
         found = variants(config, grid)
-        record = make_record(config, found, options, metrics, failures, workdir)
+        record = make_record(config, found, options, metrics, failures, clock)
         records.write(workdir / "results.json", record)
         return record
 
@@ -250,7 +251,7 @@ def make_record(
     options: base.Options,
     metrics: dict[str, np.ndarray],
     failures: dict[int, str],
-    workdir: pathlib.Path,
+    clock: records.Clock,
 ) -> dict[str, Any]:
     """Return a sweep's results and all that repeats them; metrics are [M]."""
     names = [n for n in mixture_metrics.METRICS if n in metrics]
@@ -266,7 +267,7 @@ def make_record(
         **records.provenance(),
         "config": configs.to_json(config),
         "options": dataclasses.asdict(options),
-        "wall_seconds": sum(r["seconds"] for r in records.read_metrics(workdir)),
+        "wall_seconds": clock.seconds(),
         "variants": rows,
         "oracle": {n: records.number(true[n].mean()) for n in names},
     }

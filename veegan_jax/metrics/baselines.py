@@ -36,8 +36,8 @@ def mean_image_errors(train_NX: Any, targets_MX: Any) -> np.ndarray:
 def pca_errors(train_NX: Any, targets_MX: Any, components: int) -> np.ndarray:
     """Compute each test image's error to its projection on principal components.
 
-    The components are those of the training images, in float64. Images of 3,072 values
-    take seconds.
+    The components are those of the training images, in float64. The smaller of N and
+    the number of values sets the time: 3,072 take seconds.
 
     Args:
       train_NX: training images, floats [N, ...].

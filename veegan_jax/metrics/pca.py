@@ -6,6 +6,7 @@ Dimension key: N images, X values of an image, K components.
 import dataclasses
 
 import numpy as np
+import scipy.linalg
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,10 +27,13 @@ class PCA:
 
 
 def fit(x_NX: np.ndarray, components: int, min_share: float = 1e-6) -> PCA:
-    """Fit principal components exactly, by the eigenvectors of the covariance.
+    """Fit principal components exactly, by eigenvectors of the smaller side.
+
+    That is the covariance, X by X, or for fewer images than values their dot products,
+    N by N: 475 images of 12,288 values take a second, the covariance minutes.
 
     Args:
-      x_NX: images, floats; N at least 2. The eigenvectors have their precision.
+      x_NX: images, floats. The eigenvectors have their precision.
       components: at most how many to keep.
       min_share: drop components whose variance is at most this share of the largest.
 
@@ -38,6 +42,25 @@ def fit(x_NX: np.ndarray, components: int, min_share: float = 1e-6) -> PCA:
     """
     mean_X = x_NX.mean(axis=0, dtype=np.float64)
     centred_NX = x_NX - mean_X.astype(x_NX.dtype)
-    value_X, vector_XX = np.linalg.eigh(centred_NX.T @ centred_NX / (len(x_NX) - 1))
+    num, size = x_NX.shape
+    if num >= size:
+        value_X, vector_XX = np.linalg.eigh(centred_NX.T @ centred_NX / (num - 1))
+    else:
+        value_X, vector_XX = _of_dot_products(centred_NX, components)
     kept = np.flatnonzero(value_X > min_share * value_X.max())[::-1][:components]
     return PCA(mean_X, vector_XX[:, kept], np.sqrt(value_X[kept]))
+
+
+def _of_dot_products(
+    centred_NX: np.ndarray, components: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest eigenvalues of the covariance, rising, and eigenvectors."""
+    num = len(centred_NX)
+    value_K, vector_NK = scipy.linalg.eigh(
+        centred_NX @ centred_NX.T / max(num - 1, 1),
+        subset_by_index=(max(0, num - max(components, 1)), num - 1),
+    )
+    # An orthogonal basis from the largest down, since the images of the eigenvectors
+    # are orthogonal only up to the rounding of the largest.
+    vector_XK, _ = np.linalg.qr(centred_NX.T @ vector_NK[:, ::-1])
+    return value_K, vector_XK[:, ::-1]
