@@ -27,7 +27,7 @@ from veegan_jax.config import Config
 from veegan_jax.experiments import base, ivom_blocks, ivom_targets, sampling
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods.base import TrainState
-from veegan_jax.metrics import baselines, ivom, published
+from veegan_jax.metrics import baselines, ivom, ivom_checks, published
 from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.runtime import distributed, parallel, workdirs
 
@@ -138,6 +138,10 @@ def measure(
             f"{workdir}: {config.method} has no generate(state, z, *, config), whose "
             "inputs IvOM searches; add it to the method's file"
         )
+    z_2Z = jax.ShapeDtypeStruct((2, config.latent_size), jnp.float32)
+    generate = functools.partial(_generate_values, config=config)
+    one = jax.tree.map(lambda leaf: leaf[0], state)
+    ivom_checks.check_floats(jax.eval_shape(generate, one, z_2Z))
     if options.seeds > len(seeds):
         raise errors.InputError(
             f"--seeds={options.seeds}: {workdir} has {len(seeds)}; ask for fewer"

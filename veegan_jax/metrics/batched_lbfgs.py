@@ -203,12 +203,15 @@ def _move(
     best, z_Z = lane.found, _trial(lane)
     iterations = best.iterations + ~first
     small = best.error - error <= options.rtol * best.error
-    flat = jnp.linalg.norm(grad_Z) <= options.rtol * error
+    length = jnp.linalg.norm(grad_Z)
+    flat = length <= options.rtol * error
+    # Without any slope at its start, a pair ends unsearched: G is constant there.
+    unsearched = first & (length == 0) & (error > 0)
     found = best._replace(
         z_Z=z_Z,
         error=error,
         curve_R=jnp.where(options.report_at_R >= iterations, error, best.curve_R),
-        converged=(small & ~first) | flat,
+        converged=(small & ~first) | (flat & ~unsearched),
         iterations=iterations,
     )
     direction_Z, memory = _LBFGS.update(grad_Z, lane.memory, z_Z)
@@ -222,7 +225,8 @@ def _move(
     # Rounding, or a step that is too steep, can make the memory useless.
     descends = jnp.vdot(lane.direction_Z, grad_Z) < 0
     lane = _choose(descends & ~last, lane, _forget(lane))
-    return _search(lane), found.converged | (iterations >= options.iterations)
+    done = found.converged | unsearched | (iterations >= options.iterations)
+    return _search(lane), done
 
 
 def _narrow(

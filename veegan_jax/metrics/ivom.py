@@ -10,6 +10,7 @@ R reports, D devices.
 """
 
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 from jax.tree_util import Partial
 
+from veegan_jax.common import errors
 from veegan_jax.metrics import batched_lbfgs, ivom_checks
 
 Sample = batched_lbfgs.Sample
@@ -41,6 +43,7 @@ class Result(NamedTuple):
     iterations_N: np.ndarray  # int32, of the best start
     error_NK: np.ndarray  # of every start, at the end
     evaluations_NK: np.ndarray  # int32: evaluations of error and gradient, every start
+    flat_NK: np.ndarray  # bool: the gradient at the start is exactly 0: no search
 
 
 def ivom(
@@ -63,7 +66,9 @@ def ivom(
     """Minimise the mean squared error of every image over z.
 
     A pair of an image and a start stops when an iteration lowers its error by at most
-    rtol of it, when the gradient's norm is at most that, or when no step lowers it.
+    rtol of it, when the gradient's norm is at most that, or when no step lowers it. A
+    start with a gradient of exactly 0 is not searched, and has not converged; if all
+    are so, a warning says it.
 
         generate = functools.partial(base.generate, config=config)  # once
         sample = jax.tree_util.Partial(generate, state)  # for every checkpoint
@@ -95,7 +100,7 @@ def ivom(
       or on the devices, up to the rounding of G's batches.
 
     Raises:
-      InputError: see `ivom_checks.check`.
+      InputError: see `ivom_checks.check`; or if no error is finite.
 
     Source: Metz et al. 2017, section 3.4; VEEGAN, section 4.2.
     """
@@ -119,7 +124,7 @@ def ivom(
     options = batched_lbfgs.Options(
         np.int32(iterations), np.asarray(report_at, np.int32), np.float32(rtol)
     )
-    return _minimize(
+    result = _minimize(
         sample,
         targets_NX.astype(np.float32),
         np.asarray(start_z_NKZ, np.float32),
@@ -127,6 +132,25 @@ def ivom(
         memory=memory_mib * 2**20,
         devices=devices[:1] if parallel == "none" else devices,
         jit=parallel == "jit",
+    )
+    if not np.isfinite(result.error_NK).any():
+        raise errors.InputError(
+            "the generator makes NaN or infinity of every z that was tried; give one "
+            "whose images are finite"
+        )
+    if result.flat_NK.all():
+        _say_flat(sample.func)
+    return result
+
+
+@functools.lru_cache(16)
+def _say_flat(generator: Callable[..., Any]) -> None:
+    """Warn once of a generator, whatever the number of calls."""
+    del generator
+    logging.warning(
+        "the generator's gradient is zero at every start, so nothing was searched and "
+        "the errors are those of the starts: it is constant, or it rounds, casts or "
+        "compares"
     )
 
 
@@ -250,6 +274,10 @@ def _minimize(
         iterations_N=pairs.iterations[winner],
         error_NK=pairs.error,
         evaluations_NK=pairs.evaluations,
+        flat_NK=np.isfinite(pairs.error)
+        & (pairs.evaluations == 1)
+        & (pairs.iterations == 0)
+        & ~pairs.converged,
     )
 
 

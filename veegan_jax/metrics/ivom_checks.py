@@ -117,6 +117,23 @@ def _check_generator(sample: Sample, shape: tuple[int, ...], latent_size: int) -
             f"the generator makes {found} of z [2, {latent_size}]; images of shape "
             f"{list(shape)} need [2, {', '.join(map(str, shape))}]"
         )
+    check_floats(x_2X)
+
+
+def check_floats(x: jax.ShapeDtypeStruct) -> None:
+    """Refuse a generator of integers, which no gradient passes.
+
+    Args:
+      x: what `jax.eval_shape` finds for its images.
+
+    Raises:
+      InputError: naming the type.
+    """
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise errors.InputError(
+            f"the generator makes {x.dtype}, which has no gradient; give floats, "
+            "differentiable in z: no cast to integers and no rounding"
+        )
 
 
 def _call(sample: Sample, z_BZ: jax.Array) -> jax.Array:
