@@ -319,7 +319,8 @@ METRICS = {
     "ivom_from_r": "from the one start R(x)",
     "r": "the error of G(R(x)), without optimization",
     "random": "the best of as many random z as there are starts, not optimized",
-    "converged": "% of the images whose best start stopped by itself",
+    "converged": "% of the images whose best start stopped by itself, since a step "
+    "lowers the error by at most a millionth; see `ivom.ivom` for how near that is",
     "latent_rms": "root mean square of the coordinates of the z found; the prior has 1",
 }
 
