@@ -91,7 +91,7 @@ def run(
         for kind, name, s in places:
             bar.set_description(f"{kind} {name}", refresh=True)
             path = cells.cell_path(workdir, kind, name, options.seed_numbers()[s])
-            if not distributed.on_main_process(path.exists):
+            if not distributed.on_main_process(lambda p=path: cells.is_measured(p)):
                 cells.measure(models, materials, options, kind, name, s, path)
             bar.update(1)
 
@@ -133,7 +133,9 @@ def make_record(
         "known": int(materials.task.count_SK[0].sum()),
         "classes": materials.task.num_classes,
         "pinned_classifier": materials.pinned and materials.pinned.identity,
-        "wall_seconds": seconds + sum(cell["seconds"] for cell in each),
+        "wall_seconds": None
+        if seconds is None
+        else seconds + sum(cell["seconds"] for cell in each),
         # More than one, if the code changed between a stop and its continuation.
         "commits": sorted({cell["commit"] for cell in each if "commit" in cell}),
         "cells": found,

@@ -6,10 +6,9 @@ Dimension key: K classes, X numbers of an image, G generated images of a class, 
 shares, R repeats, E evaluation points, H height, W width, C channels.
 """
 
-import json
 import pathlib
 import time
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
@@ -106,12 +105,39 @@ def measure(
     return cell
 
 
+def is_measured(path: pathlib.Path) -> bool:
+    """Return whether a cell and the images beside it, if any, can be read.
+
+    A damaged file is set aside, so that the cell is measured again.
+    """
+    images = path.with_suffix(".npz")
+    there = images.exists()
+    found = files.load_cached(images, _load_images) if there else None
+    return _load(path) is not None and (found is not None) == there
+
+
+def _load(path: pathlib.Path) -> dict[str, Any] | None:
+    def load(file: BinaryIO) -> dict[str, Any]:
+        cell = files.parse_json(file.read())
+        if missing := {"seed", "shares", "accuracy", "seconds"} - cell.keys():
+            raise ValueError(f"it lacks {missing.pop()}")
+        return cell
+
+    return files.load_cached(path, load)
+
+
+def _load_images(file: BinaryIO) -> np.ndarray:
+    with np.load(file, allow_pickle=False) as data:
+        return data["image"]
+
+
 def read_cells(workdir: pathlib.Path, options: Options) -> Cells:
     """Read all cells of a finished run."""
+    remedy = "give the same command to measure it again"
     return {
         kind: {
             name: [
-                json.loads(cell_path(workdir, kind, name, seed).read_text())
+                files.read_json(cell_path(workdir, kind, name, seed), remedy)
                 for seed in options.seed_numbers()
             ]
             for name in options.judged(kind)
@@ -126,7 +152,7 @@ def read_images(workdir: pathlib.Path, options: Options) -> dict[str, np.ndarray
     kept = {}
     for name in options.judged(BASIC):
         path = cell_path(workdir, BASIC, name, options.first_seed).with_suffix(".npz")
-        if path.exists():
-            with np.load(path, allow_pickle=False) as data:
-                kept[name] = data["image"]
+        found = files.load_cached(path, _load_images)
+        if found is not None:
+            kept[name] = found
     return kept

@@ -30,7 +30,10 @@ class Config:
         12, "dimensions of an encoding", "autoencoder", within="[1, inf)"
     )
     autoencoder_widths: tuple[int, ...] = fields.field(
-        (128,), "hidden layers of the encoder; the decoder mirrors them", "autoencoder"
+        (128,),
+        "hidden layers of the encoder; the decoder mirrors them",
+        "autoencoder",
+        within="[1, inf)",
     )
     shared_autoencoders: int = fields.field(
         4,
@@ -45,7 +48,10 @@ class Config:
         within="[1, inf)",
     )
     shared_widths: tuple[int, ...] = fields.field(
-        (512, 256), "hidden layers of an autoencoder of all classes", "autoencoder"
+        (512, 256),
+        "hidden layers of an autoencoder of all classes",
+        "autoencoder",
+        within="[1, inf)",
     )
     autoencoder_steps: int = fields.field(
         2000, "training steps", "autoencoder", within="[0, inf)"
@@ -57,7 +63,7 @@ class Config:
         1e-3,
         "Adam step size at the start; it falls to 0 along half a cosine",
         "autoencoder",
-        within="[0, inf)",
+        within="(0, inf)",
     )
     latent_noise: float = fields.field(
         0.0,
@@ -101,7 +107,10 @@ class Config:
         within="(0.01, 1]",  # with less, candidates were hundreds of times the images
     )
     sampler_widths: tuple[int, ...] = fields.field(
-        (64, 64), "hidden layers of G and D, the plain GAN's too", "sampler"
+        (64, 64),
+        "hidden layers of G and D, the plain GAN's too",
+        "sampler",
+        within="[1, inf)",
     )
     sampler_steps: int = fields.field(
         3000, "training steps", "sampler", within="[0, inf)"
@@ -110,7 +119,7 @@ class Config:
         64, "encodings per step", "sampler", within="[1, inf)"
     )
     sampler_rate: float = fields.field(
-        1e-3, "Adam step size of G and D", "sampler", within="[0, inf)"
+        1e-3, "Adam step size of G and D", "sampler", within="(0, inf)"
     )
     sampler_beta1: float = fields.field(
         0.5, "Adam beta1 of G and D", "sampler", within="[0, 1)"

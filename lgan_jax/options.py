@@ -29,7 +29,7 @@ class Options:
         10, "splits of the data, each with models of its own", within="[1, inf)"
     )
     first_seed: int = fields.field(
-        0, "seeds are first_seed, first_seed + 1, ...", within="[0, inf)"
+        0, "seeds are first_seed, first_seed + 1, ...", within="[0, 2**32)"
     )
     repeats: int = fields.field(
         2, "classifiers for each seed, generator and share", within="[1, inf)"

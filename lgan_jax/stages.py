@@ -117,10 +117,9 @@ def space_config(config: Config, space: str) -> Config:
     return config if space == OWN else config.shared()
 
 
-def seconds(names: Sequence[str], workdir: pathlib.Path) -> float:
-    """Return the time that the training of stages took, from their metrics."""
-    folders = (workdir / name for name in names)
-    return sum(line["seconds"] for f in folders for line in records.read_metrics(f))
+def seconds(names: Sequence[str], workdir: pathlib.Path) -> float | None:
+    """Return the time that the training of stages took; None if a log lacks some."""
+    return records.wall_seconds(*(workdir / name for name in names))
 
 
 def _follow(task: Task, config: Config, names: Sequence[str], fit: Fit) -> Models:

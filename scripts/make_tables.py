@@ -17,7 +17,6 @@ eval_stacked_mnist.py to results/stacked_mnist/classifiers/. Half a minute on on
 core.
 """
 
-import json
 import pathlib
 import re
 from typing import Any
@@ -41,6 +40,9 @@ ROOT = common_flags.define_path(
 )
 
 
+_OF_A_RUN = ("config.method", "options.preset")  # they say where its record goes
+
+
 def add(path: pathlib.Path, results: pathlib.Path) -> None:
     """Copy the finished runs at or below a folder, or a benchmark's record.
 
@@ -50,7 +52,7 @@ def add(path: pathlib.Path, results: pathlib.Path) -> None:
     if path.suffix == ".json":
         if not path.exists():
             raise errors.InputError(f"--add={path}: there is no such file")
-        record = json.loads(path.read_text())
+        record = records.read(path, "command")
         of_samples = "histogram" in record
         folder = stacked_mnist.CLASSIFIERS if of_samples else "speed"
         records.publish(results / folder / path.name, record)
@@ -62,7 +64,7 @@ def add(path: pathlib.Path, results: pathlib.Path) -> None:
         )
     lgan_ablations = set()
     for file in found:
-        run, record = file.parent, json.loads(file.read_text())
+        run, record = file.parent, records.read(file, "command", "config.dataset")
         ablation = run / "ablation.json"
         if "cells" in record and ablation.exists():
             lgan_ablations.add(run.parent)
@@ -71,16 +73,16 @@ def add(path: pathlib.Path, results: pathlib.Path) -> None:
         elif ablation.exists():
             add_ablation(ablation, results)
         elif image_tables.folder_of(record):
-            image_tables.add(run, record, results)
+            image_tables.add(run, records.read(file, *_OF_A_RUN), results)
         else:
-            add_run(run, record, results)
+            add_run(run, records.read(file, *_OF_A_RUN), results)
     for folder in sorted(lgan_ablations):
         lgan_tables.add_ablation(folder, results)
 
 
 def add_ablation(path: pathlib.Path, results: pathlib.Path) -> None:
     """Copy the record of one variant of ablate.py."""
-    record = json.loads(path.read_text())
+    record = records.read(path, "config.dataset", *_OF_A_RUN, "changes")
     folder = results / "ablation" / record["config"]["dataset"]
     folder /= record["options"]["preset"]
     records.publish(folder / f"{path.parent.name}.json", record)

@@ -24,12 +24,17 @@ from veegan_jax.common import errors, fields
 from veegan_jax.networks import configs
 
 
+def _fixed(default: Any, within: str) -> Any:
+    """Declare a field that follows from the dataset and so is no flag."""
+    return dataclasses.field(default=default, metadata={"within": within})
+
+
 @dataclasses.dataclass(frozen=True)
 class Vectors:
     """Examples are vectors, [X]."""
 
-    size: int  # X
-    scale: float = 1.0  # G's unit of x; veegan_plus also reads x / scale
+    size: int = _fixed(dataclasses.MISSING, "[1, inf)")  # X
+    scale: float = _fixed(1.0, "(0, inf)")  # G's unit of x; veegan_plus reads x / scale
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -41,8 +46,8 @@ class Vectors:
 class Images:
     """Examples are square images, [H, W, C], in [-1, 1]."""
 
-    image_size: int = 32  # H and W
-    channels: int = 3
+    image_size: int = _fixed(32, "[1, inf)")  # H and W
+    channels: int = _fixed(3, "[1, inf)")
     scale: ClassVar[float] = 1.0
 
     @property
@@ -264,6 +269,7 @@ def from_json(values: dict[str, Any], objective: type) -> Config:
       objective: the class of the method's objective.
 
     Raises:
+      InputError: for a value of another type or out of range.
       ValueError, KeyError, TypeError: if another version wrote the values.
     """
     values = dict(values)
@@ -272,7 +278,9 @@ def from_json(values: dict[str, Any], objective: type) -> Config:
         values[group] = kinds[part.pop("kind")](**_tuples(part))
     values["objective"] = objective(**_tuples(values["objective"]))
     values["optimizer"] = Optimizer(**values["optimizer"])
-    return Config(**values)
+    config = Config(**values)
+    check(config)
+    return config
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """Tables of VEEGAN+ with one ingredient taken out at a time. No flags here."""
 
-import json
 import pathlib
 from typing import Any
 
 from tables import common, mixtures
 
+from veegan_jax.common import records
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 
@@ -22,7 +22,7 @@ def table(results: pathlib.Path) -> str:
     for dataset, title in TITLES.items():
         for folder in sorted((results / "ablation" / dataset).glob("*")):
             paths = sorted(folder.glob("*.json"))
-            found = [json.loads(path.read_text()) for path in paths]
+            found = [records.read(path) for path in paths]
             whole = [r for r in found if not r["changes"]]
             rest = sorted((r for r in found if r["changes"]), key=_quality)
             rows = {_variant(r): r | {"published": None} for r in [*whole, *rest]}

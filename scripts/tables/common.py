@@ -1,6 +1,5 @@
 """Shared by all tables: names, and how to repeat a record. No flags here."""
 
-import json
 import pathlib
 from typing import Any
 
@@ -26,7 +25,13 @@ Rows = dict[str, dict[str, Any]]  # method, or its label -> record
 def read(folder: pathlib.Path, suffix: str = "") -> Rows:
     """Read the records METHOD + `suffix` + ".json" of a folder, by method."""
     paths = {method: folder / f"{method}{suffix}.json" for method in LABELS}
-    return {m: json.loads(p.read_text()) for m, p in paths.items() if p.exists()}
+    return {m: records.read(p) for m, p in paths.items() if p.exists()}
+
+
+def minutes(record: dict[str, Any], digits: int = 1) -> str:
+    """Format the minutes that a run took; "" if its log was lost."""
+    seconds = record["wall_seconds"]
+    return "" if seconds is None else f"{seconds / 60:.{digits}f}"
 
 
 def labelled(rows: Rows) -> Rows:
@@ -43,7 +48,7 @@ def repeat(rows: Rows) -> str:
             record["commit"][:10],
             f"{len(record['per_seed'])} from {record['options']['first_seed']}",
             f"{record['config']['steps']}",
-            f"{record['wall_seconds'] / 60:.1f}",
+            minutes(record),
             record["device"],
         ]
         for method, record in rows.items()

@@ -1,6 +1,5 @@
 """Tables and figures of single images: CIFAR-10, faces, inference. No flags here."""
 
-import json
 import pathlib
 from typing import Any
 
@@ -43,7 +42,7 @@ def add(run: pathlib.Path, record: dict[str, Any], results: pathlib.Path) -> Non
             kept["x"], kept["reconstructed"] = data["x"], data["reconstructed"][0]
     measured = run / "ivom" / "results.json"
     if measured.exists():
-        ivom = json.loads(measured.read_text())
+        ivom = records.read(measured, "command", "ivom_of")
         if ivom["trained"] is not None:
             # Where it was trained, and how, is in the record beside it.
             ivom["trained"] = {n: ivom["trained"][n] for n in ("commit", "options")}
@@ -94,7 +93,7 @@ def _repeat_ivom(rows: common.Rows) -> str:
             f"`{r['command']}`",
             r["commit"][:10],
             f"{r['options']['images']} x {r['options']['starts']}",
-            f"{r['wall_seconds'] / 60:.1f}",
+            common.minutes(r),
             r["device"],
         ]
         for label, r in rows.items()

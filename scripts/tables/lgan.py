@@ -1,9 +1,10 @@
 """L-GAN's part of make_tables.py: its records, its tables and its figures."""
 
-import json
 import pathlib
 import shutil
 from typing import Any
+
+from tables import common
 
 from lgan_jax import report
 from lgan_jax.options import STRONG
@@ -33,7 +34,7 @@ def add(run: pathlib.Path, results: pathlib.Path) -> None:
         name = f"{name}-strong"
     target = results / "lgan" / f"{name}.json"
     if target.exists():
-        _check_no_less(record, json.loads(target.read_text()), run, target)
+        _check_no_less(record, records.read(target), run, target)
     records.publish(target, record)
     pictures = sorted((run / "figures").glob("*.png"))
     for picture in pictures if record["options"]["sample_quality"] else ():
@@ -73,13 +74,13 @@ def _record(run: pathlib.Path, name: str) -> dict[str, Any]:
     path = run / name
     if not path.exists():
         raise errors.InputError(f"{run}: no {name} there; is the run finished?")
-    return json.loads(path.read_text())
+    return records.read(path, "command", "config.fraction", "options.generators")
 
 
 def tables(results: pathlib.Path) -> dict[str, str]:
     """Make all of L-GAN's tables, by name; a table without a record says so."""
     made = {}
-    every = [json.loads(path.read_text()) for path in (results / "lgan").glob("*.json")]
+    every = [records.read(path) for path in (results / "lgan").glob("*.json")]
     for dataset in DATASETS:
         ours = [r for r in every if r["config"]["dataset"] == dataset]
         ours.sort(key=lambda r: (r["options"]["classifier_steps"], r["known"]))
@@ -116,7 +117,7 @@ def tables(results: pathlib.Path) -> dict[str, str]:
 
 
 def _ablation(folder: pathlib.Path) -> str:
-    rows = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    rows = [records.read(path) for path in sorted(folder.glob("*.json"))]
     if not rows:
         return EMPTY
     rows.sort(key=lambda record: bool(record["changes"]))  # the whole one first
@@ -132,7 +133,7 @@ def _repeat(found: list[dict[str, Any]]) -> str:
             f"`{record['command']}`",
             record["commit"][:10],
             f"{record['options']['seeds']} from {record['options']['first_seed']}",
-            f"{record['wall_seconds'] / 60:.0f}",
+            common.minutes(record, 0),
             record["device"],
         ]
         for record in found

@@ -1,6 +1,5 @@
 """Tables of the benchmarks' records. No flags here."""
 
-import json
 import pathlib
 from typing import Any
 
@@ -14,7 +13,7 @@ def training(path: pathlib.Path) -> str:
     """Make the table of bench/training.py: methods and sizes, one seed and several."""
     if not path.exists():
         return common.EMPTY
-    record = json.loads(path.read_text())
+    record = records.read(path)
     lines = [
         [
             common.LABELS[row["method"]],
@@ -44,7 +43,7 @@ def images(path: pathlib.Path) -> str:
     """Make the tables of bench/images.py: training, sampling, scoring, convolutions."""
     if not path.exists():
         return common.EMPTY
-    record = json.loads(path.read_text())
+    record = records.read(path)
     lines = []
     for row in record["rows"]:
         theirs = ["", ""]
@@ -92,7 +91,7 @@ def pipeline(path: pathlib.Path) -> str:
     """Make the table of bench/pipeline.py: decoding, streams, step, whole loop."""
     if not path.exists():
         return common.EMPTY
-    record = json.loads(path.read_text())
+    record = records.read(path)
     lines = [[name, f"{rate:.4g}", ""] for name, rate in record["median"].items()]
     lines += [
         [
@@ -119,13 +118,13 @@ def ivom(path: pathlib.Path) -> str:
     """Make the table of bench/ivom.py: IvOM by this library and by loops."""
     if not path.exists():
         return common.EMPTY
-    return ivom_table.table(json.loads(path.read_text()))
+    return ivom_table.table(records.read(path))
 
 
 def scaling(folder: pathlib.Path) -> dict[str, str]:
     """Make two tables of bench/scaling.py: what it counted, and what it estimates."""
     paths = sorted(folder.glob("scaling*.json"))
-    found = [json.loads(path.read_text()) for path in paths]
+    found = [records.read(path) for path in paths]
     rows = [row for record in found for row in record["rows"]]
     if not rows:
         return {"scaling": common.EMPTY, "scaling-256": common.EMPTY}

@@ -104,9 +104,12 @@ def test_a_garbled_log_is_kept_and_its_good_lines_are_used(scripts, whole, tmp_p
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b'{"steps": 4', r"run/config.json is not a run's configuration \(.+\): put "),
-        (b"\xff\xfe{}", r"run/config.json is not a run's configuration \(.+\): put "),
-        (b"[1]", r"config.json is not a run's configuration \(it holds a list\): put "),
+        (b'{"steps": 4', r"run/config.json cannot be read \(.+\): put "),
+        (b"\xff\xfe{}", r"run/config.json cannot be read \(.+\): put "),
+        (
+            b"[1]",
+            r"run/config.json cannot be read \(it holds a list, .+\): put ",
+        ),
         (None, "--workdir=run holds checkpoints, but config.json, which says of what "),
     ],
 )

@@ -145,7 +145,7 @@ def test_claim_refuses_what_it_cannot_write(tmp_path):
 
 def test_claim_names_a_garbled_configuration(tmp_path):
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="not a run's configuration"):
+    with pytest.raises(ValueError, match=r"config\.json cannot be read"):
         workdirs.claim(tmp_path, {})
 
 

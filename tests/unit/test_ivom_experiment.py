@@ -98,6 +98,20 @@ def test_a_stopped_measurement_goes_on(run, tmp_path, monkeypatch):
         ivom_experiment.measure(other, options(seeds=1), tmp_path / "part")
 
 
+def test_a_damaged_record_of_the_training_is_named_before_any_work(run, tmp_path):
+    workdir, *_ = run
+    (workdir / "results.json").write_text("{")
+    try:
+        with pytest.raises(
+            errors.InputError,
+            match=r"results\.json cannot be read .*: give the command",
+        ):
+            ivom_experiment.measure(workdir, options(), tmp_path / "ivom")
+        assert not (tmp_path / "ivom").exists()
+    finally:
+        (workdir / "results.json").unlink()
+
+
 def test_blocks_and_seeds_do_not_change_an_image(run, tmp_path):
     workdir, *_ = run
     _, of_whole = ivom_experiment.measure(workdir, options(), tmp_path / "a")

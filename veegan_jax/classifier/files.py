@@ -145,7 +145,7 @@ def load(path: pathlib.Path, dataset: str | None = None) -> classifiers.Classifi
         # The file is opened here, since NumPy leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             flat = {name: arrays[name] for name in arrays.files}
-        metadata = json.loads(str(flat.pop("metadata")))
+        metadata = files.parse_json(str(flat.pop("metadata")))
         flat = {
             name: value.astype(np.float32) if value.dtype == np.float16 else value
             for name, value in flat.items()
@@ -180,6 +180,9 @@ def _check(flat: dict[str, np.ndarray], classifier: classifiers.Classifier) -> N
     """Raise ValueError unless the parameters fit the recipe."""
     if classifier.dataset not in classifiers.RECIPES:
         raise ValueError(f"unknown data set {classifier.dataset!r}")
+    for name, kind in (("test_accuracy", float | int), ("source", str)):
+        if not isinstance(value := getattr(classifier, name), kind):
+            raise ValueError(f"its {name} is {value!r}")
     make = functools.partial(classifiers.init, classifier.seed, classifier.dataset)
     expected = classifiers.flat(
         jax.eval_shape(functools.partial(make, classifier.recipe))

@@ -6,6 +6,7 @@ checks them. `common.flags` makes the flags.
 
 import dataclasses
 import math
+import numbers
 import re
 from typing import Any
 
@@ -28,7 +29,8 @@ def field(
       text: one line of help.
       group: the heading of the flag in `--helpfull`.
       within: the interval of a number, or of each entry of a tuple, such as "[0, 1)"
-        or "[1, inf)". Floats must always be finite.
+        or "[1, inf)". Floats must always be finite as float32. Where the interval has
+        no upper end, whole numbers must be below 2**31, as counters are int32.
       choices: the allowed values of a text.
       path: the text is the path of a file or folder; see `files.user_path`.
 
@@ -57,16 +59,61 @@ def check_value(one: dataclasses.Field, value: Any) -> None:
       InputError: naming the flag, its value and what is allowed.
     """
     within, choices = (one.metadata.get(k) for k in ("within", "choices"))
+    if not _has_type(value, one.type):
+        raise errors.InputError(
+            f"--{one.name}={_shown(repr(value))} must be {_KINDS[one.type]}"
+        )
     if choices and value not in choices:
         raise errors.InputError(
             f"--{one.name}={value!r} must be one of {', '.join(choices)}"
         )
     if one.metadata.get("path") and value:
         files.user_path(value, f"--{one.name}")
-    values = value if isinstance(value, tuple) else (value,)
-    if not all(_is_in(v, within or "(-inf, inf)") for v in values):
-        shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
-        raise errors.InputError(f"--{one.name}={shown} must be {_meaning(within)}")
+    for entry in value if isinstance(value, tuple) else (value,):
+        if refused := refusal(entry, within or "(-inf, inf)"):
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            raise errors.InputError(f"--{one.name}={_shown(text)} {refused}")
+
+
+def refusal(value: Any, within: str) -> str:
+    """Say what a number must be if it is outside an interval; "" if it is not.
+
+    Values that are no numbers are never outside.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return ""
+    opening, low, high, closing = _ends(within)
+    above = value >= low if opening == "[" else value > low
+    below = value <= high if closing == "]" else value < high
+    if not (above and below):
+        return f"must be {_meaning(within)}"
+    limit = "2**31" if isinstance(value, numbers.Integral) else "2**128"
+    if math.isinf(high) and value >= _number(limit):
+        return f"must be below {limit}"
+    return ""
+
+
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple[int, ...]: "whole numbers",
+}
+
+
+def _has_type(value: Any, kind: Any) -> bool:
+    """Whether a value has the declared type of a field; True for types not listed."""
+    if kind is int or kind is float:
+        of_kind = numbers.Integral if kind is int else numbers.Real
+        return isinstance(value, of_kind) and not isinstance(value, bool)
+    if kind == tuple[int, ...]:
+        return isinstance(value, tuple) and all(_has_type(v, int) for v in value)
+    return kind not in _KINDS or isinstance(value, kind)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:50]}..."
 
 
 def _ends(within: str) -> tuple[str, float, float, str]:
@@ -81,20 +128,11 @@ def _number(text: str) -> float:
     return float(base) ** float(exponent) if power else float(text)
 
 
-def _is_in(value: Any, within: str) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return True  # a text or None
-    opening, low, high, closing = _ends(within)
-    above = value >= low if opening == "[" else value > low
-    below = value <= high if closing == "]" else value < high
-    return above and below and math.isfinite(value)
-
-
-def _meaning(within: str | None) -> str:
+def _meaning(within: str) -> str:
     """Describe an interval in words if that is shorter."""
-    if not within:
+    opening, low, high, _ = _ends(within)
+    if math.isinf(low):
         return "a finite number"
-    opening, _, high, _ = _ends(within)
     if math.isinf(high):
         low = within[1:].partition(",")[0]
         return f"at least {low}" if opening == "[" else f"above {low}"

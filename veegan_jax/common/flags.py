@@ -6,7 +6,7 @@ from typing import Any
 
 from absl import flags
 
-from veegan_jax.common import errors, files
+from veegan_jax.common import errors, fields, files
 
 flags.disclaim_key_flags()  # the flags of `define_path` belong to the script
 
@@ -92,6 +92,40 @@ def read(*classes: type) -> dict[str, Any]:
             value = _sizes(name, value)
         values[name] = value
     return values
+
+
+def define_number(
+    name: str, default: int | float | list[str], text: str, *, within: str
+) -> flags.FlagHolder:
+    """Define a flag of a script's own that is a number, or a list of whole numbers.
+
+    Values outside the interval are refused when the flags are parsed.
+
+    Args:
+      name: of the flag.
+      default: its type is the flag's.
+      text: one line of help.
+      within: see `fields.field`.
+    """
+    if isinstance(default, list):
+        holder = flags.DEFINE_list(name, default, text)
+    elif isinstance(default, float):
+        holder = flags.DEFINE_float(name, default, text)
+    else:
+        holder = flags.DEFINE_integer(name, default, text)
+
+    def check(value: Any) -> bool:
+        for entry in value if isinstance(value, list) else [value]:
+            try:
+                number = int(entry) if isinstance(value, list) else entry
+            except ValueError:
+                raise flags.ValidationError("must be whole numbers") from None
+            if refused := fields.refusal(number, within):
+                raise flags.ValidationError(refused)
+        return True
+
+    flags.register_validator(holder, check)
+    return holder
 
 
 def _flags(classes: tuple[type, ...]) -> dict[str, dataclasses.Field]:

@@ -209,21 +209,25 @@ def curves(
     """Draw training curves: one panel per metric, one line per seed.
 
     Args:
-      log: lines of metrics.jsonl: "step", and a list over seeds for each name.
-      names: metrics to draw; those missing from the log are left out.
+      log: lines of metrics.jsonl; see `records.read_metrics`.
+      names: metrics to draw; those missing from the log are left out. If all are,
+        nothing is drawn.
       path: the PNG to write.
       title: above everything.
     """
-    names = [n for n in names if n in log[0]]
+    lines_of = {n: [line for line in log if n in line] for n in names}
+    names = [n for n in names if lines_of[n]]
+    if not names:
+        return
     rows = -(-len(names) // 5)
     columns = -(-len(names) // rows)
     figure = new_figure(figsize=(3 * columns, 2.4 * rows + 0.2))
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
-    steps = [line["step"] for line in log]
     for axis, name in zip(axes.flat, names, strict=False):
-        values = np.array([line[name] for line in log], float)
+        steps = [line["step"] for line in lines_of[name]]
+        values = np.array([line[name] for line in lines_of[name]], float)
         axis.set_title(as_text(name.replace("_", " ")), fontsize=9)
         axis.set_xlabel("step")
         if not np.isfinite(values).any():

@@ -1,5 +1,6 @@
 """The results of a run: metrics over time, and one record to repeat the run by."""
 
+import collections
 import contextlib
 import functools
 import json
@@ -13,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -29,10 +30,11 @@ class MetricsLog:
 
     Args:
       workdir: where `metrics.jsonl` and the event files go.
-      resume_step: lines of later steps are dropped; the run computes them again.
+      resume_step: the step of the newest checkpoint; 0: there is none. Lines of later
+        steps are dropped; the run computes them again.
 
     Raises:
-      InputError: if the system refuses a write.
+      InputError: if the file cannot be read, or the system refuses a write.
     """
 
     def __init__(self, workdir: pathlib.Path, resume_step: int) -> None:
@@ -47,13 +49,21 @@ class MetricsLog:
                 damaged,
                 aside.name,
             )
-        kept = [line for line in lines if line["step"] <= resume_step]
         if lines and not resume_step:
             logging.warning(
                 "%s has step %d, but there is no checkpoint: the run starts over",
                 self._path,
                 lines[-1]["step"],
             )
+        kept = [line for line in lines if line["step"] <= resume_step]
+        if max((line["step"] for line in kept), default=0) < resume_step:
+            logging.warning(
+                "%s lacks lines up to step %d: no curves are drawn of them, and "
+                "wall_seconds is unknown",
+                self._path,
+                resume_step,
+            )
+            kept.append({"step": resume_step, "seconds": None})
         text = "".join(json.dumps(line) + "\n" for line in kept)
         files.write_atomically(self._path, text)
         self._workdir, self._resume_step = workdir, resume_step
@@ -134,17 +144,24 @@ class Clock:
     """
 
     def __init__(self, workdir: pathlib.Path) -> None:
+        self._workdir = workdir
         lines, _ = _read_lines(workdir / "metrics.jsonl")
-        self._before = sum(line.get("seconds", 0) for line in lines)
+        self._before = sum(line["seconds"] or 0 for line in lines)
         self._start = time.perf_counter()
 
-    def seconds(self) -> float:
-        """Return the seconds until now, commands before this one included."""
+    def seconds(self) -> float | None:
+        """Return the seconds until now; None if a log does not tell all of them."""
+        if any(line["seconds"] is None for line in read_metrics(self._workdir)):
+            return None
         return round(self._before + time.perf_counter() - self._start, 3)
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
     """Read the lines of metrics.jsonl, without a last line that a kill cut short.
+
+    Returns:
+      Lines of "step", "seconds" (None: unknown) and a list over the seeds for each
+      metric, which may be missing from some lines.
 
     Raises:
       InputError: if another line cannot be read.
@@ -159,21 +176,73 @@ def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
     return lines
 
 
+def metric_names(log: list[dict[str, Any]]) -> list[str]:
+    """Return the names of all metrics in the lines of metrics.jsonl."""
+    names = dict.fromkeys(name for line in log for name in line)
+    return [name for name in names if name not in ("step", "seconds")]
+
+
+def wall_seconds(*workdirs: pathlib.Path) -> float | None:
+    """Return the time that training took; None if a log does not tell all of it."""
+    lines = [line for workdir in workdirs for line in read_metrics(workdir)]
+    if any(line["seconds"] is None for line in lines):
+        return None
+    return sum(line["seconds"] for line in lines)
+
+
 def _read_lines(path: pathlib.Path) -> tuple[list[dict[str, Any]], str]:
-    """Return the readable lines, and the numbers of the others as text, or ""."""
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    lines, damaged = [], []
-    for place, line in enumerate(text.split("\n")[:-1], 1):
-        try:
-            values = json.loads(line)
-            whole = isinstance(values["step"], int) and "\ufffd" not in line
-        except (ValueError, TypeError, KeyError):
-            whole = False
-        if whole:
-            lines.append(values)
+    """Return the readable lines, and the numbers of the others as text, or "".
+
+    Raises:
+      InputError: if the system cannot read the file.
+    """
+    try:
+        text = path.read_bytes() if os.path.exists(path) else b""
+    except OSError as error:
+        raise errors.InputError(
+            f"{path} cannot be read ({error.strerror or error}): move it away, then "
+            "give the same command to go on"
+        ) from error
+    parsed = [_parse_line(line) for line in text.split(b"\n")[:-1]]
+    lengths = collections.Counter(len(x_S) for line in parsed for x_S in _lists(line))
+    seeds = max(lengths, key=lengths.__getitem__, default=0)
+    lines, damaged, gap = [], [], False
+    for place, line in enumerate(parsed, 1):
+        if line and all(len(x_S) == seeds for x_S in _lists(line)):
+            # The seconds of a line count from the line before.
+            lines.append(line | {"seconds": None} if gap else line)
+            gap = False
         else:
             damaged.append(str(place))
+            gap = True
     return lines, f"line {', '.join(damaged[:9])}" if damaged else ""
+
+
+def _parse_line(text: bytes) -> dict[str, Any] | None:
+    """Return what `MetricsLog.write` wrote; None if it wrote something else."""
+    try:
+        line = files.parse_json(text)
+    except ValueError:
+        return None
+    step, seconds = line.get("step"), line.get("seconds", -1)
+    whole = (
+        type(step) is int
+        and 0 < step < 2**31
+        and (seconds is None or (_is_number(seconds) and seconds >= 0))
+        and len(list(_lists(line))) == len(line) - 2
+    )
+    return line if whole else None
+
+
+def _lists(line: dict[str, Any] | None) -> Iterator[list[float | None]]:
+    """Yield the metrics of a line: lists of numbers and nulls."""
+    for x_S in (line or {}).values():
+        if isinstance(x_S, list) and all(x is None or _is_number(x) for x in x_S):
+            yield x_S
+
+
+def _is_number(x: Any) -> bool:
+    return type(x) in (int, float) and abs(x) < 2**1000  # as a float it is finite
 
 
 def commit() -> str:
@@ -206,6 +275,27 @@ def provenance() -> dict[str, Any]:
         },
         "device": f"{len(devices)} x {devices[0].platform} ({kind})",
     }
+
+
+def read(path: pathlib.Path, *names: str) -> dict[str, Any]:
+    """Read a record that `write` wrote.
+
+    Args:
+      path: the file.
+      *names: values that it must have, such as "command" or "config.dataset".
+
+    Raises:
+      InputError: if it cannot be read, or lacks a value.
+    """
+    remedy = "make it again by the command that wrote it, or move it away"
+    record = files.read_json(path, remedy)
+    for name in names:
+        value: Any = record
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is None:
+            raise errors.InputError(f"{path} lacks {name}: {remedy}")
+    return record
 
 
 def write(path: pathlib.Path, record: dict[str, Any]) -> None:

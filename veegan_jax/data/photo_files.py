@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from veegan_jax.common import errors
+from veegan_jax.common import errors, files
 from veegan_jax.data import folders, images
 
 REMEDY = "prepare CelebA again"
@@ -248,7 +248,7 @@ class Cache:
         """Return the outcome that was written for so many files, or None."""
 
         def load(file: BinaryIO) -> Found:
-            record = json.load(file)
+            record = files.parse_json(file.read())
             skipped = {int(p): (str(k), str(t)) for p, k, t in record["skipped"]}
             if record["total"] != total or not all(0 <= p < total for p in skipped):
                 raise ValueError("it is of other files")

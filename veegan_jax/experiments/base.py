@@ -44,7 +44,7 @@ class Options:
         5, "independent runs, all in one program", within="[1, inf)"
     )
     first_seed: int = fields.field(
-        0, "seeds are first_seed, first_seed + 1, ...", within="[0, inf)"
+        0, "seeds are first_seed, first_seed + 1, ...", within="[0, 2**32)"
     )
     samples: int = fields.field(
         2500, "generated samples to score, per seed", within="[1, inf)"
@@ -257,15 +257,19 @@ def configuration(workdir: pathlib.Path) -> tuple[Config, range]:
     identity = workdirs.claimed(workdir)
     _check_method(workdir, identity)
     try:
-        seeds, first = identity.pop("seeds"), identity.pop("first_seed")
+        options = Options(
+            seeds=identity.pop("seeds"), first_seed=identity.pop("first_seed")
+        )
         objective = methods.objective_class(identity["method"])
         config = configs.from_json(identity, objective)
+        resolve.page_of(config.dataset)
     except (KeyError, TypeError, ValueError) as error:
+        why = str(error) if isinstance(error, errors.InputError) else repr(error)
         raise errors.InputError(
             f"{workdir / 'config.json'} does not describe one run of a method "
-            f"({error!r}); give a work directory of a training script"
+            f"({why}); give a work directory of a training script"
         ) from error
-    return config, range(first, first + seeds)
+    return config, options.seed_numbers()
 
 
 def _check_method(workdir: pathlib.Path, identity: dict[str, Any]) -> None:

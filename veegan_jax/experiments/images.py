@@ -242,9 +242,8 @@ def finish(
     if generates and methods.has_reconstructor(config.method):
         draw_reconstructions(state, config, options, workdir, real[:16])
     log = records.read_metrics(workdir)
-    names = [n for n in log[0] if n not in ("step", "seconds")]
     title = f"{about}, one line per seed"
-    plots.curves(log, names, workdir / "curves.png", title=title)
+    plots.curves(log, records.metric_names(log), workdir / "curves.png", title=title)
     return record
 
 

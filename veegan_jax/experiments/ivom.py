@@ -7,7 +7,6 @@ Dimension key: S seeds, N images, X values of an image (any shape), Z latent.
 
 import dataclasses
 import functools
-import json
 import math
 import pathlib
 import sys
@@ -22,7 +21,7 @@ from jax.tree_util import Partial
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors, fields, records
+from veegan_jax.common import errors, fields, files, records
 from veegan_jax.config import Config
 from veegan_jax.experiments import base, ivom_blocks, ivom_targets, sampling
 from veegan_jax.experiments import images as image_experiment
@@ -127,12 +126,13 @@ def measure(
       N, X], and the baselines' errors "mean_image", "pca" [N] and "random" [S, N].
 
     Raises:
-      InputError: if the folder holds no run, the data cannot be had, or `output` holds
-        another measurement.
+      InputError: if the folder holds no run or a damaged record, the data cannot be
+        had, or `output` holds another measurement.
       loop.Interrupted: after SIGTERM or SIGINT, once the block is saved.
     """
     start = time.perf_counter()
     config, seeds, done, state = base.restore(workdir)
+    trained = distributed.on_main_process(lambda: _record_of_training(workdir))
     if not methods.has_generator(config.method):
         raise errors.InputError(
             f"{workdir}: {config.method} has no generate(state, z, *, config), whose "
@@ -179,7 +179,7 @@ def measure(
     def summarize() -> dict[str, Any]:
         found = ivom_blocks.join(plan, output / "blocks")
         record, metrics = _summarize(
-            workdir, config, options, targets, states, found, done
+            trained, config, options, targets, states, found, done
         )
         record["wall_seconds"] = round(before + time.perf_counter() - start, 3)
         records.write(output / "results.json", record)
@@ -187,6 +187,13 @@ def measure(
         return record
 
     return distributed.on_main_process(summarize), arrays
+
+
+def _record_of_training(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """Return a run's record; None if its training has not ended."""
+    path = workdir / "results.json"
+    remedy = "give the command of its training again, which writes it anew"
+    return files.read_json(path, remedy) if path.exists() else None
 
 
 def _blocks(
@@ -236,7 +243,7 @@ def _measure_block(
 
 
 def _summarize(
-    workdir: pathlib.Path,
+    trained: dict[str, Any] | None,
     config: Config,
     options: Options,
     targets: ivom_targets.Targets,
@@ -279,11 +286,10 @@ def _summarize(
     over_seeds = {
         n: records.over_seeds(np.array([s[n] for s in per_seed], float)) for n in names
     }
-    trained = workdir / "results.json"
     record = {
         **records.provenance(),
         "ivom_of": {"step": done, "latent_size": size},
-        "trained": json.loads(trained.read_text()) if trained.exists() else None,
+        "trained": trained,
         "config": configs.to_json(config),
         "options": dataclasses.asdict(options) | {"data_dir": ""},
         "data": targets.name,

@@ -227,9 +227,8 @@ def _draw_figures(
         {"real": real} | _rows(x_SNHW3, options, 32), workdir / "samples.png", title
     )
     log = records.read_metrics(workdir)
-    names = [n for n in log[0] if n not in ("step", "seconds")]
     title = f"{config.method} on {config.dataset}, one line per seed"
-    plots.curves(log, names, workdir / "curves.png", title=title)
+    plots.curves(log, records.metric_names(log), workdir / "curves.png", title=title)
 
 
 def _rows(x_SNHW3: np.ndarray, options: Options, num: int = 16) -> dict[str, Any]:

@@ -111,7 +111,9 @@ class Run:
             if checkpoints and self.workdir:
                 done, state = checkpoints.restore(state)
                 if distributed.is_main_process():
-                    log = records.MetricsLog(self.workdir, done)
+                    # If all have diverged, the last interval was not reported.
+                    reported = int(np.max(state.step))
+                    log = records.MetricsLog(self.workdir, reported)
             state, failures = loop.train(
                 state,
                 done,

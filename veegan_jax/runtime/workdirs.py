@@ -68,15 +68,8 @@ def _claim(workdir: pathlib.Path, identity: dict[str, Any], flag: str) -> None:
 
 
 def _identity(path: pathlib.Path, flag: str) -> dict[str, Any]:
-    try:
-        identity = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(identity, dict):
-            raise ValueError(f"it holds a {type(identity).__name__}")
-    except ValueError as error:  # of JSON, or of UTF-8
-        raise errors.InputError(
-            f"{path} is not a run's configuration ({error}): put it back as it was, or "
-            f"give another --{flag}"
-        ) from error
+    remedy = f"put it back as it was, or give another --{flag}"
+    identity = files.read_json(path, remedy)
     refuse_other_version(path, identity.pop("version", None), flag)
     return identity
 
@@ -112,13 +105,12 @@ def claimed(workdir: pathlib.Path) -> dict[str, Any]:
 def _claimed(workdir: pathlib.Path) -> dict[str, Any]:
     _check_name(workdir, "workdir")
     path = workdir / "config.json"
-    try:
-        return _identity(path, "workdir")
-    except OSError as error:
+    if not os.path.exists(path):  # pathlib's raises if a folder cannot be searched
         raise errors.InputError(
-            f"{workdir} is not a run's work directory: {path.name} cannot be read "
-            f"({error.strerror or error}); give one that a training script filled"
-        ) from error
+            f"{workdir} is not a run's work directory: it has no {path.name} that can "
+            "be read; give one that a training script filled"
+        )
+    return _identity(path, "workdir")
 
 
 def _check_name(workdir: pathlib.Path, flag: str) -> None:
@@ -155,8 +147,8 @@ def _lock(workdir: pathlib.Path, flag: str) -> None:
     except filelock.Timeout:
         who = "another process"
         # The holder writes this file just after it takes the lock.
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found = json.loads(holder.read_text(encoding="utf-8"))
+        with contextlib.suppress(errors.InputError, KeyError):
+            found = files.read_json(holder, "")
             who = "process {process} on {host}, since {since}".format(**found)
         raise errors.InputError(
             f"--{flag}={workdir} is in use by {who}: wait until it ends, or give "
