@@ -72,7 +72,7 @@ def main() -> None:
     options = base.Options(**common_flags.read(base.Options))
     distributed.start(hosts)  # first, as a method's file may use JAX
     runs = plan(options)
-    mixture_experiment.check(runs, options)
+    mixture_experiment.check(runs, options, gif=GIF.value)
     base.run_all(
         runs,
         options,

@@ -5,16 +5,19 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
+from support import tiny
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import records
+from veegan_jax.common import errors, records
 from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.methods import gan
@@ -90,6 +93,23 @@ def test_finished_run_is_not_repeated(whole):
     again, x_again = run(SMALL, OPTIONS, workdir)
     np.testing.assert_array_equal(x_SNX, x_again)
     assert again["wall_seconds"] == record["wall_seconds"]
+
+
+def test_a_finished_run_without_its_log_is_recorded_again(whole, tmp_path, caplog):
+    workdir, record, _ = whole
+    run_again = tmp_path / "run"
+    shutil.copytree(workdir, run_again)
+    for name in ("metrics.jsonl", "curves.png"):
+        (run_again / name).unlink()
+    again, _ = run(SMALL, OPTIONS, run_again)
+    assert again["wall_seconds"] is None
+    assert again["per_seed"] == record["per_seed"]
+    assert (run_again / "samples.png").exists()
+    assert not (run_again / "curves.png").exists()
+    warnings = [r.getMessage() for r in caplog.records if "lacks lines" in r.msg]
+    assert (
+        len(warnings) == 1 and "metrics.jsonl lacks lines up to step 60" in warnings[0]
+    )
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -200,12 +220,24 @@ def test_all_seeds_diverging_stops_with_the_last_good_state(tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-def test_gif_shows_every_interval(tmp_path):
-    from PIL import Image
-
-    mixture_experiment.run(SMALL, OPTIONS, tmp_path, gif=True)
-    with Image.open(tmp_path / "training.gif") as movie:
-        assert movie.n_frames == 3
+@pytest.mark.usefixtures("undrawn")
+def test_gif_shows_every_interval_of_a_resumed_run(whole, tmp_path, caplog):
+    with pytest.raises(errors.InputError, match=r"--gif: the run in .* has ended, "):
+        mixture_experiment.run(SMALL, OPTIONS, whole[0], gif=True)
+    tiny.as_if_killed(whole[0], 40, tmp_path / "late")
+    mixture_experiment.run(SMALL, OPTIONS, tmp_path / "late", gif=True)
+    assert "shows 1 of 3 evaluations, from step 60 on" in caplog.text
+    caplog.clear()
+    workdir = tmp_path / "whole"
+    mixture_experiment.run(SMALL, OPTIONS, workdir, gif=True)
+    (workdir / "training.gif").unlink()
+    tiny.as_if_killed(workdir, 40, tmp_path / "again")
+    (tmp_path / "again" / "frames" / "step-0000000060.npy").unlink()
+    for again in (tmp_path / "again", workdir):  # a resumed run, and a finished one
+        mixture_experiment.run(SMALL, OPTIONS, again, gif=True)
+        with Image.open(again / "training.gif") as movie:
+            assert movie.n_frames == 3
+    assert not caplog.text
 
 
 @pytest.mark.slow

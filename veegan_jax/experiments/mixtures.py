@@ -5,6 +5,7 @@ Dimension key: S seeds, N samples, X data dimensions.
 
 import dataclasses
 import functools
+import logging
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -14,14 +15,14 @@ import numpy as np
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import files, plots, records
+from veegan_jax.common import arrays, errors, files, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import mixtures
 from veegan_jax.experiments import base
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import mixtures as mixture_metrics
 from veegan_jax.metrics import published
-from veegan_jax.runtime import distributed, parallel
+from veegan_jax.runtime import checkpoint, distributed, parallel
 from veegan_jax.runtime.run import Run
 
 
@@ -67,26 +68,49 @@ def oracle(dataset: str, num_samples: int, repeats: int = 5) -> dict[str, np.nda
     return jax.tree.map(np.asarray, score(x_SNX, dataset))
 
 
-def check(runs: Sequence[tuple[pathlib.Path, Config]], options: base.Options) -> None:
+def check(
+    runs: Sequence[tuple[pathlib.Path, Config]],
+    options: base.Options,
+    *,
+    gif: bool = False,
+) -> None:
     """Refuse, before any work, runs that could not be carried out.
 
     Raises:
-      InputError: see `base.check` and `base.claim`.
+      InputError: see `base.check` and `base.claim`; or if `gif` is asked of a run that
+        ended without it.
     """
     for _, config in runs:
         base.check(config, options, mixture_metrics.METRICS)
     for workdir, config in runs:
         base.claim(workdir, config, options)
+        if gif and not options.dry_run:
+            distributed.on_main_process(functools.partial(_check_gif, workdir, config))
 
 
-Frames = list[tuple[str, np.ndarray]]  # (title, samples [N, X] of the first seed)
+def _check_gif(workdir: pathlib.Path, config: Config) -> None:
+    if checkpoint.newest(workdir / "checkpoints") < config.steps:
+        return
+    if not _frames(workdir):
+        raise errors.InputError(
+            f"--gif: the run in {workdir} has ended, and without --gif its samples "
+            "over training were not kept; leave the flag out, or give another "
+            "--workdir to train again"
+        )
+
+
+def _frames(workdir: pathlib.Path) -> dict[int, pathlib.Path]:
+    """Return the files of the first seed's samples over training, by step."""
+    paths = sorted((workdir / "frames").glob("step-*.npy"))
+    return {int(path.stem.removeprefix("step-")): path for path in paths}
 
 
 def prepare(
     config: Config,
     options: base.Options,
     workdir: pathlib.Path | None,
-    frames: Frames | None = None,
+    *,
+    gif: bool = False,
 ) -> Run:
     """Bind a configuration to a training run that scores samples while it trains.
 
@@ -94,7 +118,7 @@ def prepare(
       config: what to train.
       options: how to run it.
       workdir: see `run`; None for a dry run.
-      frames: each report appends the first seed's samples.
+      gif: each report keeps the first seed's samples, as `project` shows them.
     """
 
     def report(done: int, state: TrainState, step_metrics: dict) -> tuple[dict, str]:
@@ -102,8 +126,12 @@ def prepare(
         x_SNX = draw(state, config=config, num_samples=options.samples)
         metrics = jax.tree.map(np.asarray, score(x_SNX, config.dataset))
         del metrics["histogram"]
-        if frames is not None:
-            frames.append((f"step {done}", np.asarray(x_SNX[0])))
+        if gif:
+            path = workdir / "frames" / f"step-{done:010d}.npy"
+            plane_N2 = project(np.asarray(x_SNX[0]), config.dataset)
+            with files.writing(path):
+                path.parent.mkdir(exist_ok=True)
+                files.save_atomically(path, lambda file: np.save(file, plane_N2))
         return metrics, summary(metrics)
 
     step = functools.partial(step_on_fresh_data, config=config)
@@ -134,7 +162,8 @@ def run(
       options: how to run it.
       workdir: gets config.json, checkpoints, metrics.jsonl, TensorBoard events,
         samples.npz (as `project` shows them), figures and results.json.
-      gif: also draw the first seed's samples over training, as training.gif.
+      gif: also draw the first seed's samples over training, as training.gif; they are
+        kept in frames/, so that a resumed run has them all.
 
     Returns:
       The record; see `make_record`.
@@ -144,15 +173,17 @@ def run(
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
     clock = records.Clock(workdir)
-    check([(workdir, config)], options)
-    frames: Frames | None = [] if gif else None
-    state, failures = prepare(config, options, workdir, frames).train()
+    check([(workdir, config)], options, gif=gif)
+    training = prepare(config, options, workdir, gif=gif)
+    state, failures = training.train()
 
     def finish() -> dict[str, Any]:
         x_SNX = np.asarray(draw(state, config=config, num_samples=options.samples))
         bad = base.not_finite(~np.isfinite(x_SNX).all(axis=2))
         record = make_record(config, options, x_SNX, bad | failures, clock)
-        _write(config, workdir, x_SNX, record, frames)
+        _write(config, workdir, x_SNX, record)
+        if gif:
+            draw_gif(config, workdir, -(-config.steps // training.interval))
         return record
 
     return distributed.on_main_process(finish)
@@ -163,18 +194,33 @@ def _write(
     workdir: pathlib.Path,
     x_SNX: np.ndarray,
     record: dict[str, Any],
-    frames: Frames | None,
 ) -> None:
     """Write what a run leaves behind."""
     plane_SN2 = np.stack([project(x_NX, config.dataset) for x_NX in x_SNX])
     files.write_compressed(workdir / "samples.npz", plane=plane_SN2.astype(np.float32))
     records.write(workdir / "results.json", record)
     draw_figures(config, workdir, x_SNX)
-    if frames:
-        truth = mixtures.sample(mixtures.get(config.dataset), jax.random.key(0), 2500)
-        frames = [(title, project(x, config.dataset)) for title, x in frames]
-        truth = project(np.asarray(truth), config.dataset)
-        plots.animation(frames, truth, workdir / "training.gif")
+
+
+def draw_gif(config: Config, workdir: pathlib.Path, expected: int) -> None:
+    """Write training.gif: the first seed's samples at each evaluation that kept them.
+
+    Args:
+      config: the run's.
+      workdir: the run's.
+      expected: how many evaluations the whole run has.
+    """
+    paths = _frames(workdir)
+    if len(paths) < expected:
+        logging.warning(
+            "--gif: %s shows %d of %d evaluations, from step %d on; the others did not "
+            "keep their samples",
+            *(workdir / "training.gif", len(paths), expected, min(paths)),
+        )
+    frames = [(f"step {n}", arrays.read(path)) for n, path in paths.items()]
+    truth = mixtures.sample(mixtures.get(config.dataset), jax.random.key(0), 2500)
+    truth = project(np.asarray(truth), config.dataset)
+    plots.animation(frames, truth, workdir / "training.gif")
 
 
 def summary(metrics: dict[str, np.ndarray]) -> str:

@@ -18,6 +18,12 @@ from veegan_jax.runtime import distributed, workdirs
 _prefixes = itertools.count()  # orbax needs another one for each manager
 
 
+def newest(directory: pathlib.Path) -> int:
+    """Return the step of the newest checkpoint in a folder, whole or not; or 0."""
+    names = (path.name for path in directory.glob("*"))
+    return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
 class Checkpoints:
     """The newest checkpoints of one run.
 
@@ -79,8 +85,8 @@ class Checkpoints:
             self._tidied = True
 
     def _kept(self) -> str:
-        steps = [int(p.name) for p in self._directory.iterdir() if p.name.isdigit()]
-        return f"step {max(steps)} is kept" if steps else "no step is kept yet"
+        step = newest(self._directory)
+        return f"step {step} is kept" if step else "no step is kept yet"
 
     def restore(self, like: Any) -> tuple[int, Any]:
         """Read the newest checkpoint that is not damaged.
