@@ -16,6 +16,7 @@ same command continues it. All results are in results/ablations.md; `make_tables
 --add=runs/ablation` copies new records there.
 """
 
+import functools
 import pathlib
 
 import early  # noqa: F401
@@ -23,7 +24,7 @@ from absl import flags
 
 from veegan_jax.common import errors, records
 from veegan_jax.common import flags as common_flags
-from veegan_jax.experiments import base
+from veegan_jax.experiments import base, diverged
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 from veegan_jax.presets import mixtures as mixture_presets
@@ -86,12 +87,18 @@ def main() -> None:
     ]
     distributed.use_cpu_cores(CPU_DEVICES.value)
     experiment.check(runs, options)
-    rows = {}
+    rows, failed = {}, []
     for (path, config), (name, changes) in zip(runs, variants.items(), strict=True):
-        rows[name] = experiment.run(config, options, path)
+        run = functools.partial(experiment.run, config, options, path)
+        record = diverged.attempt(path, failed, run)
+        if record is None:
+            continue
+        rows[name] = record
         about = {"without": name, "changes": changes}
-        records.write(path / "ablation.json", about | rows[name])
-    print(f"\n{dataset}, {preset}, each row without:\n\n{experiment.table(rows)}")
+        records.write(path / "ablation.json", about | record)
+    if rows:
+        print(f"\n{dataset}, {preset}, each row without:\n\n{experiment.table(rows)}")
+    diverged.raise_any(failed)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from veegan_jax.common import errors, files, plots_errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.data import pixels
-from veegan_jax.experiments import base, ivom_targets
+from veegan_jax.experiments import base, diverged, ivom_targets
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import ivom as ivom_experiment
 from veegan_jax.runtime import distributed, program
@@ -132,6 +132,7 @@ def main(name: str) -> None:
         draw_figures(config, found, seeds, output)
     print(f"\n{ivom_experiment.table({config.method: record})}")
     print(f"\nfigures and results.json: {output}\n", flush=True)
+    diverged.raise_any(diverged.lines(workdir, record))
 
 
 if __name__ == "__main__":

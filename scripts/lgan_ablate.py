@@ -20,7 +20,7 @@ from lgan_jax.generators import OWN
 from veegan_jax.common import errors, files, records
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images
-from veegan_jax.runtime import distributed, program
+from veegan_jax.runtime import distributed, loop, program
 
 DATASET = flags.DEFINE_string("dataset", "auto", "mnist, digits or auto")
 GENERATOR = flags.DEFINE_string(
@@ -64,7 +64,7 @@ def main() -> None:
     }
     distributed.use_cpu_cores(CPU_DEVICES.value)
     base = pathlib.Path(WORKDIR.value) / dataset / GENERATOR.value
-    whole, rows = base / "as_it_is", {}
+    whole, rows, failed = base / "as_it_is", {}, []
     for name, changes in variants.items():
         path = base / name.replace(" ", "_")
         changed = config.preset(dataset, **changes)
@@ -73,10 +73,17 @@ def main() -> None:
             _copy_autoencoders(whole, path)
         print(f"\n{name}: {path}", flush=True)
         about = {"variant": name, "changes": changes}
-        models = stages.train(materials.task, changed, chosen.stages(), path)
+        try:
+            models = stages.train(materials.task, changed, chosen.stages(), path)
+        except loop.NonFinite as error:  # the other variants go on
+            failed.append(f"{path}: {error}")
+            continue
         rows[name] = about | amplification.run(models, materials, chosen, path)
         records.write(path / "ablation.json", rows[name])
-    print(f"\n{report.ablation_table(rows, GENERATOR.value)}")
+    if rows:
+        print(f"\n{report.ablation_table(rows, GENERATOR.value)}")
+    if failed:
+        raise loop.NonFinite("\n".join(failed))
 
 
 def _copy_autoencoders(source: pathlib.Path, target: pathlib.Path) -> None:

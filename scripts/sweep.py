@@ -18,7 +18,7 @@ from absl import flags
 
 from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
-from veegan_jax.experiments import base, sweep
+from veegan_jax.experiments import base, diverged, sweep
 from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, program
@@ -75,6 +75,7 @@ def main() -> None:
     record = sweep.run(config, values, options, workdir)
     print(f"\n{dataset} by {method}\n\n{sweep.table(record)}")
     print(f"\nresults.json: {workdir}\n", flush=True)
+    diverged.raise_any(sweep.failures(workdir, record))
 
 
 if __name__ == "__main__":

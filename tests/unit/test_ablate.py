@@ -8,6 +8,7 @@ from support import programs
 
 from veegan_jax.common import errors
 from veegan_jax.presets import resolve
+from veegan_jax.runtime import loop
 
 
 @pytest.fixture
@@ -61,6 +62,28 @@ def test_only_those_named_are_trained_beside_the_whole(script, trained, capsys):
     (whole, *_), (config, *_) = trained
     assert config == whole.replace(ema=0.0)
     assert "table of ['everything', 'averaging']" in capsys.readouterr().out
+
+
+def test_a_variant_that_diverges_stops_no_other(script, trained, capsys, monkeypatch):
+    run = script.mixture_experiment.run
+
+    def diverges(config, options, workdir):
+        record = run(config, options, workdir)
+        if workdir.name == "penalty":
+            raise loop.NonFinite("seed 100 became non-finite")
+        seed = {"seed": 101, "failed": "became non-finite after step 3"}
+        return record | ({"per_seed": [seed]} if workdir.name == "averaging" else {})
+
+    monkeypatch.setattr(script.mixture_experiment, "run", diverges)
+    script.flags.FLAGS.only = ["penalty", "averaging"]
+    with pytest.raises(loop.NonFinite) as raised:
+        script.main()
+    assert str(raised.value).splitlines() == [
+        "runs/ablation/ring/quick/penalty: seed 100 became non-finite",
+        "runs/ablation/ring/quick/averaging: seed 101 became non-finite after step 3",
+    ]
+    assert "table of ['everything', 'averaging']" in capsys.readouterr().out
+    assert len(trained) == 3
 
 
 @pytest.mark.parametrize(

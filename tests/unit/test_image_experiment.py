@@ -17,7 +17,7 @@ from veegan_jax import config as config_groups
 from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.data import images, pixels
-from veegan_jax.experiments import base, sampling
+from veegan_jax.experiments import base, diverged, sampling
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods import gan
 from veegan_jax.metrics import diversity
@@ -182,7 +182,7 @@ def test_what_follows_from_the_latent_size_follows_it(dataset):
 
 def test_a_diverged_seed_is_named():
     record = {"per_seed": [{"seed": 3}, {"seed": 4, "failed": "became non-finite"}]}
-    lines = base.failures("runs/x", record)
+    lines = diverged.lines("runs/x", record)
     assert lines == ["runs/x: seed 4 became non-finite"]
     with pytest.raises(errors.InputError, match="unknown dataset 'svhn'"):
         resolve.resolve("gan", "svhn", "quick")

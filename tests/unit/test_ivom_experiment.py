@@ -11,8 +11,8 @@ from support import tiny
 from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.data import images
+from veegan_jax.experiments import base, ivom_targets
 from veegan_jax.experiments import ivom as ivom_experiment
-from veegan_jax.experiments import ivom_targets
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import loop
 
@@ -110,6 +110,18 @@ def test_a_damaged_record_of_the_training_is_named_before_any_work(run, tmp_path
         assert not (tmp_path / "ivom").exists()
     finally:
         (workdir / "results.json").unlink()
+
+
+def test_a_seed_that_diverged_is_left_out_and_named(run, tmp_path, monkeypatch):
+    workdir, *_ = run
+    restored = base.restore(workdir)
+    early = restored[3].replace(step=restored[3].step - np.array([0, 2]))
+    monkeypatch.setattr(base, "restore", lambda _: (*restored[:3], early))
+    record, _ = ivom_experiment.measure(workdir, options(), tmp_path / "ivom")
+    good, bad = record["per_seed"]
+    assert (good["seed"], bad["failed"]) == (0, "became non-finite after step 6")
+    assert record["mean"]["ivom"] == good["ivom"] != bad["ivom"]
+    assert record["std"]["ivom"] is None and "failed" not in record["mean"]
 
 
 def test_blocks_and_seeds_do_not_change_an_image(run, tmp_path):

@@ -10,7 +10,7 @@ from veegan_jax.common import errors
 from veegan_jax.experiments import base, sweep
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import parallel, seed_shares
+from veegan_jax.runtime import loop, parallel, seed_shares
 
 TINY = dict(
     steps=6,
@@ -161,3 +161,27 @@ def test_what_the_steps_do_not_read_is_refused():
 def test_every_field_can_vary(method, field):
     config = resolve.resolve(method, "ring", "quick", **TINY)
     assert sweep.ignored(config, {field: 0.01, "learning_rate": 0.1}) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rates", [(0.01, 1e30), (1e29, 1e30)])
+def test_a_variant_that_diverges_is_told(tmp_path, rates):
+    """Alone it leaves the others whole; NumPy warns of nothing."""
+    config = CONFIG.replace(method="veegan_plus")
+    run = functools.partial(
+        sweep.run, config, {"learning_rate": rates}, OPTIONS, tmp_path / "run"
+    )
+    if rates[0] > 1:
+        with pytest.raises(loop.NonFinite, match=r"rate=1e\+30, seed 1 became"):
+            run()
+        return
+    record = run()
+    good, bad = record["variants"]
+    assert good["mean"]["modes"] is not None and bad["mean"]["modes"] is None
+    lines = sweep.failures(tmp_path, record)
+    assert [line.partition(" became")[0] for line in lines] == [
+        f"{tmp_path}: learning_rate=1e+30: seed {seed}" for seed in (0, 1)
+    ]
+    rows = sweep.table(record).splitlines()
+    assert "| 1e+30 (2 of 2 diverged) |" in rows[-1]
+    assert "diverged" not in rows[-2]

@@ -17,17 +17,11 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import errors, fields, files, records
 from veegan_jax.config import Config
+from veegan_jax.experiments import diverged
 from veegan_jax.methods import checks as method_checks
 from veegan_jax.methods.base import TrainState
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import (
-    checkpoint,
-    distributed,
-    loop,
-    parallel,
-    run,
-    workdirs,
-)
+from veegan_jax.runtime import checkpoint, distributed, parallel, run, workdirs
 
 # Uses of a state's key other than the steps', which fold in 0, 1, 2, ...
 DATA, EVALUATION = 2**32 - 1, 2**32 - 2
@@ -351,7 +345,6 @@ def by_seed(
         them out.
     """
     whole = [s for s in range(options.seeds) if s not in failures]
-    found = {n: records.over_seeds(metrics[n][whole]) for n in names}
     return {
         "per_seed": [
             {
@@ -361,6 +354,14 @@ def by_seed(
             }
             for s, seed in enumerate(options.seed_numbers())
         ],
+        **over_seeds({n: metrics[n][whole] for n in names}),
+    }
+
+
+def over_seeds(metrics: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return a record's "mean" and "std" of metrics [S]; see `records.over_seeds`."""
+    found = {n: records.over_seeds(x_S) for n, x_S in metrics.items()}
+    return {
         "mean": {n: records.number(mean) for n, (mean, _) in found.items()},
         "std": {n: records.number(std) for n, (_, std) in found.items()},
     }
@@ -388,27 +389,20 @@ def run_all(
       loop.NonFinite: after the last run, if a seed of any run diverged.
     """
     tables: dict[str, dict[str, Any]] = {}
-    failed = []
+    failed: list[str] = []
     for workdir, config in runs:
         if options.dry_run:
             print(f"{configs.describe(config)}\n\n{dry_run(config, options)}\n")
             continue
-        record = train(config, options, workdir)
+        record = diverged.attempt(
+            workdir, failed, functools.partial(train, config, options, workdir)
+        )
+        if record is None:
+            continue
         tables.setdefault(config.dataset, {})[config.method] = record
-        failed += failures(workdir, record)
         print(f"\n{table({config.method: record})}")
         print(f"\nfigures and results.json: {workdir}\n", flush=True)
     if len(runs) > 1:
         for dataset, records_of in tables.items():
             print(f"{dataset}\n\n{table(records_of)}\n")
-    if failed:
-        raise loop.NonFinite("\n".join(failed))
-
-
-def failures(workdir: pathlib.Path, record: dict[str, Any]) -> list[str]:
-    """Return one line for each seed of a record that diverged."""
-    return [
-        f"{workdir}: seed {seed['seed']} {seed['failed']}"
-        for seed in record["per_seed"]
-        if "failed" in seed
-    ]
+    diverged.raise_any(failed)

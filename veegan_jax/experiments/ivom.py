@@ -23,7 +23,7 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import errors, fields, files, records
 from veegan_jax.config import Config
-from veegan_jax.experiments import base, ivom_blocks, ivom_targets, sampling
+from veegan_jax.experiments import base, diverged, ivom_blocks, ivom_targets, sampling
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import baselines, ivom, ivom_checks, published
@@ -280,12 +280,12 @@ def _summarize(
                 "seed": seed,
                 **{name: records.number(value) for name, value in metrics.items()},
                 "quantiles": [records.number(q) for q in quantiles],
+                **diverged.failed_before(states[seed], done),
             }
         )
-    names = [n for n in per_seed[0] if n not in ("seed", "quantiles")]
-    over_seeds = {
-        n: records.over_seeds(np.array([s[n] for s in per_seed], float)) for n in names
-    }
+    whole = [s for s in per_seed if "failed" not in s]
+    names = [n for n in per_seed[0] if n not in ("seed", "quantiles", "failed")]
+    values = {n: np.array([s[n] for s in whole], float) for n in names}
     record = {
         **records.provenance(),
         "ivom_of": {"step": done, "latent_size": size},
@@ -294,8 +294,7 @@ def _summarize(
         "options": dataclasses.asdict(options) | {"data_dir": ""},
         "data": targets.name,
         "per_seed": per_seed,
-        "mean": {n: records.number(mean) for n, (mean, _) in over_seeds.items()},
-        "std": {n: records.number(std) for n, (_, std) in over_seeds.items()},
+        **base.over_seeds(values),
         "baselines": {n: records.number(e.mean()) for n, e in errors_of.items()},
         "floor_quantiles": {
             n: [records.number(q) for q in np.percentile(e, QUANTILES)]

@@ -19,12 +19,12 @@ from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import errors, fields, files, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images, stacked_mnist
-from veegan_jax.experiments import base, sampling
+from veegan_jax.experiments import base, diverged, sampling
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import published
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
 from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
-from veegan_jax.runtime import distributed, parallel
+from veegan_jax.runtime import distributed, loop, parallel
 from veegan_jax.runtime.run import Run
 
 DIGITS = {"stacked_mnist": "mnist", "stacked_digits": "digits"}  # what is stacked
@@ -80,11 +80,14 @@ def load_samples(workdir: pathlib.Path, num_samples: int) -> np.ndarray:
 
     Raises:
       InputError: if the folder holds no such run.
+      loop.NonFinite: if its first seed diverged.
     """
-    config, _, _, state = base.restore(workdir)
+    config, seeds, done, state = base.restore(workdir)
     if config.dataset not in DIGITS:
         raise errors.InputError(f"{workdir} holds a run on {config.dataset}")
     first = jax.tree.map(lambda leaf: leaf[:1], state)
+    if failed := diverged.failed_before(first.replace(step=first.step[0]), done):
+        raise loop.NonFinite(f"{workdir}: seed {seeds[0]} {failed['failed']}")
     return sampling.draw(first, config=config, num_samples=num_samples)[0]
 
 

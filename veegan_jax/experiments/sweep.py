@@ -23,7 +23,7 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import errors, records
 from veegan_jax.config import Config
-from veegan_jax.experiments import base
+from veegan_jax.experiments import base, diverged
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import mixtures as mixture_metrics
@@ -240,6 +240,15 @@ def run(
     return distributed.on_main_process(finish)
 
 
+def failures(workdir: pathlib.Path, record: dict[str, Any]) -> list[str]:
+    """Return one line for each seed of each variant that diverged."""
+    return [
+        line
+        for row in record["variants"]
+        for line in diverged.lines(f"{workdir}: {describe(row['values'])}", row)
+    ]
+
+
 def describe(variant: Variant) -> str:
     """Describe a variant by its values."""
     return ", ".join(f"{name}={value:g}" for name, value in variant.items())
@@ -278,7 +287,7 @@ def _places(own: slice) -> range:
 
 
 def table(record: dict[str, Any]) -> str:
-    """A sweep's results as Markdown, the oracle first."""
+    """A sweep's results as Markdown, the oracle first; seeds that diverged are told."""
     names = list(record["oracle"])
     fields = list(record["variants"][0]["values"])
     rows = [["oracle", *[""] * (len(fields) - 1)]]
@@ -286,6 +295,8 @@ def table(record: dict[str, Any]) -> str:
     for row in record["variants"]:
         cells = [records.cell(row["mean"][n], row["std"][n]) for n in names]
         rows.append([*[f"{v:g}" for v in row["values"].values()], *cells])
+        if num := sum("failed" in seed for seed in row["per_seed"]):
+            rows[-1][len(fields) - 1] += f" ({num} of {len(row['per_seed'])} diverged)"
     metrics = [record["oracle"], *[row["mean"] for row in record["variants"]]]
     why = records.why_empty(metrics, mixture_metrics.UNDEFINED)
     return records.table([*fields, *[n.replace("_", " ") for n in names]], rows) + why
