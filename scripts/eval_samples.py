@@ -3,10 +3,11 @@
     python scripts/eval_samples.py --dataset=ring samples.npy
 
 The file is a .npy, or an .npz of one array (else --key names it), of shape [number of
-samples, dimensions] (2 for ring and grid, 1200 for high_dim). The script prints every
-metric of the tables, beside the oracle: the same metric of true samples. The paper
-scores 2,500 samples. It takes seconds on one CPU core. True samples of the ring score 8
-modes and about 98.9 % high quality. Files that exist are not overwritten.
+samples, dimensions] (2 for ring and grid, 1200 for high_dim), in the unit of the means
+that --help lists. The script prints every metric of the tables, beside the oracle: the
+same metric of true samples. The paper scores 2,500 samples. It takes seconds on one CPU
+core. True samples of the ring score 8 modes and about 98.9 % high quality. Files that
+exist are not overwritten.
 """
 
 import pathlib
@@ -25,7 +26,7 @@ from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.runtime import program
 
 DATASET = flags.DEFINE_string(
-    "dataset", "ring", f"the true distribution: {', '.join(mixture_presets.DATASETS)}"
+    "dataset", "ring", f"the true distribution. {mixture_presets.DESCRIPTION}"
 )
 KEY = flags.DEFINE_string("key", "", "name of the array, in an .npz of several")
 OUTPUT = common_flags.define_path(
@@ -34,6 +35,8 @@ OUTPUT = common_flags.define_path(
 FIGURE = common_flags.define_path(
     "figure", None, "also draw the samples to this new file, PNG, PDF or SVG"
 )
+
+FEW = 10  # % of the samples near a mean, below which their range is shown
 
 
 def load(path: pathlib.Path, mixture: mixtures.Mixture) -> np.ndarray:
@@ -71,6 +74,25 @@ def load(path: pathlib.Path, mixture: mixtures.Mixture) -> np.ndarray:
     return x_NX
 
 
+def ranges(x_NX: np.ndarray, mixture: mixtures.Mixture, label: str) -> str:
+    """Make a table of the smallest and largest values, beside those of true samples.
+
+    It has a row for each dimension; in 1200-D one for those with noise and one for the
+    others.
+    """
+    live, size = mixture.live_size, mixture.size
+    parts = [(d, d + 1) for d in range(size)]
+    if live < size:
+        parts = [(0, live), (live, size)]
+    true_NX = np.asarray(mixtures.sample(mixture, jax.random.key(0), 2500))
+    rows = []
+    for start, end in parts:
+        of_both = (x[:, start:end] for x in (x_NX, true_NX))
+        name = f"x{end}" if end == start + 1 else f"x{start + 1} to x{end}"
+        rows.append([name, *(f"{x.min():.4g} to {x.max():.4g}" for x in of_both)])
+    return records.table(["values", label, "true samples"], rows)
+
+
 def main(file: str) -> None:
     output = files.check_output(OUTPUT.value, "output", ".json")
     figure = files.check_output(FIGURE.value, "figure", *plots.SUFFIXES)
@@ -84,12 +106,20 @@ def main(file: str) -> None:
     name = plots.one_line(path.name)
     names = [n for n in mixture_metrics.METRICS if n in metrics]
     rows = [
-        [n.replace("_", " "), f"{metrics[n][0]:.4g}", f"{true[n].mean():.4g}"]
+        [n.replace("_", " "), records.cell(metrics[n][0]), records.cell(true[n].mean())]
         + [mixture_metrics.METRICS[n]]
         for n in names
     ]
+    cells = [{n: of[n].mean() for n in names} for of in (metrics, true)]
+    why = records.why_empty(cells, mixture_metrics.UNDEFINED)
     print(f"{len(x_NX)} samples, {mixture.num_modes} modes in {DATASET.value}\n")
-    print(records.table(["", name, "oracle", "meaning"], rows))
+    print(records.table(["", name, "oracle", "meaning"], rows) + why)
+    if metrics.get("calibrated", metrics["high_quality"])[0] < FEW:
+        print(
+            f"\nFew samples are near a mean ({mixtures.describe(mixture)}). If they "
+            "were scaled, shifted or standardized, undo that first.\n"
+        )
+        print(ranges(x_NX, mixture, name))
     if output:
         record = {
             **records.provenance(),

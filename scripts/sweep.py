@@ -30,7 +30,11 @@ WORKDIR = common_flags.define_path(
     "workdir", None, "where everything goes (default: runs/sweep/DATASET/METHOD/FIELDS)"
 )
 SETTINGS = resolve.settings(mixture_presets)
-common_flags.define(*SETTINGS, from_preset=True)
+common_flags.define(
+    *SETTINGS,
+    from_preset=True,
+    help_of={"dataset": f"{mixture_presets.DESCRIPTION} (default: ring)"},
+)
 common_flags.define(base.Options, from_preset=False)
 common_flags.define(distributed.Options, from_preset=False)
 flags.FLAGS.set_default("first_seed", 100)

@@ -45,7 +45,7 @@ common_flags.define(
     help_of={
         "method": f"a method of the README, or all: {', '.join(resolve.ROWS)} "
         f"(default: {resolve.METHOD})",
-        "dataset": "ring, grid, high_dim, or all (default: ring)",
+        "dataset": f"{mixture_presets.DESCRIPTION}; or all (default: ring)",
     },
 )
 common_flags.define(base.Options, from_preset=False)

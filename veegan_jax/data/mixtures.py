@@ -27,6 +27,7 @@ class Mixture:
     sigma: float  # standard deviation of every live dimension
     live_size: int  # dimensions with noise, the first ones
     quality_radius: float  # a sample this many sigma from its mean is high quality
+    where: str  # the means, in words
 
     @property
     def size(self) -> int:
@@ -49,13 +50,15 @@ def ring() -> Mixture:
     """
     angles = 2 * np.pi * np.arange(8) / 8
     means = tuple((float(np.cos(a)), float(np.sin(a))) for a in angles)
-    return Mixture("ring", means, 0.01, 2, 3.0)
+    return Mixture("ring", means, 0.01, 2, 3.0, "on the circle of radius 1")
 
 
 def grid() -> Mixture:
     """Return 25 modes on {-4, -2, 0, 2, 4}^2, sigma 0.05. VEEGAN paper."""
     ticks = (-4.0, -2.0, 0.0, 2.0, 4.0)
-    return Mixture("grid", tuple((x, y) for x in ticks for y in ticks), 0.05, 2, 3.0)
+    means = tuple((x, y) for x in ticks for y in ticks)
+    where = f"(x, y) with x and y of {_listed(ticks)}"
+    return Mixture("grid", means, 0.05, 2, 3.0, where)
 
 
 def high_dim() -> Mixture:
@@ -65,12 +68,18 @@ def high_dim() -> Mixture:
     500 dimensions carry no noise.
     """
     centres = (-1.0, -0.5, 0.0, 0.5, -2.0, -2.5, 10.0, 0.25, -13.0, -5.5)
-    return Mixture("high_dim", tuple((c,) * 1200 for c in centres), 1.0, 700, 10.0)
+    means = tuple((c,) * 1200 for c in centres)
+    where = f"(c, c, ..., c) with c of {_listed(centres)}"
+    return Mixture("high_dim", means, 1.0, 700, 10.0, where)
 
 
 def two_modes() -> Mixture:
     """Return two 1-D Gaussians at -2 and 2, sigma 0.2: the paper's first figure."""
-    return Mixture("two_modes", ((-2.0,), (2.0,)), 0.2, 1, 3.0)
+    return Mixture("two_modes", ((-2.0,), (2.0,)), 0.2, 1, 3.0, "at -2 and 2")
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in sorted(values))
 
 
 MIXTURES = {"ring": ring, "grid": grid, "high_dim": high_dim, "two_modes": two_modes}
@@ -87,6 +96,22 @@ def get(name: str) -> Mixture:
             f"unknown dataset {name!r}: one of {', '.join(MIXTURES)}"
         )
     return MIXTURES[name]()
+
+
+def describe(mixture: Mixture) -> str:
+    """Describe a mixture in a line: its means, and sigma in the same unit.
+
+    Example:
+      >>> describe(ring())
+      'ring: 8 means on the circle of radius 1, sigma 0.01'
+    """
+    live = ""
+    if mixture.live_size < mixture.size:
+        live = f" in the first {mixture.live_size} of {mixture.size} dimensions, else 0"
+    return (
+        f"{mixture.name}: {mixture.num_modes} means {mixture.where}, sigma "
+        f"{mixture.sigma:g}{live}"
+    )
 
 
 def sample(

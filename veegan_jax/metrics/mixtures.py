@@ -31,6 +31,10 @@ def evaluate(x_NX: jax.Array, mixture: mixtures.Mixture) -> dict[str, jax.Array]
     sample is `calibrated` if ||x - mean|| / (sigma sqrt(live)) lies within three
     standard errors, 3 / sqrt(2 live), of 1.
 
+    `spread` is of the high-quality samples of each mode, around their own mean, over
+    that of a Gaussian cut at the same radius; in 1200-D of all samples. It is averaged
+    over the modes with two such samples or more, and NaN without any.
+
     Args:
       x_NX: samples, float [N, X].
       mixture: the true distribution.

@@ -17,6 +17,8 @@ from veegan_jax.networks.configs import MLP, CodeMLP
 
 PRESETS = ("quick", "paper", "best")
 DATASETS = ("ring", "grid", "high_dim")
+# For the help of --dataset.
+DESCRIPTION = "; ".join(mixtures.describe(mixtures.get(name)) for name in DATASETS)
 NETWORKS = ("mlp", "code")
 DATA = (Vectors,)
 

@@ -81,7 +81,7 @@ def run(main: Callable[..., None], file: str = "") -> None:
 class _Output(io.FileIO):
     """A standard stream that outlives its reader."""
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except OSError as error:
@@ -111,7 +111,7 @@ def _lasting(stream: Any) -> Any:
 def _stop_at_once(*_: Any) -> NoReturn:
     """End this process at once; only a checkpoint that is being written is lost."""
     message = "stopped at once by SIGINT"
-    if workdirs.places():
+    if workdirs.any_claimed():
         message += "; give the same command to go on from the newest checkpoint"
     with contextlib.suppress(OSError):  # nobody may be there to read it
         os.write(2, f"\n{message}\n".encode())

@@ -130,6 +130,11 @@ def is_claimed(path: pathlib.Path) -> bool:
     return any(claimed in path.resolve().parents for claimed in _locks)
 
 
+def any_claimed() -> bool:
+    """Return whether this process has claimed a directory."""
+    return bool(_locks)
+
+
 def _lock(workdir: pathlib.Path, flag: str) -> None:
     """Lock a directory until this process ends, however it ends.
 
