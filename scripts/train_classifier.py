@@ -54,9 +54,7 @@ def check_output(path: pathlib.Path) -> None:
       InputError: naming the flag and what to give.
     """
     if path.suffix != ".npz" or not path.exists():
-        with files.writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        files.check_output(str(path), "output", ".npz")
+        files.check_output(str(path), "output", ".npz", make_folder=True)
 
 
 def main() -> None:

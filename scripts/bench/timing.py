@@ -45,10 +45,11 @@ def output(given: str | None, default: str) -> pathlib.Path:
     Raises:
       InputError: if it cannot be written.
     """
-    path = pathlib.Path(given or default)
+    if path := files.check_output(given, "output", ".json", make_folder=True):
+        return path
+    path = pathlib.Path(default)
     with files.writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    files.check_output(given, "output", ".json")
     return path
 
 

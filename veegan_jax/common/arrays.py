@@ -131,4 +131,4 @@ def _format(start: bytes) -> str:
     whole = len(letters.encode()) >= len(start) - 3  # the last one may be cut
     if whole and "".join(letters.split()).isprintable():
         return "text, such as CSV, which numpy.loadtxt(file, delimiter=',') reads"
-    return "of another format, or numbers without a header, which numpy.fromfile reads"
+    return "of another format, or raw numbers, which numpy.memmap and fromfile read"

@@ -150,9 +150,10 @@ def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an .npz file so that it is never seen half written.
 
     Raises:
-      OSError: if the system refuses the write.
+      InputError: if the system refuses the write.
     """
-    save_atomically(path, lambda file: np.savez(file, **arrays))
+    with writing(path):
+        save_atomically(path, lambda file: np.savez(file, **arrays))
 
 
 def write_compressed(path: pathlib.Path, **arrays: np.ndarray) -> None:
@@ -282,7 +283,9 @@ def free_name(path: pathlib.Path) -> pathlib.Path:
     return next(p for p in itertools.chain([path], names) if not p.exists())
 
 
-def check_output(text: str | None, flag: str, *suffixes: str) -> pathlib.Path | None:
+def check_output(
+    text: str | None, flag: str, *suffixes: str, make_folder: bool = False
+) -> pathlib.Path | None:
     """Refuse, before any work, a file that cannot be written at its end.
 
     No file that exists is overwritten: it may be the user's only copy.
@@ -291,6 +294,7 @@ def check_output(text: str | None, flag: str, *suffixes: str) -> pathlib.Path | 
       text: the path, as `--flag` gives it; "" or None: nothing is to be written.
       flag: the flag's name.
       *suffixes: those that the file may have.
+      make_folder: make its folder if need be.
 
     Returns:
       The path, or None.
@@ -304,6 +308,8 @@ def check_output(text: str | None, flag: str, *suffixes: str) -> pathlib.Path | 
     if path.suffix.lower() not in suffixes:
         raise errors.InputError(f"{shown} must end in {', '.join(suffixes)}")
     try:
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         path.open("xb").close()
         path.unlink()
     except FileExistsError as error:

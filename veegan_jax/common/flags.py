@@ -71,7 +71,10 @@ class PathParser(flags.ArgumentParser):
     syntactic_help = "a path"
 
     def parse(self, argument: str) -> str:
-        return str(files.user_path(argument)) if argument else argument
+        try:
+            return str(files.user_path(argument)) if argument else argument
+        except errors.InputError as error:  # absl says which flag and what value
+            raise ValueError(str(error).removeprefix(argument).lstrip(": ")) from error
 
     def flag_type(self) -> str:
         return "path"

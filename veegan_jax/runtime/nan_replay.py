@@ -49,7 +49,8 @@ def replay(
         history.append({n: float(v) for n, v in metrics.items()})
         if _bad(new) or _bad(metrics):
             path = folder / f"step-{number + 1}"
-            path.mkdir(parents=True, exist_ok=True)
+            with files.writing(path):
+                path.mkdir(parents=True, exist_ok=True)
             files.write_arrays(path / "before.npz", arrays(state))
             files.write_arrays(path / "after.npz", arrays(new))
             where = _blame(step, state, batch)
