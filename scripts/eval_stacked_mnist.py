@@ -12,6 +12,7 @@ of samples and the same classifier. Images of 8 x 8 pixels are scored as stacks 
 scikit-learn's digits. Files that exist are not overwritten.
 """
 
+import os
 import pathlib
 
 import early  # noqa: F401
@@ -62,7 +63,7 @@ def main(name: str) -> None:
     figure = files.check_output(FIGURE.value, "figure", *plots.SUFFIXES)
     path = pathlib.Path(name)
     label = plots.one_line(path.name)
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir would raise for some names
         x_NHW3 = from_run(path)
     else:
         x_NHW3 = stacked_files.read(path, RANGE.value, KEY.value)

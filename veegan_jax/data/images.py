@@ -193,9 +193,9 @@ def missing(dataset: str, data_dir: str | None) -> str:
     inside = _children(root)
     held = ", ".join(path.name for path in inside[:_NAMED]) or "nothing"
     held += ", ..." if len(inside) > _NAMED else ""
-    if not root.is_dir():
+    if not os.path.isdir(root):
         held = "which does not exist"
-    elif (root / dataset).is_dir():
+    elif os.path.isdir(root / dataset):
         held = f"whose {dataset} holds no prepared version, with its dataset_info.json"
     else:
         held = f"which holds {held}"
