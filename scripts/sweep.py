@@ -29,6 +29,9 @@ VARY = flags.DEFINE_multi_string(
 WORKDIR = common_flags.define_path(
     "workdir", None, "where everything goes (default: runs/sweep/DATASET/METHOD/FIELDS)"
 )
+METHOD_FILE = common_flags.define_path(
+    "method_file", None, "a Python file with init, train_step and sample to train"
+)
 SETTINGS = resolve.settings(mixture_presets)
 common_flags.define(
     *SETTINGS,
@@ -67,12 +70,12 @@ def main() -> None:
     hosts = distributed.Options(**common_flags.read(distributed.Options))
     options = base.Options(**common_flags.read(base.Options))
     changes, values = common_flags.read(*SETTINGS), grid()
-    method = changes.pop("method", resolve.METHOD)
+    distributed.start(hosts)  # first, as a method's file may use JAX
+    method = base.pop_method(changes, METHOD_FILE.value)
     dataset = changes.pop("dataset", "ring")
     config = resolve.resolve(method, dataset, options.preset, **changes)
     name = f"runs/sweep/{dataset}/{method}/{'-'.join(values)}"
     workdir = pathlib.Path(WORKDIR.value or name)
-    distributed.start(hosts)
     if options.dry_run:
         print(sweep.dry_run(config, values, options))
         return

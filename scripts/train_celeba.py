@@ -37,6 +37,9 @@ from veegan_jax.runtime import distributed, program
 WORKDIR = common_flags.define_path(
     "workdir", None, "where everything goes (default: runs/faces/PRESET/METHOD)"
 )
+METHOD_FILE = common_flags.define_path(
+    "method_file", None, "a Python file with init, train_step and sample to train"
+)
 SETTINGS = (*resolve.settings(image_presets), configs.Photos)
 common_flags.define(
     *SETTINGS,
@@ -56,12 +59,15 @@ def plan(
 ) -> list[tuple[pathlib.Path, Config]]:
     """Make the list of runs that the flags ask for, with their work directories."""
     changes = {"streamed": streamed} | changes
-    return base.plan(options, changes, ["faces"], WORKDIR.value)
+    return base.plan(
+        options, changes, ["faces"], WORKDIR.value, method_file=METHOD_FILE.value
+    )
 
 
 def main() -> None:
     hosts = distributed.Options(**common_flags.read(distributed.Options))
     options = faces.Options(**common_flags.read(faces.Options))
+    distributed.start(hosts)  # first, as a method's file may use JAX
     changes = common_flags.read(*SETTINGS)
     if changes.pop("dataset", "faces") != "faces":
         raise errors.InputError(
@@ -81,7 +87,6 @@ def main() -> None:
         )
     print(f"{photos.source}: {'in memory' if held else 'decoded as needed'}")
     runs = plan(options, changes, streamed=not held)
-    distributed.start(hosts)
     for workdir, config in runs:
         faces.check(config, options, workdir, photos)
     base.run_all(

@@ -36,6 +36,9 @@ from veegan_jax.runtime import distributed, program
 WORKDIR = common_flags.define_path(
     "workdir", None, "where everything goes (default: runs/DATASET/PRESET/METHOD)"
 )
+METHOD_FILE = common_flags.define_path(
+    "method_file", None, "a Python file with init, train_step and sample to train"
+)
 SETTINGS = resolve.settings(stacked_mnist_presets)
 common_flags.define(
     *SETTINGS,
@@ -59,7 +62,9 @@ def plan(
     dataset = f"stacked_{digits}"
     if dataset not in stacked_mnist_presets.DATASETS:
         raise errors.InputError(f"--dataset={digits} must be mnist, digits or auto")
-    return base.plan(options, changes, [dataset], WORKDIR.value)
+    return base.plan(
+        options, changes, [dataset], WORKDIR.value, method_file=METHOD_FILE.value
+    )
 
 
 def main() -> None:
@@ -67,8 +72,8 @@ def main() -> None:
     options = stacked_mnist_experiment.Options(
         **common_flags.read(stacked_mnist_experiment.Options)
     )
+    distributed.start(hosts)  # first, as a method's file may use JAX
     runs = plan(options)
-    distributed.start(hosts)
     stacked_mnist_experiment.check(runs, options)
     base.run_all(
         runs,

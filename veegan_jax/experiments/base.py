@@ -105,14 +105,7 @@ def plan(
       InputError: for a method, a file or a configuration that cannot be used.
     """
     changes = dict(changes)
-    if method_file:
-        if "method" in changes:
-            raise errors.InputError(
-                f"--method={changes['method']} and --method_file={method_file}: give "
-                "one of them"
-            )
-        changes["method"] = methods.register_file(method_file)
-    method = changes.pop("method", resolve.METHOD)
+    method = pop_method(changes, method_file)
     names = rows if method == methods.ALL else (method,)
     runs = []
     for dataset in datasets:
@@ -125,6 +118,26 @@ def plan(
             config = resolve.resolve(name, dataset, options.preset, **changes)
             runs.append((path, config))
     return runs
+
+
+def pop_method(changes: dict[str, Any], method_file: str | None) -> str:
+    """Take the method's name out of the changes; register a file's method.
+
+    Args:
+      changes: "method", if one was named, and fields that differ from the preset.
+      method_file: the file of a method of the user's, or None.
+
+    Raises:
+      InputError: if both are given, or for a file that is no method.
+    """
+    named = changes.pop("method", None)
+    if method_file is None:
+        return named or resolve.METHOD
+    if named:
+        raise errors.InputError(
+            f"--method={named} and --method_file={method_file}: give one of them"
+        )
+    return methods.register_file(method_file)
 
 
 def check(config: Config, options: Options, taken: Collection[str] = ()) -> None:
