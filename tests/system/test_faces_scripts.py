@@ -43,7 +43,7 @@ def test_the_programs_train_and_measure(scripts, folder, tmp_path):
     (
         ("--image_dir=nowhere", "--image_dir=nowhere is not a folder"),
         ("--image_dir=.", "--image_dir=. has no images"),
-        ("", "CelebA is not prepared under "),
+        ("", "celeb_a is not prepared under "),
         ("--dataset=cifar10", "this script trains on faces; leave the flag out"),
         ("--image_dir=. --crop=-1", "--crop=-1 must be at least 0"),
         ("--image_dir=. --memory_mib=-1", "--memory_mib=-1 must be at least 0"),
