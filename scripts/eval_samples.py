@@ -116,8 +116,8 @@ def main(file: str) -> None:
     print(records.table(["", name, "oracle", "meaning"], rows) + why)
     if metrics.get("calibrated", metrics["high_quality"])[0] < FEW:
         print(
-            f"\nFew samples are near a mean ({mixtures.describe(mixture)}). If they "
-            "were scaled, shifted or standardized, undo that first.\n"
+            f"\nFew samples are near a mean ({mixtures.describe(mixture)}). "
+            "If they were scaled, shifted or standardized, undo that first.\n"
         )
         print(ranges(x_NX, mixture, name))
     if output:
