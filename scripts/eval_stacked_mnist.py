@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 
 from veegan_jax.classifier import files as classifier_files
-from veegan_jax.common import files, plots, records
+from veegan_jax.common import files, memory, plots, records
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images, pixels, stacked_files
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
@@ -55,14 +55,16 @@ def from_run(workdir: pathlib.Path) -> np.ndarray:
     """Draw `--samples` stacked images from a run of train_stacked_mnist.py."""
     from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 
-    return stacked_mnist_experiment.load_samples(workdir, SAMPLES.value)
+    num, each = SAMPLES.value, stacked_files.bytes_each((28, 28, 3))
+    memory.check_samples(f"--samples={num}", num, each)
+    return stacked_mnist_experiment.load_samples(workdir, num)
 
 
 def main(name: str) -> None:
     output = files.check_output(OUTPUT.value, "output", ".json")
     figure = files.check_output(FIGURE.value, "figure", *plots.SUFFIXES)
     path = pathlib.Path(name)
-    label = plots.one_line(path.name)
+    label = plots.one_line(path.absolute().name)
     if os.path.isdir(path):  # Path.is_dir would raise for some names
         x_NHW3 = from_run(path)
     else:

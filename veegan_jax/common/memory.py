@@ -21,12 +21,12 @@ def total() -> int:
     return min(found)
 
 
-def check_samples(path: pathlib.Path, num: int, bytes_each: int) -> None:
-    """Refuse a file of more samples than can be scored in half of the memory.
+def check_samples(source: pathlib.Path | str, num: int, bytes_each: int) -> None:
+    """Refuse more samples than can be scored in half of the memory.
 
     Args:
-      path: the file, for the message.
-      num: how many samples it holds.
+      source: the file of the samples or the flag that asks for them, for the message.
+      num: how many samples.
       bytes_each: that scoring takes for a sample.
 
     Raises:
@@ -35,7 +35,6 @@ def check_samples(path: pathlib.Path, num: int, bytes_each: int) -> None:
     most = total() // 2 // bytes_each
     if num > most:
         raise errors.InputError(
-            f"{path} holds {num:,} samples, which take {num * bytes_each / 1e9:.3g} GB "
-            f"to score, and the memory has {total() / 1e9:.3g}: give at most {most:,} "
-            "of them"
+            f"{source}: {num:,} samples take {num * bytes_each / 1e9:.3g} GB to score, "
+            f"and the memory has {total() / 1e9:.3g}: give at most {most:,} of them"
         )

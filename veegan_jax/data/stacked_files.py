@@ -50,9 +50,18 @@ def _check(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
         raise errors.InputError(
             f"{path} holds {dtype}; give uint8 in 0 to 255, or floats"
         )
+    memory.check_samples(path, shape[0], bytes_each(shape[1:], dtype.itemsize))
+
+
+def bytes_each(shape: tuple[int, ...], itemsize: int = 1) -> int:
+    """Return an upper bound of the memory in which one stacked image is scored.
+
+    Args:
+      shape: of the image.
+      itemsize: bytes of a number in its file.
+    """
     # Floats are scaled in float32; of features there are 3 x 128, and some copies.
-    bytes_each = math.prod(shape[1:]) * (dtype.itemsize + 16) + 16_000
-    memory.check_samples(path, shape[0], bytes_each)
+    return math.prod(shape) * (itemsize + 16) + 16_000
 
 
 def _scaled(
