@@ -123,6 +123,8 @@ def fill(path: pathlib.Path, tables: dict[str, str]) -> None:
 def main() -> None:
     root = pathlib.Path(ROOT.value)
     results = root / "results"
+    if not (root / "README.md").is_file():
+        raise errors.InputError(f"--root={root} is no checkout: it has no README.md")
     for path in ADD.value:
         add(pathlib.Path(path), results)
     tables = {

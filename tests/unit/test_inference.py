@@ -224,7 +224,7 @@ def test_bad_flags_are_refused_before_any_work(
     monkeypatch.setattr(script.distributed, "use_cpu_cores", lambda num: None)
     given = {"dataset": "digits", "method": "all", "classifier": str(classifier)}
     for name, value in (given | flags).items():
-        monkeypatch.setattr(script.flags.FLAGS[name], "value", value)
+        monkeypatch.setattr(script.common_flags.flags.FLAGS[name], "value", value)
     with pytest.raises(errors.InputError, match=f"(?s){message}"):
         script.main()
     assert list(tmp_path.iterdir()) == []

@@ -18,6 +18,9 @@ from veegan_jax.runtime import distributed
 # older code cannot read new files or new code cannot read older ones.
 VERSION = 2
 
+# Files of a run. Without its configuration they may be the user's own.
+_WRITTEN = ("checkpoints", "metrics.jsonl", "results.json", "samples.npz")
+
 _locks: dict[pathlib.Path, filelock.BaseFileLock] = {}  # held until the end
 
 
@@ -48,9 +51,9 @@ def _claim(workdir: pathlib.Path, identity: dict[str, Any], flag: str) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
             _compare(path, _identity(path, flag), identity, flag)
-        elif (workdir / "checkpoints").exists():
+        elif held := [name for name in _WRITTEN if (workdir / name).exists()]:
             raise errors.InputError(
-                f"--{flag}={workdir} holds checkpoints, but {path.name}, which says of "
+                f"--{flag}={workdir} holds {held[0]}, but {path.name}, which says of "
                 f"what run, is missing: put it back, or give another --{flag}"
             )
         _lock(workdir, flag)
