@@ -90,6 +90,16 @@ def test_links_that_lead_nowhere_are_skipped_or_named(data, target):
     assert str(caught.value).startswith(words)
 
 
+def test_a_long_chain_of_links_is_named(data):
+    """The system follows 40; Python would follow all, by functions in functions."""
+    for number in range(1500):
+        (data / "a" / f"{number}.lnk").symlink_to(f"{number + 1}.lnk")
+    (data / "a" / "1.png").symlink_to("0.lnk")
+    with pytest.raises(errors.InputError, match=r"1\.png cannot be .*Too many levels"):
+        folders.read_classes(data)
+    assert names(read_photos(data)) == ["a/0.png", "b/0.png"]
+
+
 @pytest.mark.parametrize("target", [*TARGETS, "nothing"])
 def test_a_class_that_is_such_a_link_is_named(data, target):
     path = {"itself": "1", "each other": "2", "nothing": "c"}.get(target)

@@ -177,7 +177,8 @@ def _files(folder: pathlib.Path, root: pathlib.Path, least: int) -> list[pathlib
         raise errors.InputError(f"{str(folder)!r}: rename it, to printable characters")
     entries = _entries(folder)
     for path in [folder, *entries]:
-        if not is_within(path, root):
+        # A link that leads nowhere is named when its image is read.
+        if os.path.exists(path) and not is_within(path, root):
             raise errors.InputError(
                 f"{path} leads out of {root}: copy it there instead"
             )
