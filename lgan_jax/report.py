@@ -133,7 +133,7 @@ def _quality_cells(found: list[dict[str, Any]], spread: bool = True) -> list[str
     """Show the mean over seeds of each metric of sample quality, and its spread."""
     cells = []
     for name in sample_quality.METRICS:
-        mean, std = records.over_seeds(np.array([f[name] for f in found], float))
+        mean, std = records.mean_and_std(np.array([f[name] for f in found], float))
         cells.append(records.cell(mean, std if spread else None))
     return cells
 

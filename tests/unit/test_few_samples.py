@@ -31,18 +31,28 @@ def cells(table: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("values", ([], [NAN], [1, np.inf], [NAN, 2, 3]))
 def test_no_mean_of_what_is_undefined(values):
-    assert records.over_seeds(np.array(values, float)) == (None, None)
+    assert records.mean_and_std(np.array(values, float)) == (None, None)
 
 
 def test_means_are_not_rounded_before_they_are_printed():
     values = np.array([0.1234449, 0.1234451], np.float32)
-    mean, std = records.over_seeds(values)
+    mean, std = records.mean_and_std(values)
     assert (mean, std) == (values.mean(), values.std(ddof=1))
-    assert records.over_seeds(values[:1]) == (values[0], None)
+    assert records.mean_and_std(values[:1]) == (values[0], None)
     # A float32 survives the JSON; 5 digits would make it 0.12345, and a cell 0.1235.
     number = records.number(np.float32(0.12344996))
     assert np.float32(number) == np.float32(0.12344996)
     assert records.cell(number) == "0.1234"
+
+
+def test_the_spread_of_equal_values_is_zero():
+    equal = np.full(3, 0.1)
+    assert equal.std(ddof=1) > 0  # of the rounding of the mean
+    assert records.mean_and_std(equal) == (pytest.approx(0.1), 0)
+    errors = stacked_mnist_sampling.standard_errors(
+        np.eye(1000, dtype=int)[7], np.full(1000, 1 / 1000)
+    )
+    assert set(errors.values()) == {0}
 
 
 @pytest.mark.parametrize("value", (None, NAN, np.float32(np.inf)))

@@ -4,6 +4,7 @@ import signal
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import tiny
@@ -165,6 +166,51 @@ def test_a_method_that_only_samples_is_refused(tmp_path, monkeypatch):
     with pytest.raises(errors.InputError, match=r"mine has no generate\(state, z, "):
         ivom_experiment.measure(workdir, options(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_method_that_generates_integers_is_refused(tmp_path, monkeypatch):
+    def generate(state, z_BZ, *, config):
+        return jnp.round(methods.gan.generate(state, z_BZ, config=config)).astype(int)
+
+    mine = {name: getattr(methods.gan, name) for name in ("init", "sample")}
+    mine = types.SimpleNamespace(**mine, generate=generate)
+    monkeypatch.setitem(methods.METHODS, "mine", mine)
+    config = resolve.resolve("mine", "digits", "dense", **tiny.DENSE)
+    workdir, _ = tiny.trained(config, tmp_path / "run", seeds=1)
+    with pytest.raises(errors.InputError, match=r"the generator makes int.*no cast to"):
+        ivom_experiment.measure(workdir, options(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_wall_time_counts_blocks_and_baselines(run, tmp_path, monkeypatch, capsys):
+    workdir, *_ = run
+    now = [0.0]
+
+    def wait(seconds, result):
+        now[0] += seconds
+        return result
+
+    def block(block, state, config, targets, options):
+        num = len(block.ids)
+        zeros = {n: np.zeros(num) for n in ("error", "converged")}
+        curve = np.zeros((num, len(options.report_at())))
+        z = np.zeros((num, config.latent_size), np.float32)
+        return wait(10, zeros | {"curve": curve, "z": z})
+
+    def pca_errors(train_NX, targets_MX, components):
+        return wait(1000, np.zeros(len(targets_MX)))
+
+    clock = types.SimpleNamespace(perf_counter=lambda: now[0])
+    monkeypatch.setattr(ivom_experiment, "time", clock)
+    monkeypatch.setattr(ivom_experiment, "_measure_block", block)
+    monkeypatch.setattr(ivom_experiment.baselines, "pca_errors", pca_errors)
+    for _ in range(2):  # nothing is left to measure in the second command
+        record, _ = ivom_experiment.measure(
+            workdir, options(seeds=1), tmp_path / "ivom"
+        )
+        # Three blocks from the prior and three from R.
+        assert record["wall_seconds"] == 6 * 10 + 1000
+        assert "PCA of 1442 images of 64 values ..." in capsys.readouterr().err
 
 
 def test_which_test_images_are_measured():

@@ -334,16 +334,22 @@ def number(x: Any) -> Any:
     return x  # an integer, or None
 
 
-def over_seeds(values_S: Any) -> tuple[float | None, float | None]:
+def mean_and_std(values_S: Any) -> tuple[float | None, float | None]:
     """Return mean and standard deviation (n - 1) of a metric, both unrounded.
 
-    Both are None for no seeds, and if the metric of any is not finite. The standard
-    deviation of one seed is None.
+    Args:
+      values_S: of each seed, or of each repetition.
+
+    Returns:
+      Both are None for no value, and if any is not finite. The standard deviation of
+      one value is None.
     """
     values_S = np.asarray(values_S)
     if not len(values_S) or not np.isfinite(values_S).all():
         return None, None
-    std = float(values_S.std(ddof=1)) if len(values_S) > 1 else None
+    std = None
+    if len(values_S) > 1:  # that of equal values is 0, not the rounding of their mean
+        std = float(values_S.std(ddof=1)) if np.ptp(values_S) else 0.0
     return float(values_S.mean()), std
 
 

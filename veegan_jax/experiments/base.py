@@ -372,8 +372,8 @@ def by_seed(
 
 
 def over_seeds(metrics: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return a record's "mean" and "std" of metrics [S]; see `records.over_seeds`."""
-    found = {n: records.over_seeds(x_S) for n, x_S in metrics.items()}
+    """Return a record's "mean" and "std" of metrics [S]; see `records.mean_and_std`."""
+    found = {n: records.mean_and_std(x_S) for n, x_S in metrics.items()}
     return {
         "mean": {n: records.number(mean) for n, (mean, _) in found.items()},
         "std": {n: records.number(std) for n, (_, std) in found.items()},

@@ -274,7 +274,8 @@ def _summarize(
         if methods.has_reconstructor(config.method):
             metrics["r"] = found[seed, "r"]["curve"][:, 0].mean()
             metrics["ivom_from_r"] = found[seed, "r"]["error"].mean()
-        quantiles = np.percentile(prior["error"], QUANTILES)
+        with np.errstate(invalid="ignore"):  # infinity minus infinity: undefined
+            quantiles = np.percentile(prior["error"], QUANTILES)
         per_seed.append(
             {
                 "seed": seed,
@@ -330,6 +331,9 @@ METRICS = {
 }
 
 
+UNDEFINED = {"ivom": "empty where G(z) is not finite for all starts of an image"}
+
+
 def table(
     runs: dict[str, dict[str, Any]], names: Sequence[str] = tuple(METRICS)
 ) -> str:
@@ -358,4 +362,5 @@ def table(
             compared.add(whose)
             value = f"{mean:.4g} ± {spread:.2g}"
             rows.append([f"{whose}, published", "", value, *blank])
-    return records.table(header, rows)
+    why = records.why_empty([run["mean"] for run in runs.values()], UNDEFINED)
+    return records.table(header, rows) + why

@@ -6,6 +6,8 @@ Dimension key: N samples, T triples (1,000), R resamplings, U different shares.
 import numpy as np
 from scipy import stats
 
+from veegan_jax.common import records
+
 NUM_TRIPLES = 1000
 
 
@@ -65,4 +67,4 @@ def standard_errors(
         "kl_uniform": stats.entropy(drawn_RT, uniform_T.reshape(1, -1), axis=1),
         "kl_data": stats.entropy(drawn_RT, share_T.reshape(1, -1), axis=1),
     }
-    return {name: float(values.std(ddof=1)) for name, values in metrics.items()}
+    return {n: records.mean_and_std(values)[1] for n, values in metrics.items()}

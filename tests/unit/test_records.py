@@ -1,0 +1,20 @@
+"""Records: the time that they say the user waited."""
+
+import json
+import types
+
+from veegan_jax.common import records
+
+
+def test_the_clock_counts_all_commands(tmp_path, monkeypatch):
+    seconds = iter((5.0, 12.0, 20.0))
+    clock = types.SimpleNamespace(perf_counter=lambda: next(seconds))
+    monkeypatch.setattr(records, "time", clock)
+    lines = ({"step": 10, "seconds": 100.5}, {"step": 20, "seconds": 50})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "metrics.jsonl").write_text(text)
+    before = records.Clock(tmp_path)
+    # What this command trains is logged meanwhile, and counts once.
+    (tmp_path / "metrics.jsonl").write_text(text + '{"step": 30, "seconds": 4}\n')
+    assert before.seconds() == 150.5 + 7
+    assert records.Clock(tmp_path / "new")._before == 0
