@@ -90,9 +90,10 @@ def draw_figures(
     if shape is None:
         return
 
+    nearest = np.nan_to_num(found["nearest"][0])  # NaN is shown black
     test, nearest = (
         pixels.unit_to_uint8(x_NX.reshape(-1, *shape))
-        for x_NX in (found["test"], found["nearest"][0])
+        for x_NX in (found["test"], nearest)
     )
     error_N = found["error"][0]
     files.write_compressed(
