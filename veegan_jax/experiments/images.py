@@ -139,7 +139,9 @@ def prepare(
         path = grids / f"step-{done:07d}.png"
         plots.image_grid(_rows(x_SNHWC, options), path, title)
         found = np.array([diversity.variety(x, source.test) for x in x_SNHWC])
-        return {"variety": found}, f"variety {found.mean():.2f}"
+        mean = found.mean()
+        shown = f"{mean:.2f}" if np.isfinite(mean) else "undefined"
+        return {"variety": found}, f"variety {shown}"
 
     step = step_on_batch if source.feed else step_on_images
     return base.prepare(
