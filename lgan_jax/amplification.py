@@ -29,7 +29,7 @@ from lgan_jax.materials import Materials
 from lgan_jax.options import BASIC, STRONG, Options, recipe
 from lgan_jax.stages import Models
 from veegan_jax.common import errors, records
-from veegan_jax.runtime import distributed, parallel, workdirs
+from veegan_jax.runtime import distributed, memory, parallel, workdirs
 
 
 def prepare(config: Config, options: Options, workdir: pathlib.Path) -> Materials:
@@ -49,6 +49,7 @@ def prepare(config: Config, options: Options, workdir: pathlib.Path) -> Material
                 f"--classifier_steps={made.steps} must be a multiple of "
                 f"{made.eval_points}"
             )
+    _check_memory(config, options)
     materials = run_materials.load(config, options)
     if options.sample_quality:
         known_K = materials.task.count_SK.min(axis=0)
@@ -61,6 +62,21 @@ def prepare(config: Config, options: Options, workdir: pathlib.Path) -> Material
     if not options.dry_run:
         workdirs.claim(workdir, identity)
     return materials
+
+
+def _check_memory(config: Config, options: Options) -> None:
+    """Refuse models and generated images that the memory cannot hold."""
+    classes, seeds, names = 10, options.seeds, options.stages()
+    num = options.generated
+    memory.check(num * classes * config.data_size, f"--generated={num} of each class")
+    for name, each, of in (
+        ("autoencoder", classes, config),
+        ("vae", classes, config),
+        ("shared", config.shared_autoencoders, config.shared()),
+    ):
+        if name in names:
+            needed = seeds * each * autoencoder.training_bytes(of)
+            memory.check(needed, f"--seeds={seeds} of models of these sizes")
 
 
 def run(

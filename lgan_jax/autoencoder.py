@@ -8,6 +8,7 @@ them are a leading axis (`jax.vmap`, or `parallel.run_steps`).
 Dimension key: B batch, N encodings, X pixels, d encoding.
 """
 
+import itertools
 from typing import Any
 
 import jax
@@ -37,6 +38,12 @@ def optimizer(config: Config) -> optax.GradientTransformation:
         beta1=0.9,
         beta2=0.999,
     )
+
+
+def training_bytes(config: Config) -> int:
+    """Return the bytes of one autoencoder's weights and of Adam's two moments."""
+    sizes = config.data_size, *config.autoencoder_widths, config.latent_size
+    return 2 * sum(a * b for a, b in itertools.pairwise(sizes)) * 3 * 4
 
 
 def init(key: jax.Array, rows: Rows, config: Config) -> TrainState:

@@ -40,11 +40,16 @@ DATASETS = [name for page in EXPERIMENTS for name in page.DATASETS]
 
 DATASET = flags.DEFINE_string("dataset", "ring", f"one of {', '.join(DATASETS)}")
 PRESET = flags.DEFINE_string("preset", "quick", "configuration to start from")
-SEEDS = flags.DEFINE_integer("seeds", 5, "seeds per variant, from 100")
+SEEDS = common_flags.define_number(
+    "seeds", 5, "seeds per variant, from 100", within="[1, inf)"
+)
 ONLY = flags.DEFINE_list("only", [], "ingredients to take out (default: each)")
 WORKDIR = common_flags.define_path("workdir", "runs/ablation", "where the runs go")
-CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", distributed.cpu_cores(), "CPU cores to spread seeds over"
+CPU_DEVICES = common_flags.define_number(
+    "cpu_devices",
+    distributed.cpu_cores(),
+    "CPU cores to spread seeds over",
+    within=distributed.CORES,
 )
 
 

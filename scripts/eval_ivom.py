@@ -20,7 +20,6 @@ import pathlib
 
 import early  # noqa: F401
 import numpy as np
-from absl import flags
 
 from veegan_jax import methods
 from veegan_jax.common import errors, files, plots_errors
@@ -41,7 +40,9 @@ METHOD_FILE = common_flags.define_path(
 IMAGE_DIR = common_flags.define_path(
     "image_dir", None, "of a run on a folder of images: that folder"
 )
-CROP = flags.DEFINE_integer("crop", 0, "of a run on images: as it was in training")
+CROP = common_flags.define_number(
+    "crop", 0, "of a run on images: as it was in training", within="[0, inf)"
+)
 common_flags.define(ivom_experiment.Options, from_preset=False)
 common_flags.define(distributed.Options, from_preset=False)
 

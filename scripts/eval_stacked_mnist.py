@@ -38,7 +38,9 @@ RANGE = flags.DEFINE_enum(
     list(stacked_files.RANGES),
     "of float pixels (default: -1,1 if any is negative)",
 )
-SAMPLES = flags.DEFINE_integer("samples", 26_000, "how many, from a work directory")
+SAMPLES = common_flags.define_number(
+    "samples", 26_000, "how many, from a work directory", within="[1, inf)"
+)
 OUTPUT = common_flags.define_path(
     "output", None, "also write the record to this new JSON file"
 )

@@ -26,18 +26,21 @@ DATASET = flags.DEFINE_string("dataset", "auto", "mnist, digits or auto")
 GENERATOR = flags.DEFINE_string(
     "generator", "lgan", "the one to take apart: lgan, lgan_shared or lgan_moves"
 )
-SEEDS = flags.DEFINE_integer("seeds", 3, "seeds per variant, from 100")
+SEEDS = common_flags.define_number(
+    "seeds", 3, "seeds per variant, from 100", within="[1, inf)"
+)
 ONLY = flags.DEFINE_list("only", [], "variants to run (default: each)")
 DATA_DIR = common_flags.define_path("data_dir", "", "tensorflow-datasets' folder")
 WORKDIR = common_flags.define_path("workdir", "runs/lgan/ablation", "where the runs go")
-CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", distributed.cpu_cores(), "CPU cores to spread models over"
+CPU_DEVICES = common_flags.define_number(
+    "cpu_devices",
+    distributed.cpu_cores(),
+    "CPU cores to spread models over",
+    within=distributed.CORES,
 )
 
 
 def main() -> None:
-    if CPU_DEVICES.value < 1:
-        raise errors.InputError(f"--cpu_devices={CPU_DEVICES.value} must be at least 1")
     sampler, space = generators.split_name(generators.base(GENERATOR.value))
     if sampler != "lgan":  # the rivals do not have these choices
         raise errors.InputError(

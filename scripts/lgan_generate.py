@@ -15,8 +15,6 @@ generators that end in `_moves` made a classifier better: see results/lgan.md.
 """
 
 import dataclasses
-import itertools
-import os
 import pathlib
 from typing import Any
 
@@ -25,7 +23,7 @@ import jax
 import numpy as np
 from scipy.spatial import distance
 
-from lgan_jax import config, generation, generators, splits, stages
+from lgan_jax import autoencoder, config, generation, generators, splits, stages
 from lgan_jax.generators import OWN
 from lgan_jax.task import Task
 from veegan_jax.common import errors, fields, files, memory, plots
@@ -34,6 +32,7 @@ from veegan_jax.data import folders
 from veegan_jax.runtime import (
     distributed,
     loop,
+    memory,
     parallel,
     program,
     workdirs,
@@ -76,7 +75,9 @@ class Options:
         choices=parallel.MODES,
     )
     cpu_devices: int = fields.field(
-        distributed.cpu_cores(), "CPU cores to spread classes over", within="[1, inf)"
+        distributed.cpu_cores(),
+        "CPU cores to spread classes over",
+        within=distributed.CORES,
     )
 
     def __post_init__(self) -> None:
@@ -139,11 +140,8 @@ def check_memory(run_config: config.Config, generator: str, classes: int) -> Non
     base = generators.base(generator)
     if base == "affine" or (base != "vae" and generators.split_name(base)[1] != OWN):
         return  # no class has an autoencoder of its own
-    widths = run_config.autoencoder_widths
-    sizes = run_config.data_size, *widths, run_config.latent_size
-    weights = 2 * sum(a * b for a, b in itertools.pairwise(sizes))
-    # Four bytes each; weights and Adam's two moments, before and after a step.
-    needed = classes * weights * 4 * 6
+    # Before and after a step.
+    needed = 2 * classes * autoencoder.training_bytes(run_config)
     there = memory.total()
     if needed > there / 2:
         raise errors.InputError(

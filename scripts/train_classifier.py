@@ -29,8 +29,8 @@ from veegan_jax.runtime import distributed, parallel, program
 DATASET = flags.DEFINE_string(
     "dataset", "auto", "mnist, digits, or auto: MNIST if it is prepared, else digits"
 )
-SEED = flags.DEFINE_integer(
-    "seed", 0, "seed of the weights, batches, shifts and dropout"
+SEED = common_flags.define_number(
+    "seed", 0, "seed of the weights, batches, shifts and dropout", within="[0, 2**32)"
 )
 OUTPUT = common_flags.define_path(
     "output", None, "the file to write (default: runs/classifier/DATASET-seedSEED.npz)"
@@ -65,8 +65,6 @@ def main() -> None:
             f"--dataset={dataset} must be one of {', '.join(classifiers.RECIPES)}"
         )
     seed = SEED.value
-    if not 0 <= seed < 2**32:
-        raise errors.InputError(f"--seed={seed} must be at least 0 and below 2**32")
     distributed.start(hosts)
     recipe = classifiers.RECIPES[dataset]
     parallel.check(PARALLEL.value, recipe.batch_size, jax.device_count())

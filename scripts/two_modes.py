@@ -32,12 +32,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import flags
 from scipy import stats
 
 from veegan_jax import config as configs
-from veegan_jax.common import errors, plots, records
 from veegan_jax.common import flags as common_flags
+from veegan_jax.common import plots, records
 from veegan_jax.config import Config, Optimizer, Vectors
 from veegan_jax.data import mixtures
 from veegan_jax.experiments import base
@@ -50,8 +49,12 @@ from veegan_jax.runtime import loop, parallel, program, workdirs
 
 WORKDIR = common_flags.define_path("workdir", "runs/two_modes", "where everything goes")
 # Seed 0 learns as well, but the mirror image of this map: its arrows cross.
-SEED = flags.DEFINE_integer("seed", 1, "of every network and every noise")
-STEPS = flags.DEFINE_integer("steps", 4000, "training steps of VEEGAN+")
+SEED = common_flags.define_number(
+    "seed", 1, "of every network and every noise", within="[0, 2**32)"
+)
+STEPS = common_flags.define_number(
+    "steps", 4000, "training steps of VEEGAN+", within="[1, inf)"
+)
 
 TITLES = {
     "a": "(a) G fitted to one mode, R to invert G",
@@ -310,8 +313,6 @@ def draw_maps(axis: Any, out: dict[str, np.ndarray]) -> None:
 
 
 def main() -> None:
-    if SEED.value < 0:
-        raise errors.InputError(f"--seed={SEED.value} must be at least 0")
     config, workdir = make_config(STEPS.value), pathlib.Path(WORKDIR.value)
     identity = configs.to_json(config) | {"seed": SEED.value}
     workdirs.claim(workdir, identity)

@@ -73,7 +73,7 @@ class Photos(Images):
     """Images of a folder or of CelebA."""
 
     image_size: int = fields.field(
-        64, "height and width of x, pixels", "data", within="[1, inf)"
+        64, "height and width of x, pixels", "data", within="[1, 4096]"
     )
     streamed: bool = fields.field(
         False,

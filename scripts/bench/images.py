@@ -68,14 +68,19 @@ WORK_PER_CALL = 5e10
 
 METHODS = flags.DEFINE_list("methods", list(NAMES), "what to measure")
 SIZES = flags.DEFINE_list("presets", list(PRESETS), "at which sizes")
-SEEDS = flags.DEFINE_list(
+SEEDS = common_flags.define_number(
     "seeds",
     ["1", "4"],
     "how many at once in JAX, row by row; at half and paper only the first",
+    within="[1, inf)",
 )
 ALL_SIZES = flags.DEFINE_bool("all_sizes", False, "all at every size")
-REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each number")
-MIN_SECONDS = flags.DEFINE_float("min_seconds", 1.0, "length of a measurement")
+REPEATS = common_flags.define_number(
+    "repeats", 3, "measurements of each number", within="[1, inf)"
+)
+MIN_SECONDS = common_flags.define_number(
+    "min_seconds", 1.0, "length of a measurement", within="[0, inf)"
+)
 OUTPUT = common_flags.define_path(
     "output",
     None,
@@ -272,14 +277,6 @@ def summarize(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    if REPEATS.value < 1:
-        raise errors.InputError(f"--repeats={REPEATS.value} must be at least 1")
-    if not MIN_SECONDS.value >= 0:
-        raise errors.InputError(f"--min_seconds={MIN_SECONDS.value} must be at least 0")
-    if not SEEDS.value or not all(n.isdigit() and int(n) for n in SEEDS.value):
-        raise errors.InputError(
-            f"--seeds={','.join(SEEDS.value)} must be whole numbers of at least 1"
-        )
     tiny = TINY.value
     plan = cases(METHODS.value, SIZES.value, all_sizes=ALL_SIZES.value, tiny=tiny)
     default = f"runs/speed/images{'_tiny' if tiny else ''}.json"

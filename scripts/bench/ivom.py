@@ -66,10 +66,14 @@ MEMORY = 10  # of every L-BFGS
 RTOL = 1e-6
 EQUAL = 1e-3  # relative difference of two errors
 
-IMAGES = flags.DEFINE_integer("images", 128, "that ours gets")
-LOOP_IMAGES = flags.DEFINE_integer("loop_images", 8, "of these, that the loops get")
-STARTS = flags.DEFINE_integer("starts", 3, "starts per image")
-REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each number")
+IMAGES = common_flags.define_number("images", 128, "that ours gets", within="[1, inf)")
+LOOP_IMAGES = common_flags.define_number(
+    "loop_images", 8, "of these, that the loops get", within="[1, inf)"
+)
+STARTS = common_flags.define_number("starts", 3, "starts per image", within="[1, inf)")
+REPEATS = common_flags.define_number(
+    "repeats", 3, "measurements of each number", within="[1, inf)"
+)
 SIZES = flags.DEFINE_list(
     "presets", list(ivom_tasks.PRESETS), "whose generators, of random weights"
 )
@@ -288,9 +292,6 @@ def check_flags(names: Sequence[str]) -> None:
     Raises:
       InputError: naming the flag, its value and what is allowed.
     """
-    for flag in (IMAGES, LOOP_IMAGES, STARTS, REPEATS):
-        if flag.value < 1:
-            raise errors.InputError(f"--{flag.name}={flag.value} must be at least 1")
     timing.check_names("presets", names, ivom_tasks.PRESETS)
     if not names and not RUN.value:
         raise errors.InputError("--presets= names nothing: give a preset, or --run")

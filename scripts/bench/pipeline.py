@@ -37,7 +37,7 @@ import PIL.Image
 import timing
 from absl import flags
 
-from veegan_jax.common import errors, files, records
+from veegan_jax.common import files, records
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.data import photos, prefetching, streams
@@ -48,14 +48,24 @@ from veegan_jax.runtime import distributed, parallel, program
 
 METHOD = flags.DEFINE_string("method", "gan", "what to train")
 PRESET = flags.DEFINE_string("preset", "quick", "its networks, on faces")
-SEEDS = flags.DEFINE_integer("seeds", 1, "how many at once, on the same images")
-NUM_IMAGES = flags.DEFINE_integer("num_images", 4000, "in the folder")
-NUM_WORKERS = flags.DEFINE_integer(
-    "num_workers", distributed.cpu_cores(), "processes that decode"
+SEEDS = common_flags.define_number(
+    "seeds", 1, "how many at once, on the same images", within="[1, inf)"
 )
-STEPS_PER_CALL = flags.DEFINE_integer("steps_per_call", 4, "steps of one program")
-REPEATS = flags.DEFINE_integer("repeats", 3, "measurements of each number")
-MIN_SECONDS = flags.DEFINE_float("min_seconds", 2.0, "length of a measurement")
+NUM_IMAGES = common_flags.define_number(
+    "num_images", 4000, "in the folder", within="[1, inf)"
+)
+NUM_WORKERS = common_flags.define_number(
+    "num_workers", distributed.cpu_cores(), "processes that decode", within="[1, 1024]"
+)
+STEPS_PER_CALL = common_flags.define_number(
+    "steps_per_call", 4, "steps of one program", within="[1, inf)"
+)
+REPEATS = common_flags.define_number(
+    "repeats", 3, "measurements of each number", within="[1, inf)"
+)
+MIN_SECONDS = common_flags.define_number(
+    "min_seconds", 2.0, "length of a measurement", within="[0, inf)"
+)
 OUTPUT = common_flags.define_path(
     "output", None, "where the record goes (default: runs/speed/pipeline.json)"
 )
@@ -228,11 +238,6 @@ def loop(
 
 
 def main() -> None:
-    for flag in (REPEATS, NUM_IMAGES, STEPS_PER_CALL, SEEDS, NUM_WORKERS):
-        if flag.value < 1:
-            raise errors.InputError(f"--{flag.name}={flag.value} must be at least 1")
-    if not MIN_SECONDS.value >= 0:
-        raise errors.InputError(f"--min_seconds={MIN_SECONDS.value} must be at least 0")
     tiny = TINY.value
     config = make_config(METHOD.value, PRESET.value, tiny)
     name = "pipeline_tiny.json" if tiny else "pipeline.json"

@@ -31,8 +31,8 @@ import timing
 from absl import flags
 
 from veegan_jax import methods
-from veegan_jax.common import errors, records
 from veegan_jax.common import flags as common_flags
+from veegan_jax.common import records
 from veegan_jax.config import Config, Images
 from veegan_jax.cost import flops
 from veegan_jax.cost import report as cost_report
@@ -68,8 +68,12 @@ MODES = ("pmap", "jit")
 
 WHICH = flags.DEFINE_list("cases", list(CASES), "what to compile; -plain: no BatchNorm")
 SPLITS = flags.DEFINE_list("modes", list(MODES), "how the batch is split")
-DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "numbers of devices")
-EFFICIENCY = flags.DEFINE_float("efficiency", 0.3, "of the peak, in products; assumed")
+DEVICES = common_flags.define_number(
+    "devices", ["1", "2", "4", "8"], "numbers of devices", within="[1, 64]"
+)
+EFFICIENCY = common_flags.define_number(
+    "efficiency", 0.3, "of the peak, in products; assumed", within="(0, 1]"
+)
 OUTPUT = common_flags.define_path(
     "output", None, "where the record goes (default: runs/speed/scaling.json)"
 )
@@ -161,12 +165,6 @@ def measure(
 def main() -> None:
     timing.check_names("cases", WHICH.value, list(CASES))
     timing.check_names("modes", SPLITS.value, MODES)
-    if not all(n.isdigit() and 0 < int(n) <= 64 for n in DEVICES.value):
-        raise errors.InputError(
-            f"--devices={','.join(DEVICES.value)} must be numbers from 1 to 64"
-        )
-    if not 0 < EFFICIENCY.value <= 1:
-        raise errors.InputError(f"--efficiency={EFFICIENCY.value} must be in (0, 1]")
     numbers = sorted(map(int, DEVICES.value))
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", numbers[-1])

@@ -69,8 +69,12 @@ WORK_PER_CALL = 6e10
 
 METHODS = flags.DEFINE_list("methods", list(NAMES), "what to measure")
 SIZES = flags.DEFINE_list("presets", list(PRESETS), "at which sizes")
-REPEATS = flags.DEFINE_integer("repeats", 5, "measurements of each number")
-MIN_SECONDS = flags.DEFINE_float("min_seconds", 0.8, "length of a measurement")
+REPEATS = common_flags.define_number(
+    "repeats", 5, "measurements of each number", within="[1, inf)"
+)
+MIN_SECONDS = common_flags.define_number(
+    "min_seconds", 0.8, "length of a measurement", within="(0, inf)"
+)
 OUTPUT = common_flags.define_path(
     "output", None, "where the record goes (default: runs/speed/training.json)"
 )
@@ -260,10 +264,6 @@ def summarize(rows: list[dict[str, Any]], peak: float) -> str:
 
 
 def main() -> None:
-    if REPEATS.value < 1:
-        raise errors.InputError(f"--repeats={REPEATS.value} must be at least 1")
-    if not MIN_SECONDS.value > 0:
-        raise errors.InputError(f"--min_seconds={MIN_SECONDS.value} must be above 0")
     plan = cases(METHODS.value, SIZES.value)
     output = timing.output(OUTPUT.value, "runs/speed/training.json")
     # JAX would take most of a GPU's memory, and PyTorch needs some of it.

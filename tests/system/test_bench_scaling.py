@@ -241,7 +241,7 @@ def test_the_script_writes_a_record_and_prints_both_tables(scripts, tmp_path):
     ("argument", "message"),
     [
         ("--cases=none", "--cases: unknown 'none'; any of ring-gan"),
-        ("--devices=0", "--devices=0 must be numbers from 1 to 64"),
+        ("--devices=0", "--devices=0 must be in [1, 64]"),
         ("--efficiency=0", "--efficiency=0.0 must be in (0, 1]"),
     ],
 )

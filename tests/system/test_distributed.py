@@ -117,7 +117,7 @@ def test_a_checkpoint_of_four_devices_goes_on_on_others(tmp_path, mode, num_devi
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(cpu_devices=0), "--cpu_devices=0 must be at least 1"),
+        (dict(cpu_devices=0), "--cpu_devices=0 must be in"),
         (dict(coordinator="a:1"), "--coordinator: give --distributed as well"),
         (
             dict(distributed=True, num_processes=2),

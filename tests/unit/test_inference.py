@@ -214,7 +214,7 @@ def script():
         ({"classifier": "none.npz"}, "none.npz.*python scripts/train_classifier.py"),
         ({"reconstructor_std": 0.5}, "--reconstructor_std: ali on digits has no such"),
         ({"seeds": 0}, "--seeds=0 must be at least 1"),
-        ({"cpu_devices": 0}, "--cpu_devices=0 must be at least 1"),
+        ({"cpu_devices": 0}, "--cpu_devices=0 must be in"),
     ),
 )
 def test_bad_flags_are_refused_before_any_work(

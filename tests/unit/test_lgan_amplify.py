@@ -250,7 +250,7 @@ def test_one_known_image_of_a_class_is_enough_without_sample_quality(tmp_path):
         ({"generators": "lgan,gan"}, "unknown generator 'gan': one of lgan"),
         ({"strong_generators": "dcgan"}, "unknown generator 'dcgan'"),
         ({"seeds": 0}, "--seeds=0 must be at least 1"),
-        ({"first_seed": -1}, "--first_seed=-1 must be at least 0"),
+        ({"first_seed": -1}, "--first_seed=-1 must be in"),
         ({"first_seed": 2**32 - 1}, "seeds must be below 2"),
         ({"classifier_steps": 13}, "--classifier_steps=13 must be a multiple of 12"),
         ({"parallel": "mpi"}, "--parallel='mpi' must be one of none, jit, pmap"),

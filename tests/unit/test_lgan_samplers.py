@@ -272,7 +272,7 @@ def test_pixels_are_rounded_and_kept_in_range():
         ({"acceptance": "some"}, "--acceptance='some' must be one of all"),
         ({"accepted": 0.0}, "--accepted=0.0 must be in (0, 1]"),
         ({"latent_size": 0}, "--latent_size=0 must be at least 1"),
-        ({"sampler_rate": -1.0}, "--sampler_rate=-1.0 must be at least 0"),
+        ({"sampler_rate": -1.0}, "--sampler_rate=-1.0 must be above 0"),
         ({"sampler_beta1": 1.0}, "--sampler_beta1=1.0 must be in "),
         ({"latent_noise": float("nan")}, "--latent_noise=nan must be at least 0"),
         ({"fraction": 2.0}, "--fraction=2.0 must be in (0, 1]"),

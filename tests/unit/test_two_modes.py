@@ -75,8 +75,8 @@ def test_only_training_both_makes_both_terms_small(script, monkeypatch):
 def test_bad_flag_is_named(script, tmp_path, bad):
     ((name, value),) = bad.items()
     with (
-        flagsaver.flagsaver(workdir=str(tmp_path / "run"), **bad),
         pytest.raises(ValueError, match=f"--{name}={value}"),
+        flagsaver.flagsaver(workdir=str(tmp_path / "run"), **bad),
     ):
         script.main()
     assert not (tmp_path / "run").exists()

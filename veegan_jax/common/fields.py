@@ -61,7 +61,7 @@ def check_value(one: dataclasses.Field, value: Any) -> None:
     within, choices = (one.metadata.get(k) for k in ("within", "choices"))
     if not _has_type(value, one.type):
         raise errors.InputError(
-            f"--{one.name}={_shown(repr(value))} must be {_KINDS[one.type]}"
+            f"--{one.name}={shown(repr(value))} must be {_KINDS[one.type]}"
         )
     if choices and value not in choices:
         raise errors.InputError(
@@ -72,7 +72,7 @@ def check_value(one: dataclasses.Field, value: Any) -> None:
     for entry in value if isinstance(value, tuple) else (value,):
         if refused := refusal(entry, within or "(-inf, inf)"):
             text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            raise errors.InputError(f"--{one.name}={_shown(text)} {refused}")
+            raise errors.InputError(f"--{one.name}={shown(text)} {refused}")
 
 
 def refusal(value: Any, within: str) -> str:
@@ -90,6 +90,8 @@ def refusal(value: Any, within: str) -> str:
     limit = "2**31" if isinstance(value, numbers.Integral) else "2**128"
     if math.isinf(high) and value >= _number(limit):
         return f"must be below {limit}"
+    if math.isinf(low) and value <= -_number(limit):
+        return f"must be above -{limit}"
     return ""
 
 
@@ -112,7 +114,9 @@ def _has_type(value: Any, kind: Any) -> bool:
     return kind not in _KINDS or isinstance(value, kind)
 
 
-def _shown(text: str) -> str:
+def shown(value: Any) -> str:
+    """Return a value for a message, which a long one must not fill."""
+    text = str(value)
     return text if len(text) <= 60 else f"{text[:50]}..."
 
 

@@ -102,13 +102,14 @@ def define_number(
 ) -> flags.FlagHolder:
     """Define a flag of a script's own that is a number, or a list of whole numbers.
 
-    Values outside the interval are refused when the flags are parsed.
-
     Args:
       name: of the flag.
       default: its type is the flag's.
       text: one line of help.
       within: see `fields.field`.
+
+    Returns:
+      The flag. To give it another value raises InputError, naming flag and range.
     """
     if isinstance(default, list):
         holder = flags.DEFINE_list(name, default, text)
@@ -118,13 +119,16 @@ def define_number(
         holder = flags.DEFINE_integer(name, default, text)
 
     def check(value: Any) -> bool:
-        for entry in value if isinstance(value, list) else [value]:
-            try:
-                number = int(entry) if isinstance(value, list) else entry
-            except ValueError:
-                raise flags.ValidationError("must be whole numbers") from None
-            if refused := fields.refusal(number, within):
-                raise flags.ValidationError(refused)
+        is_list = isinstance(value, list)
+        shown = ",".join(map(str, value)) if is_list else value
+        try:
+            numbers = [int(word) for word in value] if is_list else [value]
+        except ValueError:
+            numbers = []
+        refused = [r for n in numbers if (r := fields.refusal(n, within))]
+        if not numbers or refused:
+            what = refused[0] if refused else "must be whole numbers, such as 1,2"
+            raise errors.InputError(f"--{name}={fields.shown(shown)} {what}")
         return True
 
     flags.register_validator(holder, check)

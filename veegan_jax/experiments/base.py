@@ -17,7 +17,7 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import errors, fields, files, records
 from veegan_jax.config import Config
-from veegan_jax.experiments import diverged
+from veegan_jax.experiments import diverged, sizes
 from veegan_jax.methods import checks as method_checks
 from veegan_jax.methods.base import TrainState
 from veegan_jax.presets import resolve
@@ -140,18 +140,25 @@ def pop_method(changes: dict[str, Any], method_file: str | None) -> str:
     return methods.register_file(method_file)
 
 
-def check(config: Config, options: Options, taken: Collection[str] = ()) -> None:
-    """Refuse a batch that the devices do not divide into whole packs, or a bad method.
+def check(
+    config: Config,
+    options: Options,
+    taken: Collection[str] = (),
+    variants: int = 1,
+) -> None:
+    """Refuse what the memory cannot hold, what devices do not divide, a bad method.
 
     Args:
       config: what to train.
       options: how to run it.
       taken: names of the metrics that the experiment logs.
+      variants: how many are trained at once, each with every seed.
 
     Raises:
       InputError: naming the flag, its value and what to give instead; for a method that
         is not built in, see `methods.checks.check`.
     """
+    sizes.check(config, options.seeds * variants, options.samples)
     devices = len(jax.devices())
     parallel.check(options.parallel, config.batch_size, devices)
     pack = config.objective.pack
@@ -308,6 +315,7 @@ def restore(workdir: pathlib.Path) -> tuple[Config, range, int, TrainState]:
       InputError: if it holds no run, or one without a checkpoint.
     """
     config, seeds = configuration(workdir)
+    sizes.check(config, len(seeds))
     checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
     try:
         done, state = checkpoints.restore(init_seeds(seeds, config))

@@ -53,7 +53,7 @@ class Options(image_experiment.Options):
     workers: int = fields.field(
         distributed.cpu_cores(),
         "processes that decode images not held in memory",
-        within="[0, inf)",
+        within="[0, 1024]",
     )
 
 

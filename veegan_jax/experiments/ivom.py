@@ -28,7 +28,7 @@ from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import baselines, ivom, ivom_checks, published
 from veegan_jax.presets import mixtures as mixture_presets
-from veegan_jax.runtime import distributed, parallel, workdirs
+from veegan_jax.runtime import distributed, memory, parallel, workdirs
 
 REPORT_AT = (5, 25, 200)  # iterations: the last is set by the options
 QUANTILES = tuple(range(0, 101, 5))  # of the errors over images, %
@@ -147,6 +147,10 @@ def measure(
             f"--seeds={options.seeds}: {workdir} has {len(seeds)}; ask for fewer"
         )
     seeds = seeds[: options.seeds or len(seeds)]
+    values = options.images * math.prod(config.data.shape)
+    memory.check(4 * values, f"--images={options.images}")
+    starts = min(options.block, options.images) * options.starts * config.latent_size
+    memory.check(4 * starts, f"--block={options.block} x --starts={options.starts}")
     targets = ivom_targets.load(
         config, options.images, data_dir=options.data_dir or None, source=source
     )

@@ -19,7 +19,7 @@ from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import errors, fields, files, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images, stacked_mnist
-from veegan_jax.experiments import base, diverged, sampling
+from veegan_jax.experiments import base, diverged, sampling, sizes
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import published
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
@@ -85,6 +85,7 @@ def load_samples(workdir: pathlib.Path, num_samples: int) -> np.ndarray:
     config, seeds, done, state = base.restore(workdir)
     if config.dataset not in DIGITS:
         raise errors.InputError(f"{workdir} holds a run on {config.dataset}")
+    sizes.check(config, 1, num_samples)
     first = jax.tree.map(lambda leaf: leaf[:1], state)
     if failed := diverged.failed_before(first.replace(step=first.step[0]), done):
         raise loop.NonFinite(f"{workdir}: seed {seeds[0]} {failed['failed']}")

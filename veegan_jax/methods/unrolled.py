@@ -34,7 +34,7 @@ class Objective(configs.Objective):
     """The number of D's unrolled updates."""
 
     unrolled_steps: int = fields.field(
-        5, "updates of D unrolled for G's loss", "objective", within="[1, inf)"
+        5, "updates of D unrolled for G's loss", "objective", within="[1, 100]"
     )
 
 

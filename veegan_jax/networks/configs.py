@@ -163,7 +163,7 @@ class DCGAN:
         (), "hidden layers of D where features of x meet z", "networks", within=_COUNT
     )
     kernel_size: int = fields.field(
-        3, "of every convolution", "networks", within=_COUNT
+        3, "of every convolution", "networks", within="[1, 99]"
     )
     output_conv: bool = fields.field(
         True, "G ends in a convolution, not in a transposed one", "networks"

@@ -27,6 +27,9 @@ _numbers = itertools.count()  # number the calls of `share`
 _alone = threading.Event()  # set while only the main process works
 
 
+CORES = "[1, 1024]"  # the range of --cpu_devices
+
+
 def cpu_cores() -> int:
     """Return how many CPU cores this process may use."""
     if hasattr(os, "sched_getaffinity"):  # a cluster's share; not on macOS
@@ -60,7 +63,7 @@ class Options:
         cpu_cores(),
         "CPU cores to spread the work over",
         "performance",
-        within="[1, inf)",
+        within=CORES,
     )
     distributed: bool = fields.field(
         False,
@@ -72,10 +75,10 @@ class Options:
         "", "host:port of process 0, the same for all processes", "performance"
     )
     num_processes: int = fields.field(
-        0, "how many processes the job has", "performance"
+        0, "how many processes the job has", "performance", within="[0, inf)"
     )
     process_id: int = fields.field(
-        -1, "which of them this one is, from 0", "performance"
+        -1, "which of them this one is, from 0", "performance", within="[-1, inf)"
     )
 
     def __post_init__(self) -> None:
