@@ -28,8 +28,8 @@ from lgan_jax.generators import OWN
 from lgan_jax.materials import Materials
 from lgan_jax.options import BASIC, STRONG, Options, recipe
 from lgan_jax.stages import Models
-from veegan_jax.common import errors, records
-from veegan_jax.runtime import distributed, memory, parallel, workdirs
+from veegan_jax.common import errors, memory, records
+from veegan_jax.runtime import distributed, parallel, workdirs
 
 
 def prepare(config: Config, options: Options, workdir: pathlib.Path) -> Materials:

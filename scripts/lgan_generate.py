@@ -15,6 +15,7 @@ generators that end in `_moves` made a classifier better: see results/lgan.md.
 """
 
 import dataclasses
+import os
 import pathlib
 from typing import Any
 
@@ -32,7 +33,6 @@ from veegan_jax.data import folders
 from veegan_jax.runtime import (
     distributed,
     loop,
-    memory,
     parallel,
     program,
     workdirs,

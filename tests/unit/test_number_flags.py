@@ -13,11 +13,11 @@ from support import programs
 from lgan_jax import amplification
 from lgan_jax import config as lgan_configs
 from lgan_jax import options as lgan_options
-from veegan_jax.common import errors, fields
+from veegan_jax.common import errors, fields, memory
 from veegan_jax.common import flags as common_flags
 from veegan_jax.experiments import base, sweep
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import distributed, memory
+from veegan_jax.runtime import distributed
 
 SCRIPTS = sorted(
     str(path.relative_to(programs.SCRIPTS).with_suffix(""))

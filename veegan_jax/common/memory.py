@@ -1,4 +1,4 @@
-"""The memory of this machine."""
+"""The memory of this machine, compared with what a command would need."""
 
 import contextlib
 import os
@@ -19,6 +19,23 @@ def total() -> int:
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
             found.append(int(path.read_text()))
     return min(found)
+
+
+def check(needed: int, what: str) -> None:
+    """Refuse what the memory cannot hold.
+
+    Args:
+      needed: bytes, at least.
+      what: flags, their values and what they make, for the message.
+
+    Raises:
+      InputError: if there is less memory.
+    """
+    if needed > total():
+        raise errors.InputError(
+            f"{what} would take {needed / 1e9:,.0f} GB, and the memory has "
+            f"{total() / 1e9:,.0f}: give less"
+        )
 
 
 def check_samples(source: pathlib.Path | str, num: int, bytes_each: int) -> None:

@@ -21,14 +21,14 @@ from jax.tree_util import Partial
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors, fields, files, records
+from veegan_jax.common import errors, fields, files, memory, records
 from veegan_jax.config import Config
 from veegan_jax.experiments import base, diverged, ivom_blocks, ivom_targets, sampling
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import baselines, ivom, ivom_checks, published
 from veegan_jax.presets import mixtures as mixture_presets
-from veegan_jax.runtime import distributed, memory, parallel, workdirs
+from veegan_jax.runtime import distributed, parallel, workdirs
 
 REPORT_AT = (5, 25, 200)  # iterations: the last is set by the options
 QUANTILES = tuple(range(0, 101, 5))  # of the errors over images, %

@@ -7,8 +7,8 @@ import math
 import jax
 
 from veegan_jax import methods
+from veegan_jax.common import memory
 from veegan_jax.config import Config
-from veegan_jax.runtime import memory
 
 
 def check(config: Config, seeds: int, samples: int = 0) -> None:
