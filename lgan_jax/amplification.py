@@ -29,9 +29,10 @@ from lgan_jax.materials import Materials
 from lgan_jax.options import BASIC, STRONG, Options, recipe
 from lgan_jax.stages import Models
 from veegan_jax.common import errors, memory, records
-from veegan_jax.runtime import distributed, parallel, workdirs
+from veegan_jax.runtime import distributed, numerics, parallel, workdirs
 
 
+@numerics.standard
 def prepare(config: Config, options: Options, workdir: pathlib.Path) -> Materials:
     """Load the data of a run and claim its work directory.
 
@@ -79,6 +80,7 @@ def _check_memory(config: Config, options: Options) -> None:
             memory.check(needed, f"--seeds={seeds} of models of these sizes")
 
 
+@numerics.standard
 def run(
     models: Models, materials: Materials, options: Options, workdir: pathlib.Path
 ) -> dict[str, Any]:

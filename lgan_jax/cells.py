@@ -18,7 +18,7 @@ from lgan_jax.materials import Materials
 from lgan_jax.options import ALL, BASIC, NONE, SHARES, STRONG, Options, recipe
 from lgan_jax.stages import Models
 from veegan_jax.common import files, records
-from veegan_jax.runtime import distributed
+from veegan_jax.runtime import distributed, rng
 
 _KEPT = 64  # images of each class that are kept for the figures
 
@@ -65,7 +65,7 @@ def measure(
     if generates:
         x_KGX = generation.generate(models, name, s, options.generated)
     seed = task.seeds[s]
-    keys_R = jax.random.split(jax.random.key(seed), options.repeats)
+    keys_R = jax.random.split(rng.key(seed), options.repeats)
     data = classifier.Data(
         task.image_MX,
         materials.train.label,

@@ -21,7 +21,7 @@ import optax
 from jax.sharding import PartitionSpec as P
 
 from veegan_jax.networks import conv
-from veegan_jax.runtime import distributed, rng
+from veegan_jax.runtime import distributed, numerics, rng
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +129,7 @@ def accuracy(
     return 100 * jnp.mean(jax.lax.map(right, (image_TX, label_T), batch_size=500))
 
 
+@numerics.standard
 def train_all(
     keys_C: jax.Array, share_C: Any, data: Data, recipe: Recipe
 ) -> np.ndarray:

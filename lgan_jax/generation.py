@@ -22,9 +22,10 @@ from lgan_jax.generators import OWN, SHARED
 from lgan_jax.samplers import affine
 from lgan_jax.stages import Models, space_config
 from lgan_jax.train_state import to_uint8, to_unit
-from veegan_jax.runtime import rng
+from veegan_jax.runtime import numerics, rng
 
 
+@numerics.standard
 def generate(
     models: Models, generator: str, s: int, num: int, *, draw: int = 0
 ) -> np.ndarray:

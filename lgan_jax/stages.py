@@ -31,7 +31,7 @@ from lgan_jax.generators import MOVES, OWN, SHARED, split_name
 from lgan_jax.task import Task
 from lgan_jax.train_state import Rows, TrainState
 from veegan_jax.common import records
-from veegan_jax.runtime import loop, parallel
+from veegan_jax.runtime import loop, numerics, parallel
 from veegan_jax.runtime.run import Metrics, Run
 
 
@@ -54,6 +54,7 @@ class Models:
 Fit = Callable[[Run], TrainState]  # the run of a stage -> its states, trained or not
 
 
+@numerics.standard
 def train(
     task: Task,
     config: Config,

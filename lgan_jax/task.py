@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from lgan_jax.splits import Split
+from veegan_jax.runtime import rng
 
 # Uses of a seed's key. Only append: the place of a name decides its random numbers.
 USES = ("autoencoder", "shared", "vae", "moves", "sample", "affine")
@@ -50,7 +51,7 @@ class Task:
         Returns:
           [S, *each].
         """
-        keys_S = jax.vmap(jax.random.key)(np.asarray(self.seeds, np.uint32))
+        keys_S = jax.vmap(rng.key)(np.asarray(self.seeds, np.uint32))
         keys_S = jax.vmap(jax.random.fold_in, (0, None))(keys_S, USES.index(use))
         if not each:
             return keys_S

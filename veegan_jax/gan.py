@@ -13,6 +13,7 @@ from veegan_jax.common import errors
 from veegan_jax.config import Config
 from veegan_jax.methods.base import Metrics, TrainState
 from veegan_jax.presets import resolve
+from veegan_jax.runtime import numerics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +27,12 @@ class GAN:
         """The method's module, whose functions these are."""
         return methods.get(self.config.method)
 
+    @numerics.standard
     def init(self, key: jax.Array) -> TrainState:
         """Initialize all networks from a typed key (`jax.random.key`)."""
         return self.method.init(key, self.config)
 
+    @numerics.standard
     def train_step(
         self, state: TrainState, x_BX: jax.Array, *, axis_name: str | None = None
     ) -> tuple[TrainState, Metrics]:
@@ -48,10 +51,12 @@ class GAN:
             state, x_BX, config=self.config, axis_name=axis_name
         )
 
+    @numerics.standard
     def sample(self, state: TrainState, key: jax.Array, num_samples: int) -> jax.Array:
         """Draw samples: float [N, X], or [N, H, W, C] in [-1, 1]."""
         return self.method.sample(state, key, num_samples, config=self.config)
 
+    @numerics.standard
     def generate(self, state: TrainState, z_BZ: jax.Array) -> jax.Array:
         """Map latents [B, Z] to samples, differentiably in z.
 
@@ -64,6 +69,7 @@ class GAN:
             )
         return self.method.generate(state, z_BZ, config=self.config)
 
+    @numerics.standard
     def reconstruct(self, state: TrainState, x_BX: jax.Array) -> jax.Array:
         """Map examples to latents [B, Z].
 

@@ -20,7 +20,7 @@ from flax import traverse_util
 
 from veegan_jax.data import images, pixels
 from veegan_jax.networks import conv
-from veegan_jax.runtime import parallel
+from veegan_jax.runtime import numerics, parallel, rng
 
 NUM_CLASSES = 10
 
@@ -139,13 +139,15 @@ class Network(nn.Module):
         return logits, h_BF
 
 
+@numerics.standard
 def init(seed: int, dataset: str, recipe: Recipe) -> Any:
     """Return initial parameters for the images of a data set."""
     x_BHWC = jnp.zeros((1, *images.SHAPES[dataset]))
     network = Network(recipe)
-    return network.init(jax.random.key(seed), x_BHWC, training=False)["params"]
+    return network.init(rng.key(seed), x_BHWC, training=False)["params"]
 
 
+@numerics.standard
 def predict(classifier: Classifier, x_NHWC: Any) -> tuple[np.ndarray, np.ndarray]:
     """Compute logits and features of single digits, in chunks.
 

@@ -18,7 +18,7 @@ from veegan_jax.classifier import network as classifiers
 from veegan_jax.classifier.network import Classifier, Recipe
 from veegan_jax.common import optimizers
 from veegan_jax.data import images, pixels
-from veegan_jax.runtime import parallel, rng, workdirs
+from veegan_jax.runtime import numerics, parallel, rng, workdirs
 from veegan_jax.runtime.run import CompiledSteps, Run
 
 Data = tuple[jax.Array, jax.Array]  # images uint8 [N, H, W, C], labels [N]
@@ -35,11 +35,12 @@ class State:
     moments: Any  # of the optimizer
 
 
+@numerics.standard
 def init(seed: int, dataset: str, recipe: Recipe) -> State:
     """Return the state before the first step."""
     params = classifiers.init(seed, dataset, recipe)
     # The initial weights come from key(seed) itself, so the steps need another key.
-    key = jax.random.fold_in(jax.random.key(seed), 1)
+    key = jax.random.fold_in(rng.key(seed), 1)
     average = jax.tree.map(jnp.copy, params)
     return State(jnp.int32(0), key, params, average, _optimizer(recipe).init(params))
 
@@ -147,6 +148,7 @@ def prepare(
     )
 
 
+@numerics.standard
 def train(
     data: images.Images,
     seed: int,

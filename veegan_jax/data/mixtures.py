@@ -11,7 +11,7 @@ import numpy as np
 from jax.scipy import special
 
 from veegan_jax.common import errors
-from veegan_jax.runtime import rng
+from veegan_jax.runtime import numerics, rng
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +114,7 @@ def describe(mixture: Mixture) -> str:
     )
 
 
+@numerics.standard
 def sample(
     mixture: Mixture, key: jax.Array, num: int, *, axis_name: str | None = None
 ) -> jax.Array:
@@ -140,6 +141,7 @@ def sample(
     return jnp.asarray(mixture.means_KX)[mode_B] + noise_BX
 
 
+@numerics.standard
 def log_density(mixture: Mixture, x_BX: jax.Array) -> jax.Array:
     """Compute the exact log-density of the mixture, in nats.
 

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from veegan_jax.data import pixels
-from veegan_jax.runtime import rng
+from veegan_jax.runtime import numerics, rng
 
 LIST_SEED = 1000  # of the fixed lists, so that every run has the same stacks
 
 
+@numerics.standard
 def sample(
     digits_NHW: jax.Array,
     key: jax.Array,
@@ -42,6 +43,7 @@ def sample(
     return pixels.to_float(jnp.moveaxis(digits_NHW[index_B3], 1, -1))
 
 
+@numerics.standard
 def indices(
     num_digits: int,
     key: jax.Array,
@@ -53,7 +55,7 @@ def indices(
     """Return the indices of the digits that `sample` stacks: int32 [B, 3]."""
     if num_stacks:
         stack_B = rng.index(key, batch, num_stacks, axis_name=axis_name)
-        keys_3 = jax.random.split(jax.random.key(LIST_SEED), 3)
+        keys_3 = jax.random.split(rng.key(LIST_SEED), 3)
         columns = [rng.index_at(k, stack_B, num_digits) for k in keys_3]
     else:
         keys_3 = jax.random.split(key, 3)

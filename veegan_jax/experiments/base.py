@@ -21,7 +21,7 @@ from veegan_jax.experiments import diverged, sizes
 from veegan_jax.methods import checks as method_checks
 from veegan_jax.methods.base import TrainState
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import checkpoint, distributed, parallel, run, workdirs
+from veegan_jax.runtime import checkpoint, distributed, parallel, rng, run, workdirs
 
 # Uses of a state's key other than the steps', which fold in 0, 1, 2, ...
 DATA, EVALUATION = 2**32 - 1, 2**32 - 2
@@ -216,7 +216,7 @@ def _keep_method(name: str, workdir: pathlib.Path) -> None:
 def init_seeds(seeds: Sequence[int], config: Config) -> TrainState:
     """Return the initial states, leaves [S, ...]; seed s starts from key(s)."""
     init = jax.vmap(functools.partial(methods.get(config.method).init, config=config))
-    keys_S = jax.vmap(jax.random.key)(np.asarray(seeds, np.uint32))
+    keys_S = jax.vmap(rng.key)(np.asarray(seeds, np.uint32))
     # Vectors keep the default, though it takes seconds: records rest on its rounding.
     convolutional = len(config.example_shape()) > 1
     options = parallel.compile_options_of_init() if convolutional else None

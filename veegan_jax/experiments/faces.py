@@ -19,7 +19,7 @@ from veegan_jax.config import Config
 from veegan_jax.data import photos as photo_lists
 from veegan_jax.data import streams
 from veegan_jax.experiments import images as image_experiment
-from veegan_jax.runtime import distributed, workdirs
+from veegan_jax.runtime import distributed, numerics, workdirs
 
 _TEST_EVERY = 20  # every 20th image is held out
 _MOST_TEST = 2000  # held-out images that are read
@@ -150,6 +150,7 @@ def dry_run(config: Config, options: Options, photos: photo_lists.Photos) -> str
         return image_experiment.dry_run(config, options, source)
 
 
+@numerics.standard
 def run(
     config: Config, options: Options, workdir: pathlib.Path, photos: photo_lists.Photos
 ) -> dict[str, Any]:

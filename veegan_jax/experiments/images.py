@@ -25,7 +25,7 @@ from veegan_jax.experiments import base, sampling
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import diversity
 from veegan_jax.presets import images as image_presets
-from veegan_jax.runtime import distributed, parallel, rng
+from veegan_jax.runtime import distributed, numerics, parallel, rng
 from veegan_jax.runtime.run import Feed, Run
 
 _GLANCE = 500  # samples drawn for each report
@@ -166,6 +166,7 @@ def dry_run(config: Config, options: Options, source: Source) -> str:
     return prepare(config, options, None, source).dry_run()
 
 
+@numerics.standard
 def train(
     config: Config, options: Options, workdir: pathlib.Path, source: Source
 ) -> tuple[TrainState, dict[int, str]]:
@@ -189,6 +190,7 @@ def train(
     return prepare(config, options, workdir, source).train()
 
 
+@numerics.standard
 def finish(
     config: Config,
     options: Options,

@@ -27,7 +27,7 @@ from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import inference as inference_metrics
 from veegan_jax.metrics import pca
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import distributed
+from veegan_jax.runtime import distributed, numerics
 
 DATASETS = tuple(classifiers.RECIPES)
 COLUMNS = (  # of the table
@@ -136,6 +136,7 @@ def dry_run(config: Config, options: Options) -> str:
     return image_experiment.dry_run(config, options, source)
 
 
+@numerics.standard
 def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, Any]:
     """Train all seeds, or go on, or take what is trained; measure and record it.
 

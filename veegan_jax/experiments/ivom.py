@@ -28,7 +28,7 @@ from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import baselines, ivom, ivom_checks, published
 from veegan_jax.presets import mixtures as mixture_presets
-from veegan_jax.runtime import distributed, parallel, workdirs
+from veegan_jax.runtime import distributed, numerics, parallel, rng, workdirs
 
 REPORT_AT = (5, 25, 200)  # iterations: the last is set by the options
 QUANTILES = tuple(range(0, 101, 5))  # of the errors over images, %
@@ -102,6 +102,7 @@ def _reconstruct(state: TrainState, x_BX: jax.Array, *, config: Config) -> jax.A
     return methods.get(config.method).reconstruct(state, x_BX, config=config)
 
 
+@numerics.standard
 def measure(
     workdir: pathlib.Path,
     options: Options,
@@ -226,7 +227,7 @@ def _measure_block(
     result = ivom.ivom(
         sampler(state, config),
         x_NX,
-        jax.random.key(ivom_targets.KEY),
+        rng.key(ivom_targets.KEY),
         latent_size=config.latent_size,
         starts=options.starts,
         iterations=options.iterations,

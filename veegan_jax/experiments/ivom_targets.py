@@ -18,6 +18,7 @@ from veegan_jax.experiments import sampling
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
 from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.runtime import rng
 
 KEY = 2017  # of all that is drawn for the measurement: the same for every run
 _PIXELS = (0.0, 1.0)
@@ -78,7 +79,7 @@ def load(
     """
     if config.dataset in mixture_presets.DATASETS:
         mixture = mixtures.get(config.dataset)
-        keys = jax.random.split(jax.random.key(KEY))
+        keys = jax.random.split(rng.key(KEY))
         test, train = (
             np.asarray(mixtures.sample(mixture, key, size))
             for key, size in zip(keys, (num, 10_000), strict=True)
@@ -88,7 +89,7 @@ def load(
         digits = stacked_mnist_experiment.DIGITS[config.dataset]
         train = images.load(digits, "train", data_dir=data_dir)
         test = images.load(digits, "test", data_dir=data_dir)
-        index = stacked_mnist.indices(len(train.label), jax.random.key(KEY), 10_000)
+        index = stacked_mnist.indices(len(train.label), rng.key(KEY), 10_000)
         stacks = np.moveaxis(train.image[np.asarray(index), :, :, 0], 1, 3)
         name = f"stacks of {train.source}"
         source = image_experiment.Source(

@@ -22,7 +22,7 @@ from veegan_jax.experiments import base
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import mixtures as mixture_metrics
 from veegan_jax.metrics import published
-from veegan_jax.runtime import checkpoint, distributed, parallel
+from veegan_jax.runtime import checkpoint, distributed, numerics, parallel, rng
 from veegan_jax.runtime.run import Run
 
 
@@ -53,6 +53,7 @@ def draw(state: TrainState, *, config: Config, num_samples: int) -> jax.Array:
     return jax.vmap(draw_one)(state)
 
 
+@numerics.undefined_allowed
 @functools.partial(jax.jit, static_argnames="dataset")
 def score(x_SNX: jax.Array, dataset: str) -> dict[str, jax.Array]:
     """Score the samples of every seed: metrics [S]; see `mixture_metrics.evaluate`."""
@@ -63,7 +64,7 @@ def score(x_SNX: jax.Array, dataset: str) -> dict[str, jax.Array]:
 def oracle(dataset: str, num_samples: int, repeats: int = 5) -> dict[str, np.ndarray]:
     """Score true samples, the reference of every table: metrics [repeats]."""
     mixture = mixtures.get(dataset)
-    keys_S = jax.random.split(jax.random.key(base.EVALUATION), repeats)
+    keys_S = jax.random.split(rng.key(base.EVALUATION), repeats)
     x_SNX = jax.vmap(lambda key: mixtures.sample(mixture, key, num_samples))(keys_S)
     return jax.tree.map(np.asarray, score(x_SNX, dataset))
 
@@ -148,6 +149,7 @@ def dry_run(config: Config, options: base.Options) -> str:
     return prepare(config, options, None).dry_run()
 
 
+@numerics.standard
 def run(
     config: Config,
     options: base.Options,
@@ -218,7 +220,7 @@ def draw_gif(config: Config, workdir: pathlib.Path, expected: int) -> None:
             *(workdir / "training.gif", len(paths), expected, min(paths)),
         )
     frames = [(f"step {n}", arrays.read(path)) for n, path in paths.items()]
-    truth = mixtures.sample(mixtures.get(config.dataset), jax.random.key(0), 2500)
+    truth = mixtures.sample(mixtures.get(config.dataset), rng.key(0), 2500)
     truth = project(np.asarray(truth), config.dataset)
     plots.animation(frames, truth, workdir / "training.gif")
 
@@ -251,7 +253,7 @@ AXES = {"high_dim": ("mean coordinate", "distance / true distance")}
 
 def draw_figures(config: Config, workdir: pathlib.Path, x_SNX: np.ndarray) -> None:
     """Write samples.png (samples over the true modes, and density) and curves.png."""
-    key, num = jax.random.key(0), max(2500, x_SNX.shape[1])
+    key, num = rng.key(0), max(2500, x_SNX.shape[1])
     truth = mixtures.sample(mixtures.get(config.dataset), key, num)
     truth = project(np.asarray(truth), config.dataset)
     panels = {"true": truth}

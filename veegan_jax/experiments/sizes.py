@@ -9,6 +9,7 @@ import jax
 from veegan_jax import methods
 from veegan_jax.common import memory
 from veegan_jax.config import Config
+from veegan_jax.runtime import rng
 
 
 def check(config: Config, seeds: int, samples: int = 0) -> None:
@@ -36,6 +37,6 @@ def check(config: Config, seeds: int, samples: int = 0) -> None:
     # Tracing takes a moment; only where one matrix takes 1 % of the memory.
     if 100 * seeds * widest * max(widest, values) * 4 > memory.total():
         init = functools.partial(methods.get(config.method).init, config=config)
-        state = jax.eval_shape(init, jax.random.key(0))
+        state = jax.eval_shape(init, rng.key(0))
         needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
         memory.check(seeds * needed, f"--seeds={seeds} of networks of these sizes")

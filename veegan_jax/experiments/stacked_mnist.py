@@ -24,7 +24,7 @@ from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import published
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
 from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
-from veegan_jax.runtime import distributed, loop, parallel
+from veegan_jax.runtime import distributed, loop, numerics, parallel
 from veegan_jax.runtime.run import Run
 
 DIGITS = {"stacked_mnist": "mnist", "stacked_digits": "digits"}  # what is stacked
@@ -176,6 +176,7 @@ def dry_run(config: Config, options: Options) -> str:
     return prepare(config, options, None).dry_run()
 
 
+@numerics.standard
 def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, Any]:
     """Train all seeds, resuming what the work directory holds, and record it.
 

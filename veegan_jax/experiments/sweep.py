@@ -27,7 +27,7 @@ from veegan_jax.experiments import base, diverged
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import mixtures as mixture_metrics
-from veegan_jax.runtime import distributed
+from veegan_jax.runtime import distributed, numerics, rng
 from veegan_jax.runtime.run import Run
 
 FIELDS = (
@@ -117,7 +117,7 @@ def member_step(
 def ignored(config: Config, variant: Variant) -> list[str]:
     """Fields that a step of this configuration does not read."""
     init = functools.partial(methods.get(config.method).init, config=config)
-    state = jax.eval_shape(init, jax.random.key(0))
+    state = jax.eval_shape(init, rng.key(0))
     values = {name: jnp.float32(value) for name, value in variant.items()}
     step = functools.partial(member_step, axis_name=None, config=config)
     jaxpr = jax.make_jaxpr(lambda *of: step(Member(*of[::-1])))(values, state).jaxpr
@@ -202,6 +202,7 @@ def dry_run(
     return prepare(config, grid, options, None).dry_run()
 
 
+@numerics.standard
 def run(
     config: Config,
     grid: dict[str, tuple[float, ...]],

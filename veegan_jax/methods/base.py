@@ -20,7 +20,7 @@ import optax
 
 from veegan_jax.common import errors, optimizers
 from veegan_jax.config import Config
-from veegan_jax.runtime import parallel, rng
+from veegan_jax.runtime import numerics, parallel, rng
 
 Params = dict[str, Any]  # a network's parameters, by the network's name
 Metrics = dict[str, jax.Array]  # scalars, by name
@@ -224,6 +224,7 @@ def pack(x_B: jax.Array, degree: int) -> jax.Array:
     return jnp.moveaxis(x_B, 1, -2).reshape(batch // degree, *middle, degree * channels)
 
 
+@numerics.standard
 def sample(
     state: TrainState, key: jax.Array, num_samples: int, *, config: Config
 ) -> jax.Array:
@@ -241,6 +242,7 @@ def sample(
     return _generate(state, rng.normal(key, config.latent_shape(num_samples)), config)
 
 
+@numerics.standard
 def generate(state: TrainState, z_BZ: jax.Array, *, config: Config) -> jax.Array:
     """Map latents to samples, as `sample` does; differentiable in z.
 
@@ -272,6 +274,7 @@ def _generate(state: TrainState, latent_BZE: jax.Array, config: Config) -> jax.A
     return config.data.scale * config.generator().apply(variables, latent_BZE)
 
 
+@numerics.standard
 def reconstruct(state: TrainState, *inputs: jax.Array, config: Config) -> jax.Array:
     """Return R's z_BZ for its inputs, BatchNorm in inference mode."""
     variables = {

@@ -14,6 +14,7 @@ import numpy as np
 
 from veegan_jax.common import errors
 from veegan_jax.config import Config
+from veegan_jax.runtime import rng
 
 INIT = "init(key, config)"
 STEP = "train_step(state, x, config=config, axis_name=None)"
@@ -71,7 +72,7 @@ def check(method: Any, config: Config, taken: Collection[str] = ()) -> None:
             z_BZ = method.reconstruct(state, config.examples(2), config=config)
         _check_array(name, RECONSTRUCT, z_BZ, (2, config.latent_size))
 
-    key = jax.random.key(0)
+    key = rng.key(0)
     shape = (config.batch_size, *config.example_shape())
     shapes = jax.eval_shape(init, key)
     jax.eval_shape(step, shapes, jax.ShapeDtypeStruct(shape, jnp.float32))

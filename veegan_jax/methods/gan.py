@@ -15,11 +15,12 @@ import jax.numpy as jnp
 from veegan_jax.config import Config
 from veegan_jax.methods import base
 from veegan_jax.methods.base import Metrics, TrainState
-from veegan_jax.runtime import rng
+from veegan_jax.runtime import numerics, rng
 
 softplus = jax.nn.softplus
 
 
+@numerics.standard
 def init(key: jax.Array, config: Config) -> TrainState:
     """Initialize G and D from a typed key."""
     key_g, key_d, key_train = jax.random.split(key, 3)
@@ -31,6 +32,7 @@ def init(key: jax.Array, config: Config) -> TrainState:
     return base.create(key_train, config, variables)
 
 
+@numerics.standard
 def train_step(
     state: TrainState, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:

@@ -24,7 +24,7 @@ from veegan_jax.common import fields
 from veegan_jax.config import Config
 from veegan_jax.methods import base
 from veegan_jax.methods.base import Metrics, TrainState
-from veegan_jax.runtime import parallel, rng
+from veegan_jax.runtime import numerics, parallel, rng
 
 softplus = jax.nn.softplus
 
@@ -38,6 +38,7 @@ class Objective(configs.Objective):
     )
 
 
+@numerics.standard
 def init(key: jax.Array, config: Config) -> TrainState:
     """Initialize G and D from a typed key."""
     key_g, key_d, key_train = jax.random.split(key, 3)
@@ -49,6 +50,7 @@ def init(key: jax.Array, config: Config) -> TrainState:
     return base.create(key_train, config, variables)
 
 
+@numerics.standard
 def train_step(
     state: TrainState, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:

@@ -24,7 +24,7 @@ from veegan_jax.common import fields
 from veegan_jax.config import Config
 from veegan_jax.methods import base
 from veegan_jax.methods.base import Metrics, TrainState
-from veegan_jax.runtime import rng
+from veegan_jax.runtime import numerics, rng
 
 softplus = jax.nn.softplus
 DROPS_UNITS = True  # D may have dropout
@@ -48,6 +48,7 @@ class Objective(configs.Objective):
     )
 
 
+@numerics.standard
 def init(key: jax.Array, config: Config) -> TrainState:
     """Initialize G, R and D from a typed key."""
     key_g, key_r, key_d, key_train = jax.random.split(key, 4)
@@ -62,6 +63,7 @@ def init(key: jax.Array, config: Config) -> TrainState:
     return base.create(key_train, config, variables)
 
 
+@numerics.standard
 def train_step(
     state: TrainState, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
@@ -120,6 +122,7 @@ def train_step(
 sample, generate = base.sample, base.generate
 
 
+@numerics.standard
 def reconstruct(state: TrainState, x_BX: jax.Array, *, config: Config) -> jax.Array:
     """Return the mean of z_BZ given x_BX."""
     return base.reconstruct(state, x_BX, config=config)

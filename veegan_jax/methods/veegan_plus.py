@@ -32,7 +32,7 @@ from veegan_jax.common import errors, fields
 from veegan_jax.config import Config
 from veegan_jax.methods import base
 from veegan_jax.methods.base import Metrics, TrainState
-from veegan_jax.runtime import parallel, rng
+from veegan_jax.runtime import numerics, parallel, rng
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +98,7 @@ class Objective(configs.Objective):
             )
 
 
+@numerics.standard
 def init(key: jax.Array, config: Config) -> TrainState:
     """Initialize G, R and D from a typed key."""
     key_g, key_r, key_d, key_train = jax.random.split(key, 4)
@@ -143,6 +144,7 @@ def losses(
     return loss_d, loss_gr
 
 
+@numerics.standard
 def train_step(
     state: TrainState, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
@@ -236,6 +238,7 @@ def train_step(
 sample, generate = base.sample, base.generate
 
 
+@numerics.standard
 def reconstruct(state: TrainState, x_BX: jax.Array, *, config: Config) -> jax.Array:
     """Return z_BZ given x_BX."""
     return base.reconstruct(state, x_BX / config.data.scale, config=config)

@@ -22,6 +22,7 @@ from jax.tree_util import Partial
 
 from veegan_jax.common import errors
 from veegan_jax.metrics import batched_lbfgs, ivom_checks
+from veegan_jax.runtime import numerics
 
 Sample = batched_lbfgs.Sample
 
@@ -46,6 +47,7 @@ class Result(NamedTuple):
     flat_NK: np.ndarray  # bool: the gradient at the start is exactly 0: no search
 
 
+@numerics.standard
 def ivom(
     sample: Sample,
     targets_NX: Any,
@@ -160,6 +162,7 @@ def _say_flat(generator: Callable[..., Any]) -> None:
     )
 
 
+@numerics.standard
 def best_of_random(
     sample: Sample,
     targets_NX: Any,
@@ -187,6 +190,7 @@ def best_of_random(
     return result.curve_NR[:, 0]
 
 
+@numerics.standard
 def draw_starts(
     key: jax.Array, ids_N: Any, starts: int, latent_size: int
 ) -> np.ndarray:

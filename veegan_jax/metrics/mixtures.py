@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from veegan_jax.data import mixtures
+from veegan_jax.runtime import numerics
 
 # The metrics of `evaluate`, in the order of the tables.
 METRICS = {
@@ -23,6 +24,8 @@ METRICS = {
 UNDEFINED = {"spread": "empty where no mode has two samples to measure it by"}
 
 
+@numerics.undefined_allowed
+@numerics.standard
 def evaluate(x_NX: jax.Array, mixture: mixtures.Mixture) -> dict[str, jax.Array]:
     """Score samples against the mixture they should follow. Pure: jit and vmap it.
 

@@ -16,6 +16,7 @@ from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import records
 from veegan_jax.data import images, pixels
 from veegan_jax.metrics import stacked_mnist_sampling
+from veegan_jax.runtime import numerics
 
 NUM_TRIPLES = stacked_mnist_sampling.NUM_TRIPLES
 CONFIDENCE = 0.9
@@ -77,6 +78,7 @@ def reference(
     return Reference(*(a.astype(np.float32) for a in arrays))
 
 
+@numerics.standard
 def evaluate(
     logits_N3K: jax.Array, feature_N3F: jax.Array, reference: Reference
 ) -> dict[str, jax.Array]:
@@ -166,6 +168,7 @@ def vendi(x_NF: jax.Array) -> jax.Array:
     return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(value, value)))
 
 
+@numerics.standard
 def predict(
     classifier: classifiers.Classifier, x_NHW3: Any
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -194,6 +197,7 @@ def predict(
 _evaluate = jax.jit(evaluate)
 
 
+@numerics.standard
 def score(
     x_NHW3: Any, classifier: classifiers.Classifier, reference: Reference
 ) -> dict[str, np.ndarray]:
@@ -245,6 +249,7 @@ def oracle(
     return jax.tree.map(np.asarray, _evaluate(*outputs, reference))
 
 
+@numerics.standard
 def truth(
     classifier: classifiers.Classifier, num_samples: int, data_dir: str | None = None
 ) -> Truth:
@@ -267,6 +272,7 @@ def truth(
     )
 
 
+@numerics.standard
 def make_record(x_NHW3: Any, truth: Truth) -> dict[str, Any]:
     """Score stacked images and return a record of JSON values.
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from absl import app, logging
 
 from veegan_jax.common import errors, files
-from veegan_jax.runtime import distributed, loop, watchdog, workdirs
+from veegan_jax.runtime import distributed, loop, numerics, watchdog, workdirs
 
 
 def run(main: Callable[..., None], file: str = "") -> None:
@@ -25,7 +25,8 @@ def run(main: Callable[..., None], file: str = "") -> None:
     continues the run: a signal asked to stop, or another process of the run died. It is
     130 after a SIGINT that did not wait for the next checkpoint, and 1 after any other
     error. What is printed to a reader that has gone, such as `head`, or to a terminal
-    that has hung up, is dropped, and the work goes on.
+    that has hung up, is dropped, and the work goes on. JAX's settings that change
+    numbers are set back; see `numerics.pin`.
 
     Args:
       main: called with the one argument that is not a flag, or with none.
@@ -42,6 +43,7 @@ def run(main: Callable[..., None], file: str = "") -> None:
             raise errors.InputError(
                 f"unknown argument {arguments[0]!r}: flags start with --"
             )
+        numerics.pin()
         main(*(str(files.user_path(a)) for a in arguments))
         distributed.finish()
 
@@ -75,6 +77,8 @@ def run(main: Callable[..., None], file: str = "") -> None:
     except Exception as error:
         if watchdog.is_lost_process(error):
             watchdog.leave(error)
+        if missing := numerics.missing_platform():
+            _end(missing)
         _end_with_traceback(error)
 
 

@@ -8,7 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.random import threefry2x32_p
 
-from veegan_jax.runtime import parallel
+from veegan_jax.runtime import numerics, parallel
+
+
+def key(seed: jax.typing.ArrayLike) -> jax.Array:
+    """Return the typed key of a seed, whatever kind of keys is the user's default."""
+    return jax.random.key(seed, impl=numerics.IMPLEMENTATION)
 
 
 def normal(
