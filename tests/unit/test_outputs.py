@@ -8,8 +8,11 @@ from support import programs
 
 from veegan_jax.common import errors, files, memory, plots
 from veegan_jax.data import mixtures
+from veegan_jax.experiments import base
+from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.metrics import mixtures as mixture_metrics
+from veegan_jax.presets import resolve
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +148,20 @@ def test_scoring_fits_in_its_bound_of_memory(eval_samples, tmp_path, monkeypatch
         eval_samples.load(tmp_path / "x.npy", ring)
     monkeypatch.setattr(memory, "total", lambda: 2 * num * (bound + 8))
     assert len(eval_samples.load(tmp_path / "x.npy", ring)) == num
+
+
+@pytest.mark.parametrize(
+    ("dataset", "experiment", "options"),
+    [
+        ("ring", mixture_experiment, base.Options),
+        ("cifar10", image_experiment, image_experiment.Options),
+    ],
+)
+def test_a_run_of_more_samples_than_the_memory_holds_is_refused(
+    dataset, experiment, options, tmp_path
+):
+    config = resolve.resolve("gan", dataset, "quick")
+    given = options(samples=10**12 - 1, seeds=2)
+    with pytest.raises(errors.InputError, match=r"^--samples=9+: 9\S+ samples take "):
+        experiment.check([(tmp_path / "run", config)], given)
+    assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ Dimension key: S seeds.
 import dataclasses
 import functools
 import hashlib
+import math
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors, fields, files, records
+from veegan_jax.common import errors, fields, files, memory, records
 from veegan_jax.config import Config
 from veegan_jax.experiments import diverged, sizes
 from veegan_jax.methods import checks as method_checks
@@ -144,6 +145,8 @@ def check(
     config: Config,
     options: Options,
     taken: Collection[str] = (),
+    *,
+    bytes_each: int = 0,
     variants: int = 1,
 ) -> None:
     """Refuse what the memory cannot hold, what devices do not divide, a bad method.
@@ -152,13 +155,18 @@ def check(
       config: what to train.
       options: how to run it.
       taken: names of the metrics that the experiment logs.
+      bytes_each: that scoring takes for a sample, besides the samples of all seeds.
       variants: how many are trained at once, each with every seed.
 
     Raises:
       InputError: naming the flag, its value and what to give instead; for a method that
         is not built in, see `methods.checks.check`.
     """
-    sizes.check(config, options.seeds * variants, options.samples)
+    members = options.seeds * variants
+    sizes.check(config, members, options.samples)
+    # The samples of the members are drawn one by one, then put together.
+    bytes_each += 2 * members * math.prod(config.example_shape())
+    memory.check_samples(f"--samples={options.samples}", options.samples, bytes_each)
     devices = len(jax.devices())
     parallel.check(options.parallel, config.batch_size, devices)
     pack = config.objective.pack

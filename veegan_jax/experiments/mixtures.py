@@ -82,11 +82,22 @@ def check(
         ended without it.
     """
     for _, config in runs:
-        base.check(config, options, mixture_metrics.METRICS)
+        check_config(config, options)
     for workdir, config in runs:
         base.claim(workdir, config, options)
         if gif and not options.dry_run:
             distributed.on_main_process(functools.partial(_check_gif, workdir, config))
+
+
+def check_config(config: Config, options: base.Options, variants: int = 1) -> None:
+    """Refuse a configuration that cannot run.
+
+    Raises:
+      InputError: see `base.check`.
+    """
+    each = bytes_each(config, options.seeds * variants)
+    taken = mixture_metrics.METRICS
+    base.check(config, options, taken, bytes_each=each, variants=variants)
 
 
 def _check_gif(workdir: pathlib.Path, config: Config) -> None:
@@ -104,6 +115,13 @@ def _frames(workdir: pathlib.Path) -> dict[int, pathlib.Path]:
     """Return the files of the first seed's samples over training, by step."""
     paths = sorted((workdir / "frames").glob("step-*.npy"))
     return {int(path.stem.removeprefix("step-")): path for path in paths}
+
+
+def bytes_each(config: Config, members: int) -> int:
+    """Estimate the memory in which a sample of every member is drawn and scored."""
+    mixture = mixtures.get(config.dataset)
+    widest = max(mixture.size, *config.networks.generator_widths, 1)
+    return mixture_metrics.bytes_each(mixture) + 8 * members * widest
 
 
 def prepare(
@@ -145,7 +163,7 @@ def dry_run(config: Config, options: base.Options) -> str:
     Raises:
       InputError: for a configuration that cannot run.
     """
-    base.check(config, options, mixture_metrics.METRICS)
+    check_config(config, options)
     return prepare(config, options, None).dry_run()
 
 

@@ -18,7 +18,7 @@ from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import errors, fields, files, plots, records
 from veegan_jax.config import Config
-from veegan_jax.data import images, stacked_mnist
+from veegan_jax.data import images, stacked_files, stacked_mnist
 from veegan_jax.experiments import base, diverged, sampling, sizes
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import published
@@ -111,7 +111,8 @@ def check_config(config: Config, options: Options) -> None:
       InputError: for data or a classifier that cannot be used; see `base.check`.
     """
     _materials(DIGITS[config.dataset], options)
-    base.check(config, options, stacked_mnist_metrics.METRICS)
+    each = stacked_files.bytes_each(config.example_shape())
+    base.check(config, options, stacked_mnist_metrics.METRICS, bytes_each=each)
 
 
 @functools.cache

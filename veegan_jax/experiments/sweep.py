@@ -135,7 +135,7 @@ def check(
       InputError: see `variants` and `base.check`; or for a field that is not read.
     """
     found = variants(config, grid)
-    base.check(config, options, mixture_metrics.METRICS, len(found))
+    mixture_experiment.check_config(config, options, len(found))
     if idle := ignored(config, found[0]):
         raise errors.InputError(
             f"--vary={idle[0]}: {config.method} does not read it, as it is configured"
