@@ -13,6 +13,7 @@ from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.metrics import mixtures as mixture_metrics
 from veegan_jax.presets import resolve
+from veegan_jax.runtime import workdirs
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +166,12 @@ def test_a_run_of_more_samples_than_the_memory_holds_is_refused(
     with pytest.raises(errors.InputError, match=r"^--samples=9+: 9\S+ samples take "):
         experiment.check([(tmp_path / "run", config)], given)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["results.json", "samples.npz", "metrics.jsonl"])
+def test_a_folder_of_the_users_own_results_is_no_work_directory(name, tmp_path):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(errors.InputError, match=f"holds {name}, but config.json, "):
+        workdirs.claim(tmp_path, {})
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
