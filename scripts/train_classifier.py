@@ -2,14 +2,14 @@
 
     python scripts/train_classifier.py --dataset=auto --seed=0
 
-No script needs it: the package holds a pinned classifier for each data set, by which
-every table is scored unless --classifier names another file, such as this one. It
-writes runs/classifier/DATASET-seedSEED.npz and prints the accuracy on the training
-and test images and the file's SHA-256, which every record made with it names. For MNIST
-expect 99.46 % on the test images after 6,000 steps, in three to four minutes on two CPU
-cores (320 s of CPU time); for digits 98.9 %, in 15 s of CPU time. An existing file is
-never overwritten. Stop it at any time; the same command continues it from the
-checkpoints, in a folder beside the file.
+No script needs it: the package holds a pinned classifier for each data set, which
+scores samples unless --classifier names another file, such as this one. It writes
+runs/classifier/DATASET-seedSEED.npz and prints the accuracy on the training and test
+images and the file's SHA-256, which every record made with it names. For MNIST expect
+99.46 % on the test images after 6,000 steps, in three to four minutes on two CPU cores
+(320 s of CPU time); for digits 98.9 %, in 15 s of CPU time. An existing file is never
+overwritten. Stop it at any time; the same command continues it from the checkpoints,
+in a folder beside the file.
 """
 
 import pathlib

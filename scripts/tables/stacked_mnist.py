@@ -76,7 +76,7 @@ def classifiers(results: pathlib.Path) -> str:
         rows.append([f"**{label}**", "all classifiers", *over])
         trained = results / "stacked_mnist" / preset / f"{method}.json"
         std = json.loads(trained.read_text())["std"]
-        spread = [f"± {std[name]:.2g}" for name in names]
+        spread = [records.cell(0, std[name]).removeprefix("0 ") for name in names]
         rows.append([label, "spread over training seeds", *spread])
     header = ["", "classifier", *[name.replace("_", " ") for name in names]]
     return records.table(header, rows)

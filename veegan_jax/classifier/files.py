@@ -1,9 +1,9 @@
 """Classifiers in files: written once, read without pickle, tested before use.
 
-Beside this module lie the pinned classifiers, mnist.npz and digits.npz, by which every
-table is scored unless another file is named. Each is what scripts/train_classifier.py
-made with seed 0, with its weights rounded to 16 bits, which halves the file. A trained
-copy would not do: other processors round differently, so each would get another one.
+Beside this module lie the pinned classifiers, mnist.npz and digits.npz, which score
+samples unless another file is named. Each is what scripts/train_classifier.py made with
+seed 0, with its weights rounded to 16 bits, which halves the file. To train it where it
+is needed would not do: other processors round differently and get another one.
 
     path = pathlib.Path("runs/classifier/mnist-seed0.npz")
     save(require(rounded(load(path))), PINNED["mnist"])
