@@ -56,7 +56,8 @@ def test_a_wrong_folder_is_named_with_the_right_one(place, flag, tfds_dir, monke
     assert len(set(messages)) == 1 and "classifier" not in messages[0]
     start = f"mnist is not prepared under {named}, the folder that {who} names, {held}"
     assert messages[0].startswith(start)
-    assert f". It is prepared under {tfds_dir}: give the folder" in messages[0]
+    assert f": it is prepared under {tfds_dir}, so give that folder" in messages[0]
+    assert "prepare_data.py" not in messages[0]
     assert images.choose("auto", str(tfds_dir)) == "mnist"  # as the message says
 
 

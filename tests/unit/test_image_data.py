@@ -187,7 +187,8 @@ def test_a_garbled_description_is_named(tmp_path):
 
 
 def test_not_prepared_says_what_to_type(tmp_path):
-    for where in (tmp_path, tmp_path / "none"):
+    (tmp_path / "empty").mkdir()
+    for where in (tmp_path / "empty", tmp_path / "none"):
         with pytest.raises(errors.InputError) as caught:
             load(where, "cifar10")
         message = str(caught.value)

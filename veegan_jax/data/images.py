@@ -184,39 +184,49 @@ def _newest(folder: pathlib.Path) -> pathlib.Path | None:
 def missing(dataset: str, data_dir: str | None) -> str:
     """Return a message for a set that is not prepared, to be followed by a remedy.
 
-    It says who names the folder, what the folder holds, and where the set is instead
-    if that is one or two levels up, one down, or beside the folder.
+    It says who names the folder, what the folder holds, and which folder to give.
     """
     root = data_root(data_dir)
     naming = _naming(data_dir)
     named = f", the folder that {naming} names" if naming else ""
-    inside = _children(root)
-    held = ", ".join(path.name for path in inside[:_NAMED]) or "nothing"
-    held += ", ..." if len(inside) > _NAMED else ""
+    inside = [path.name for path in _children(root)]
     if not os.path.isdir(root):
         held = "which does not exist"
-    elif os.path.isdir(root / dataset):
+    elif dataset in inside:
         held = f"whose {dataset} holds no prepared version, with its dataset_info.json"
     else:
-        held = f"which holds {held}"
-    near = (*root.absolute().parents[:2], *inside, *_children(root.absolute().parent))
-    found = []
-    for path in near:
-        with contextlib.suppress(OSError):
-            found += [path] if _newest(path / dataset) else []
-    hint = f". It is prepared under {found[0]}" if found else ""
-    return (
-        f"{dataset} is not prepared under {root}{named}, {held}{hint}: give the folder "
-        f"that holds {dataset} by --data_dir or TFDS_DATA_DIR"
+        shown = ", ".join(inside[:_NAMED]) or "nothing"
+        held = f"which holds {shown}" + (", ..." if len(inside) > _NAMED else "")
+    near = _near(dataset, root)
+    give = (
+        f"it is prepared under {near}, so give that folder"
+        if near
+        else (f"give the folder that holds {dataset}")
     )
+    return (
+        f"{dataset} is not prepared under {root}{named}, {held}: {give} by --data_dir "
+        "or TFDS_DATA_DIR"
+    )
+
+
+def _near(dataset: str, root: pathlib.Path) -> pathlib.Path | None:
+    """Return where a set is instead: one or two levels up, one down, or beside."""
+    root = root.absolute()
+    for path in (*root.parents[:2], *_children(root), *_children(root.parent)):
+        with contextlib.suppress(OSError):
+            if _newest(path / dataset):
+                return path
+    return None
 
 
 def _not_prepared(dataset: str, data_dir: str | None) -> errors.InputError:
-    return errors.InputError(
-        f"{missing(dataset, data_dir)}, or prepare it once:\n  pip install -e "
-        f"'.[data]' && python scripts/prepare_data.py --datasets={dataset} "
-        f"--data_dir={data_root(data_dir)}\n--dataset=digits needs no download."
-    )
+    message, root = missing(dataset, data_dir), data_root(data_dir)
+    if not _near(dataset, root):
+        message += (
+            ", or prepare it once:\n  pip install -e '.[data]' && python "
+            f"scripts/prepare_data.py --datasets={dataset} --data_dir={root}"
+        )
+    return errors.InputError(f"{message}\n--dataset=digits needs no download.")
 
 
 def _naming(data_dir: str | None) -> str | None:
