@@ -32,8 +32,8 @@ LABELS = "labels.csv"
 # What systems and programs put beside the images, in lower case.
 _LITTER = (
     *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "@recycle"),
-    *("#recycle", "$recycle.bin", "system volume information", "lost+found"),
-    "__pycache__",
+    *("#recycle", "#snapshot", "$recycle.bin", "system volume information"),
+    *("lost+found", "__pycache__"),
 )
 
 
