@@ -84,7 +84,7 @@ def measure(
     cell = {
         "seed": seed,
         "shares": shares,
-        "accuracy": accuracy_ARE.round(6).tolist(),
+        "accuracy": accuracy_ARE.round(4).tolist(),
     }
 
     def finish() -> None:

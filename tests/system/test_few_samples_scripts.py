@@ -10,7 +10,7 @@ def test_one_sample_of_a_mixture(scripts, tmp_path):
     done = scripts.run("train_mixtures.py", *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr and "nan" not in done.stdout, done.stderr
-    assert "spread: empty where no mode has two samples" in done.stdout
+    assert "spread: empty if no mode of a seed has two samples" in done.stdout
     record = json.loads((tmp_path / "run" / "results.json").read_text())
     assert record["oracle"]["spread"] is None and record["oracle"]["modes"] == 1
     for name in ("samples.png", "curves.png", "training.gif"):

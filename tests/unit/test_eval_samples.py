@@ -31,7 +31,7 @@ def test_the_range_is_shown_where_no_mode_is_near(script, tmp_path, capsys, scal
     for name, x_N in zip(("x1", "x2"), x_NX.T, strict=True):
         row = f"| {name}     | {x_N.min():.4g} to {x_N.max():.4g}"
         assert (row in printed) == (scale == 2)
-    assert ("spread: empty where" in printed) == (scale == 2) and "nan" not in printed
+    assert ("spread: empty if" in printed) == (scale == 2) and "nan" not in printed
 
 
 def test_the_range_of_1200_dimensions_takes_two_rows(script):

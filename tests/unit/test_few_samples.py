@@ -77,7 +77,7 @@ def test_few_samples_of_a_mixture(num_samples, seeds):
     table = mixture_experiment.table({"gan": record})
     oracle, gan = cells(table)
     assert oracle[4] == "" and (gan[4] == "") == np.isnan(metrics["spread"]).any()
-    assert "\n\nspread: empty where no mode has two samples to measure" in table
+    assert "\n\nspread: empty if no mode of a seed has two samples" in table
     variants = [{"values": {"gamma": 0.1}, **record}]
     swept = sweep.table({"variants": variants, "oracle": record["oracle"]})
     assert cells(swept)[0][-1] == "" and "spread: empty" in swept

@@ -234,7 +234,10 @@ def curves(
             axis.text(0.5, 0.5, "undefined", ha="center", transform=axis.transAxes)
             axis.set(xticks=[], yticks=[])
             continue
-        axis.plot(steps, values, linewidth=1)
+        single = (
+            np.isfinite(values).sum(axis=0).max() == 1
+        )  # no line joins it to others
+        axis.plot(steps, values, linewidth=1, marker="." if single else "")
         axis.grid(alpha=0.3)
     figure.suptitle(as_text(title), fontsize=10)
     set_margins(figure, left=0.7, right=0.15, bottom=0.5, top=0.6, gap=(0.65, 0.8))

@@ -21,7 +21,7 @@ METRICS = {
     "calibrated": "% of samples at a true sample's distance from their mean",
     "dead_rms": "RMS error in the dimensions without noise; 0 is right",
 }
-UNDEFINED = {"spread": "empty where no mode has two samples to measure it by"}
+UNDEFINED = {"spread": "empty if no mode of a seed has two samples to measure it by"}
 
 
 @numerics.undefined_allowed

@@ -44,7 +44,8 @@ def fit(x_NX: np.ndarray, components: int, min_share: float = 1e-6) -> PCA:
     centred_NX = x_NX - mean_X.astype(x_NX.dtype)
     num, size = x_NX.shape
     if num >= size:
-        value_X, vector_XX = np.linalg.eigh(centred_NX.T @ centred_NX / (num - 1))
+        covariance_XX = centred_NX.T @ centred_NX / max(num - 1, 1)
+        value_X, vector_XX = np.linalg.eigh(covariance_XX)
     else:
         value_X, vector_XX = _of_dot_products(centred_NX, components)
     kept = np.flatnonzero(value_X > min_share * value_X.max())[::-1][:components]
