@@ -347,10 +347,12 @@ def mean_and_std(values_S: Any) -> tuple[float | None, float | None]:
     values_S = np.asarray(values_S)
     if not len(values_S) or not np.isfinite(values_S).all():
         return None, None
-    std = None
-    if len(values_S) > 1:  # that of equal values is 0, not the rounding of their mean
-        std = float(values_S.std(ddof=1)) if np.ptp(values_S) else 0.0
-    return float(values_S.mean()), std
+    return float(values_S.mean()), std(values_S) if len(values_S) > 1 else None
+
+
+def std(values_S: np.ndarray) -> float:
+    """Return the standard deviation (n - 1): 0 for equal values, without rounding."""
+    return float(values_S.std(ddof=1)) if np.ptp(values_S) else 0.0
 
 
 def cell(mean: float | None, std: float | None = None) -> str:

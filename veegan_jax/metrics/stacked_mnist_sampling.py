@@ -67,4 +67,4 @@ def standard_errors(
         "kl_uniform": stats.entropy(drawn_RT, uniform_T.reshape(1, -1), axis=1),
         "kl_data": stats.entropy(drawn_RT, share_T.reshape(1, -1), axis=1),
     }
-    return {n: records.mean_and_std(x_R)[1] or 0.0 for n, x_R in metrics.items()}
+    return {name: records.std(values) for name, values in metrics.items()}
