@@ -203,7 +203,7 @@ def test_the_wall_time_counts_blocks_and_baselines(run, tmp_path, monkeypatch, c
     clock = types.SimpleNamespace(perf_counter=lambda: now[0])
     monkeypatch.setattr(ivom_experiment, "time", clock)
     monkeypatch.setattr(ivom_experiment, "_measure_block", block)
-    monkeypatch.setattr(ivom_experiment.baselines, "pca_errors", pca_errors)
+    monkeypatch.setattr(ivom_targets.baselines, "pca_errors", pca_errors)
     for _ in range(2):  # nothing is left to measure in the second command
         record, _ = ivom_experiment.measure(
             workdir, options(seeds=1), tmp_path / "ivom"

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import math
 import pathlib
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -26,7 +25,7 @@ from veegan_jax.config import Config
 from veegan_jax.experiments import base, diverged, ivom_blocks, ivom_targets, sampling
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods.base import TrainState
-from veegan_jax.metrics import baselines, ivom, ivom_checks, published
+from veegan_jax.metrics import ivom, ivom_checks, published
 from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.runtime import distributed, numerics, parallel, rng, workdirs
 
@@ -259,13 +258,7 @@ def _summarize(
     """The record, and the arrays of `measure`."""
     samplers = {seed: sampler(state, config) for seed, state in states.items()}
     size = config.latent_size
-    num, *values = targets.train_NX.shape
-    most = min(size, num - 1, math.prod(values))  # as many components as there can be
-    print(f"PCA of {num} images of {math.prod(values)} values ...", file=sys.stderr)
-    errors_of = {
-        "mean_image": baselines.mean_image_errors(targets.train_NX, targets.test_NX),
-        "pca": baselines.pca_errors(targets.train_NX, targets.test_NX, most),
-    }
+    errors_of = ivom_targets.baseline_errors(targets, size)
     per_seed = []
     for seed in states:
         prior = found[seed, "prior"]

@@ -5,6 +5,7 @@ shape).
 """
 
 import dataclasses
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from veegan_jax.data import images, mixtures, stacked_mnist
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import sampling
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
+from veegan_jax.metrics import baselines
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
 from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.runtime import rng
@@ -32,6 +34,21 @@ class Targets:
     test_NX: np.ndarray  # float32, never trained on
     train_NX: np.ndarray  # float32, for the baselines
     value_range: tuple[float, float] | None  # None: any
+
+
+def baseline_errors(targets: Targets, latent_size: int) -> dict[str, np.ndarray]:
+    """Return each test image's error to the mean image and to PCA's projection.
+
+    PCA has as many components as z has dimensions, or as many as there can be.
+    """
+    train_NX, test_NX = targets.train_NX, targets.test_NX
+    num, size = len(train_NX), train_NX[0].size
+    print(f"PCA of {num} images of {size} values ...", file=sys.stderr)
+    most = min(latent_size, num - 1, size)
+    return {
+        "mean_image": baselines.mean_image_errors(train_NX, test_NX),
+        "pca": baselines.pca_errors(train_NX, test_NX, most),
+    }
 
 
 def every_nth(total: int, num: int) -> np.ndarray:
