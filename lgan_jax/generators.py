@@ -9,9 +9,11 @@ A latent sampler learns in one of three spaces, which ends the generator's name:
 `vae` needs no sampler, and `affine` no model at all.
 """
 
+import fnmatch
 from collections.abc import Iterable
 
 from lgan_jax import samplers
+from lgan_jax.config import Config
 from veegan_jax.common import errors
 
 OWN, SHARED, MOVES = "", "_shared", "_moves"
@@ -53,6 +55,69 @@ def check(name: str) -> None:
             f"unknown generator {name!r}: one of {', '.join(names())}, each but affine "
             f"also followed by {ON_TOP}"
         )
+
+
+# Settings of each kind, and the stages that read them: names, or how they begin or end.
+_READ_BY = (
+    (("latent_size", "autoencoder_widths"), ("autoencoder", "vae")),
+    (
+        ("autoencoder_steps", "autoencoder_batch", "autoencoder_rate"),
+        ("autoencoder", "shared", "vae"),
+    ),
+    (("latent_noise",), ("autoencoder", "shared")),
+    (("shared_autoencoders", "shared_latent_size", "shared_widths"), ("shared",)),
+    (("basis_size",), ("lgan",)),
+    (("shared_basis_size",), ("lgan_shared", "lgan_moves")),
+    (("coefficients", "orthogonality", "offset", "acceptance", "accepted"), ("lgan*",)),
+    (
+        (
+            *("noise_size", "sampler_widths", "sampler_steps"),
+            *("sampler_batch", "sampler_rate", "sampler_beta1"),
+        ),
+        ("lgan*", "plain_gan*"),
+    ),
+    (("move_scale", "num_moves"), ("*_moves",)),
+)
+
+
+def unread(config: Config, names: Iterable[str]) -> dict[str, str]:
+    """List the settings that a run does not read.
+
+    Args:
+      config: of the run.
+      names: of its stages.
+
+    Returns:
+      Name -> why.
+    """
+    found = {}
+    names = tuple(names)
+    for settings, readers in _READ_BY:
+        if not any(fnmatch.filter(names, reader) for reader in readers):
+            why = f"no generator of this run reads it, only stages {', '.join(readers)}"
+            found.update(dict.fromkeys(settings, why))
+    if config.acceptance == "all":
+        found.setdefault("accepted", "--acceptance=all does not read it")
+    return found
+
+
+def refuse_unread(config: Config, names: Iterable[str], changes: Iterable[str]) -> None:
+    """Refuse settings that are given but that no stage of the run reads.
+
+    Args:
+      config: of the run.
+      names: of its stages.
+      changes: the names of the settings that the user gave.
+
+    Raises:
+      InputError: naming the flag.
+    """
+    why = unread(config, names)
+    for name in changes:
+        if name in why:
+            raise errors.InputError(
+                f"--{name}={getattr(config, name)}: {why[name]}; leave it out"
+            )
 
 
 def stages(chosen: Iterable[str], *, sample_quality: bool = False) -> tuple[str, ...]:

@@ -22,13 +22,14 @@ import early  # noqa: F401
 import numpy as np
 
 from veegan_jax import methods
-from veegan_jax.common import errors, files, plots_errors
+from veegan_jax.common import files, plots_errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.data import pixels
 from veegan_jax.experiments import base, diverged, ivom_targets
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import ivom as ivom_experiment
+from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.runtime import distributed, program
 
 OUTPUT = common_flags.define_path(
@@ -114,18 +115,34 @@ def draw_figures(
     plots_errors.captioned(rows, output / "nearest.png", title=title)
 
 
+def refuse_unread(config: Config, file_method: str) -> None:
+    """Refuse flags that a measurement of this run would not read.
+
+    Args:
+      config: the run's.
+      file_method: the name of the method in `--method_file`; "" without.
+
+    Raises:
+      InputError: naming the flag.
+    """
+    of = f"the run is of {config.method} on {config.dataset}, which does not need it"
+    if config.method != file_method:
+        common_flags.refuse(of, "method_file")
+    if config.dataset != "faces":
+        common_flags.refuse(of, "image_dir", "crop")
+    if IMAGE_DIR.value or config.dataset in (*mixture_presets.DATASETS, "digits"):
+        common_flags.refuse(of, "data_dir")
+
+
 def main(name: str) -> None:
     hosts = distributed.Options(**common_flags.read(distributed.Options))
     workdir = pathlib.Path(name)
     options = ivom_experiment.Options(**common_flags.read(ivom_experiment.Options))
     distributed.start(hosts)
-    own = methods.register_file(METHOD_FILE.value) if METHOD_FILE.value else None
+    given = METHOD_FILE.value
+    own = "" if given is None else methods.register_file(given)
     config, _ = base.configuration(workdir)
-    if own and own != config.method:
-        raise errors.InputError(
-            f"--method_file={METHOD_FILE.value}: {workdir} holds a run of "
-            f"{config.method}; leave the flag out, or give that method's file"
-        )
+    refuse_unread(config, own)
     output = pathlib.Path(OUTPUT.value or workdir / "ivom")
     source = source_of(workdir, config, options)
     record, found = ivom_experiment.measure(workdir, options, output, source)

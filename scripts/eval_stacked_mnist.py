@@ -68,10 +68,14 @@ def main(name: str) -> None:
     path = pathlib.Path(name)
     label = plots.one_line(path.absolute().name)
     if os.path.isdir(path):  # Path.is_dir would raise for some names
+        common_flags.refuse("samples of a run are uint8", "range", "key")
         x_NHW3 = from_run(path)
     else:
+        common_flags.refuse("all images of a file are scored", "samples")
         x_NHW3 = stacked_files.read(path, RANGE.value, KEY.value)
     dataset = stacked_files.dataset_of(x_NHW3.shape, DATASET.value)
+    if dataset == "digits":
+        common_flags.refuse("the digits come with scikit-learn", "data_dir")
     file = pathlib.Path(CLASSIFIER.value) if CLASSIFIER.value else None
     classifier = classifier_files.ready(dataset, file, DATA_DIR.value)
     truth = stacked_mnist_metrics.truth(classifier, len(x_NHW3), DATA_DIR.value)

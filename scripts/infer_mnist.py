@@ -59,6 +59,8 @@ def plan(options: inference.Options) -> list[tuple[pathlib.Path, Config]]:
         raise errors.InputError(
             f"--dataset={dataset} must be {', '.join(inference.DATASETS)} or auto"
         )
+    if dataset == "digits":
+        common_flags.refuse("the digits come with scikit-learn", "data_dir")
     return base.plan(
         options,
         changes,

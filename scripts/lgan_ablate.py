@@ -47,6 +47,8 @@ def main() -> None:
             f"--generator={GENERATOR.value} must be lgan, lgan_shared or lgan_moves"
         )
     dataset = images.choose(DATASET.value, DATA_DIR.value or None)
+    if dataset == "digits":
+        common_flags.refuse("the digits come with scikit-learn", "data_dir")
     chosen = options.Options(
         generators=GENERATOR.value,
         seeds=SEEDS.value,

@@ -16,7 +16,16 @@ import pathlib
 
 import early  # noqa: F401
 
-from lgan_jax import amplification, cells, config, figures, options, report, stages
+from lgan_jax import (
+    amplification,
+    cells,
+    config,
+    figures,
+    generators,
+    options,
+    report,
+    stages,
+)
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images
 from veegan_jax.runtime import distributed, program
@@ -37,9 +46,15 @@ def main() -> None:
     dataset = images.choose(changes.pop("dataset", "auto"), data_dir or None)
     run_config = config.preset(dataset, **changes)
     chosen = options.preset(dataset, **changed_options)
-    distributed.start(hosts)
+    if dataset == "digits":
+        common_flags.refuse("the digits come with scikit-learn", "data_dir")
+    if not chosen.sample_quality:
+        common_flags.refuse("--nosample_quality judges no labels", "classifier")
     name = f"runs/lgan/{dataset}/{run_config.fraction:g}"
     workdir = pathlib.Path(WORKDIR.value or name)
+    if not (workdir / "config.json").exists():  # else they say which models are there
+        generators.refuse_unread(run_config, chosen.stages(), changes)
+    distributed.start(hosts)
     materials = amplification.prepare(run_config, chosen, workdir)
     task, names = materials.task, chosen.stages()
     if chosen.dry_run:

@@ -253,7 +253,10 @@ def run() -> None:
         raise errors.InputError(
             f"--num_samples={num} is over 4 GiB of pixels: give less"
         )
-    run_config = make_config(given, common_flags.read(config.Config))
+    changes = common_flags.read(config.Config)
+    run_config = make_config(given, changes)
+    if not (workdir / "config.json").exists():  # else they say which models are there
+        generators.refuse_unread(run_config, generators.stages([generator]), changes)
     check_memory(run_config, generator, len(given.names))
     distributed.use_cpu_cores(options.cpu_devices)
     for flag in ("autoencoder_batch", "sampler_batch"):

@@ -74,6 +74,7 @@ def main() -> None:
     method = base.pop_method(changes, METHOD_FILE.value)
     dataset = changes.pop("dataset", "ring")
     config = resolve.resolve(method, dataset, options.preset, **changes)
+    resolve.refuse_unread(config, changes)
     name = f"runs/sweep/{dataset}/{method}/{'-'.join(values)}"
     workdir = pathlib.Path(WORKDIR.value or name)
     if options.dry_run:

@@ -74,6 +74,8 @@ def main() -> None:
             f"--dataset={flags.FLAGS['dataset'].value}: this script trains on faces; "
             "leave the flag out"
         )
+    if options.image_dir:
+        common_flags.refuse("the images are those of --image_dir", "data_dir")
     # Refuse bad flags before any image is read.
     _, first = plan(options, changes, streamed=False)[0]
     photos = faces.read(options, first.data.image_size, first.batch_size)

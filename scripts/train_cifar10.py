@@ -66,6 +66,8 @@ def plan(options: image_experiment.Options) -> list[tuple[pathlib.Path, Config]]
         raise errors.InputError(
             f"--dataset={dataset} must be one of {', '.join(DATASETS)}"
         )
+    if dataset == "digits":
+        common_flags.refuse("the digits come with scikit-learn", "data_dir")
     return base.plan(
         options, changes, [dataset], WORKDIR.value, method_file=METHOD_FILE.value
     )

@@ -64,6 +64,8 @@ def main() -> None:
         raise errors.InputError(
             f"--dataset={dataset} must be one of {', '.join(classifiers.RECIPES)}"
         )
+    if dataset == "digits":
+        common_flags.refuse("the digits come with scikit-learn", "data_dir")
     seed = SEED.value
     distributed.start(hosts)
     recipe = classifiers.RECIPES[dataset]

@@ -59,6 +59,8 @@ def plan(
     """Make the list of runs that the flags ask for, with their work directories."""
     changes = common_flags.read(*SETTINGS)
     digits = images.choose(changes.pop("dataset", "auto"), options.data_dir or None)
+    if digits == "digits":
+        common_flags.refuse("the digits come with scikit-learn", "data_dir")
     dataset = f"stacked_{digits}"
     if dataset not in stacked_mnist_presets.DATASETS:
         raise errors.InputError(f"--dataset={digits} must be mnist, digits or auto")

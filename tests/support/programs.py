@@ -20,7 +20,6 @@ TINY = [
     "--batch_size=8",
     "--save_every=0",
     "--generator_widths=8",
-    "--reconstructor_widths=8",
     "--discriminator_widths=8",
 ]
 

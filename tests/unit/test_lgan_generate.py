@@ -9,7 +9,7 @@ import pytest
 from absl.testing import flagsaver
 from support import programs
 
-from lgan_jax import config
+from lgan_jax import config, generators
 from veegan_jax.common import errors
 from veegan_jax.data import folders
 from veegan_jax.runtime import loop
@@ -60,7 +60,12 @@ def generate(program, tmp_path, monkeypatch, source):
     monkeypatch.chdir(tmp_path)
 
     def run(**changes):
-        values = {"image_dir": str(source)} | TINY | changes
+        name = changes.get("generator", "lgan")
+        known = generators.base(name) in generators.names()
+        stages = generators.stages([name]) if known and name != "affine+affine" else ()
+        unread = generators.unread(config.Config(), stages)
+        tiny = {name: value for name, value in TINY.items() if name not in unread}
+        values = {"image_dir": str(source)} | tiny | changes
         given = {name: value for name, value in values.items() if value is not None}
         with flagsaver.flagsaver(**given):
             program.main()

@@ -135,6 +135,22 @@ def define_number(
     return holder
 
 
+def refuse(why: str, *names: str) -> None:
+    """Refuse flags that were given but that nothing would read.
+
+    Args:
+      why: nothing reads them, for the message.
+      *names: of the flags.
+
+    Raises:
+      InputError: naming the first one that was given.
+    """
+    for name in names:
+        flag = flags.FLAGS[name]
+        if not flag.using_default_value and flag.value != flag.default:
+            raise errors.InputError(f"--{name}={flag.value}: {why}; leave it out")
+
+
 def _flags(classes: tuple[type, ...]) -> dict[str, dataclasses.Field]:
     found: dict[str, dataclasses.Field] = {}
     for cls in classes:

@@ -103,7 +103,8 @@ def plan(
       Work directory and configuration of each run: runs/DATASET/PRESET/METHOD.
 
     Raises:
-      InputError: for a method, a file or a configuration that cannot be used.
+      InputError: for a method, a file or a configuration that cannot be used, or a
+        setting that one of the runs does not read.
     """
     changes = dict(changes)
     method = pop_method(changes, method_file)
@@ -117,6 +118,7 @@ def plan(
                 path /= dataset if len(datasets) > 1 else ""
                 path /= name if len(names) > 1 else ""
             config = resolve.resolve(name, dataset, options.preset, **changes)
+            resolve.refuse_unread(config, changes)
             runs.append((path, config))
     return runs
 

@@ -1,6 +1,7 @@
 """From names to a configuration: method, dataset, preset, and what is changed in it."""
 
 import dataclasses
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -8,7 +9,7 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import errors, fields
 from veegan_jax.config import Config
-from veegan_jax.networks.configs import NETWORKS
+from veegan_jax.networks.configs import MLP, NETWORKS, CodeMLP
 from veegan_jax.presets import images, mixtures, stacked_mnist
 
 METHOD = "veegan_plus"  # the scripts' default
@@ -71,6 +72,60 @@ def resolve(method: str, dataset: str, preset: str = "quick", **changes: Any) ->
             "--dropout=0"
         )
     return config
+
+
+def unread(config: Config) -> dict[str, str]:
+    """List the settings that a run of this configuration has but does not read.
+
+    Returns:
+      Name -> why. Of a method in a file of its own it is not known what that reads.
+    """
+    found: dict[str, str] = {}
+
+    def add(why: str, *names: str) -> None:
+        found.update(dict.fromkeys(names, why))
+
+    networks, method = config.networks, methods.get(config.method)
+    ours = getattr(method, "__package__", None) == methods.__name__
+    no_r = ours and not methods.has_reconstructor(config.method)
+    if no_r:
+        no_pairs = f"{config.method} has no R, and D sees no z"
+        add(no_pairs, "reconstructor_widths", "reconstructor_gain", "latent_gain")
+    if isinstance(networks, CodeMLP):
+        add("the G of --networks=code has neither", "batch_norm", "output_tanh")
+    if isinstance(networks, MLP):
+        if no_r and networks.moment_features:
+            add("D reads moments instead", "fourier_size", "fourier_scale")
+        if not networks.fourier_size:
+            add("--fourier_size is 0", "fourier_scale")
+    inputs = ("fourier_size", "moment_features")
+    if not any(getattr(networks, name, 0) for name in inputs):
+        add("D sees no sines and cosines", "fourier_start")
+    if config.optimizer.schedule == "constant":
+        add("--schedule is constant", "schedule_hold")
+    if not getattr(config.objective, "penalty", True):
+        decay = "gamma_decay_start", "gamma_decay_end"
+        add("--penalty is false", "gamma", "gamma_end", *decay)
+    return found
+
+
+def refuse_unread(config: Config, changes: Iterable[str]) -> None:
+    """Refuse settings that are given but not read.
+
+    Args:
+      config: what to train.
+      changes: the names of the settings that the user gave.
+
+    Raises:
+      InputError: naming the flag, and why it is not read.
+    """
+    why = unread(config)
+    for name in changes:
+        if name in why:
+            raise errors.InputError(
+                f"--{name}={configs.get(config, name)}: {config.method} on "
+                f"{config.dataset} does not read it, since {why[name]}; leave it out"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
