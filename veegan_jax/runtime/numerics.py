@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from veegan_jax.common import errors
 
+_config: Any = jax.config  # its settings are not in its type
 IMPLEMENTATION = "threefry2x32"  # of random keys
 _NEEDED: dict[str, tuple[Callable[..., Any], Any]] = {
     "jax_default_prng_impl": (jax.default_prng_impl, IMPLEMENTATION),
@@ -35,7 +36,7 @@ def pin() -> None:
     for name, (_, value) in _NEEDED.items():
         jax.config.update(name, value)
     jax.config.update("jax_threefry_partitionable", True)
-    if _setting("jax_disable_jit"):
+    if _config.jax_disable_jit:
         raise errors.InputError(
             "JAX_DISABLE_JIT is set, and a run would take days: unset it. To find what "
             "becomes non-finite give --debug_nans; to step through a method, call its "
@@ -43,13 +44,9 @@ def pin() -> None:
         )
 
 
-def _setting(name: str) -> Any:
-    return getattr(jax.config, name)  # JAX adds them as the program starts
-
-
 def missing_platform() -> str:
     """Return a message if JAX finds no device of JAX_PLATFORMS; "" if it finds one."""
-    wanted = _setting("jax_platforms")
+    wanted = _config.jax_platforms
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
@@ -73,14 +70,14 @@ def standard(function: Function) -> Function:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not _setting("jax_threefry_partitionable"):
+        if not _config.jax_threefry_partitionable:
             raise errors.InputError(
                 "JAX_THREEFRY_PARTITIONABLE=0 gives other random numbers: unset it, or "
                 "work within `with jax.threefry_partitionable(True):`"
             )
         with contextlib.ExitStack() as stack:
             for name, (context, value) in _NEEDED.items():
-                if _setting(name) != value:
+                if getattr(_config, name) != value:
                     stack.enter_context(context(value))
             args, kwargs = jax.tree.map(_as_by_default, (args, kwargs))
             return function(*args, **kwargs)
