@@ -126,6 +126,7 @@ def product(share_K: Array) -> Array:
     return (pair * share_K.reshape(1, 1, -1)).reshape(-1)
 
 
+@numerics.undefined_allowed
 def kl(p_T: jax.Array, q_T: jax.Array | np.ndarray) -> jax.Array:
     """Compute KL(p || q) in nats; infinite if q is 0 where p is not."""
     log_ratio_T = jnp.log(jnp.where(p_T > 0, p_T, 1)) - jnp.log(q_T)
@@ -197,6 +198,7 @@ def predict(
 _evaluate = jax.jit(evaluate)
 
 
+@numerics.undefined_allowed
 @numerics.standard
 def score(
     x_NHW3: Any, classifier: classifiers.Classifier, reference: Reference
