@@ -19,7 +19,8 @@ def cache(tmp_path, monkeypatch):
 
 def test_the_programs_train_and_measure(scripts, folder, tmp_path):
     flags = [f"--image_dir={folder}", "--method=gan", "--samples=100"]
-    flags += [*tiny.flags(tiny.FACES), "--memory_mib=0", "--workers=2"]
+    changes = {k: v for k, v in tiny.FACES.items() if not k.startswith("recon")}
+    flags += [*tiny.flags(changes), "--memory_mib=0", "--workers=2"]
     done = scripts.run("train_celeba.py", *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "skipped 2 files" in done.stdout
@@ -51,7 +52,7 @@ def test_the_programs_train_and_measure(scripts, folder, tmp_path):
         ("--image_dir=FOLDER --batch_size=64", "at least 70 are needed"),
         ("--image_dir=FOLDER --memory_mib=0 --nostreamed", "give more, or leave the"),
         ("--image_dir=FOLDER --channels=1", "Unknown command line flag 'channels'"),
-        ("--image_dir=FOLDER --image_size=0", "--image_size=0 must be at least 1"),
+        ("--image_dir=FOLDER --image_size=0", "--image_size=0 must be in"),
     ),
 )
 def test_bad_flags_end_with_one_message(scripts, flags, message, folder, tmp_path):

@@ -192,7 +192,7 @@ def test_every_number_and_choice_is_checked():
             {"channels": 1},
             "--channels=1: it follows from --dataset=faces; leave it out",
         ),
-        (("gan", "faces"), {"image_size": 0}, "--image_size=0 must be at least 1"),
+        (("gan", "faces"), {"image_size": 0}, "--image_size=0 must be in [1, 4096]"),
     ],
 )
 def test_what_cannot_be_is_named_with_its_remedy(names, changes, message):

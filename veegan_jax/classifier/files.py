@@ -180,7 +180,7 @@ def _check(flat: dict[str, np.ndarray], classifier: classifiers.Classifier) -> N
     """Raise ValueError unless the parameters fit the recipe."""
     if classifier.dataset not in classifiers.RECIPES:
         raise ValueError(f"unknown data set {classifier.dataset!r}")
-    for name, kind in (("test_accuracy", float | int), ("source", str)):
+    for name, kind in (("test_accuracy", float | int | None), ("source", str)):
         if not isinstance(value := getattr(classifier, name), kind):
             raise ValueError(f"its {name} is {value!r}")
     make = functools.partial(classifiers.init, classifier.seed, classifier.dataset)
