@@ -95,6 +95,8 @@ def test_two_prepare_a_data_set_and_one_waits(script, tmp_path, monkeypatch, cap
         waits.set()
 
     monkeypatch.setattr(files, "print", tell, raising=False)
+    # Only the main thread may set handlers; the script's main is called in two.
+    monkeypatch.setattr(script.signal, "signal", lambda *_: None)
     with flagsaver.flagsaver(datasets="mnist", data_dir=str(tmp_path)):
         at_once(script.main)
     lock = tmp_path / ".mnist.lock"

@@ -299,6 +299,8 @@ def configuration(workdir: pathlib.Path) -> tuple[Config, range]:
 def _check_method(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
     """Refuse a run of a user's method that is not registered, or is another by now."""
     method, files_of_run = identity.get("method"), identity.pop(METHOD_SHA256, {})
+    if not isinstance(method, str) or not isinstance(files_of_run, dict):
+        return  # damaged, as the reader of the configuration will say
     kept = [f for f in files_of_run if pathlib.Path(f).stem == method]
     where = f"={workdir / METHOD_FOLDER / kept[0]}" if kept else ""
     if method not in methods.METHODS:
