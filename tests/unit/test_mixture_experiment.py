@@ -168,6 +168,8 @@ def test_a_thread_trains_without_signals(whole, tmp_path):
 def test_a_handler_that_cannot_be_put_back_stays(monkeypatch):
     """A program that embeds Python may handle SIGINT itself; Python sees None."""
     before = signal.getsignal(signal.SIGTERM)
+    # A shell's background job begins with SIGINT ignored.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     foreign = {signal.SIGINT: None, signal.SIGTERM: before}
     monkeypatch.setattr(signal, "getsignal", foreign.get)
     with loop.StopFlag() as stop:
@@ -177,6 +179,7 @@ def test_a_handler_that_cannot_be_put_back_stays(monkeypatch):
         signal.raise_signal(signal.SIGTERM)
         assert stop.requested == "SIGTERM"
     signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGINT, ours)
 
 
 class Diverging:
