@@ -17,7 +17,7 @@ from lgan_jax import classifier, generation, sample_quality
 from lgan_jax.materials import Materials
 from lgan_jax.options import ALL, BASIC, NONE, SHARES, STRONG, Options, recipe
 from lgan_jax.stages import Models
-from veegan_jax.common import files, records
+from veegan_jax.common import files, json_files, records
 from veegan_jax.runtime import distributed, rng
 
 _KEPT = 64  # images of each class that are kept for the figures
@@ -118,7 +118,7 @@ def is_measured(path: pathlib.Path) -> bool:
 
 def _load(path: pathlib.Path) -> dict[str, Any] | None:
     def load(file: BinaryIO) -> dict[str, Any]:
-        cell = files.parse_json(file.read())
+        cell = json_files.parse(file.read())
         if missing := {"seed", "shares", "accuracy", "seconds"} - cell.keys():
             raise ValueError(f"it lacks {missing.pop()}")
         return cell
@@ -137,7 +137,7 @@ def read_cells(workdir: pathlib.Path, options: Options) -> Cells:
     return {
         kind: {
             name: [
-                files.read_json(cell_path(workdir, kind, name, seed), remedy)
+                json_files.read(cell_path(workdir, kind, name, seed), remedy)
                 for seed in options.seed_numbers()
             ]
             for name in options.judged(kind)

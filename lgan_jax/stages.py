@@ -30,7 +30,7 @@ from lgan_jax.encodings import Encodings
 from lgan_jax.generators import MOVES, OWN, SHARED, split_name
 from lgan_jax.task import Task
 from lgan_jax.train_state import Rows, TrainState
-from veegan_jax.common import records
+from veegan_jax.common import metrics_log
 from veegan_jax.runtime import loop, numerics, parallel
 from veegan_jax.runtime.run import Metrics, Run
 
@@ -120,7 +120,7 @@ def space_config(config: Config, space: str) -> Config:
 
 def seconds(names: Sequence[str], workdir: pathlib.Path) -> float | None:
     """Return the time that the training of stages took; None if a log lacks some."""
-    return records.wall_seconds(*(workdir / name for name in names))
+    return metrics_log.wall_seconds(*(workdir / name for name in names))
 
 
 def _follow(task: Task, config: Config, names: Sequence[str], fit: Fit) -> Models:

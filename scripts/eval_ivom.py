@@ -26,7 +26,7 @@ from veegan_jax.common import files, plots_errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.data import pixels
-from veegan_jax.experiments import base, diverged, ivom_targets
+from veegan_jax.experiments import diverged, ivom_table, ivom_targets, stored
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import ivom as ivom_experiment
 from veegan_jax.presets import mixtures as mixture_presets
@@ -141,7 +141,7 @@ def main(name: str) -> None:
     distributed.start(hosts)
     given = METHOD_FILE.value
     own = "" if given is None else methods.register_file(given)
-    config, _ = base.configuration(workdir)
+    config, _ = stored.configuration(workdir)
     refuse_unread(config, own)
     output = pathlib.Path(OUTPUT.value or workdir / "ivom")
     source = source_of(workdir, config, options)
@@ -149,7 +149,7 @@ def main(name: str) -> None:
     seeds = [seed["seed"] for seed in record["per_seed"]]
     if distributed.is_main_process():
         draw_figures(config, found, seeds, output)
-    print(f"\n{ivom_experiment.table({config.method: record})}")
+    print(f"\n{ivom_table.table({config.method: record})}")
     print(f"\nfigures and results.json: {output}\n", flush=True)
     diverged.raise_any(diverged.lines(workdir, record))
 

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from veegan_jax.common import arrays, errors, files, memory, plots, records
+from veegan_jax.common import arrays, errors, figures, files, memory, plots, records
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import mixtures
 from veegan_jax.experiments import mixtures as mixture_experiment
@@ -95,7 +95,7 @@ def ranges(x_NX: np.ndarray, mixture: mixtures.Mixture, label: str) -> str:
 
 def main(file: str) -> None:
     output = files.check_output(OUTPUT.value, "output", ".json")
-    figure = files.check_output(FIGURE.value, "figure", *plots.SUFFIXES)
+    figure = files.check_output(FIGURE.value, "figure", *figures.SUFFIXES)
     mixture = mixtures.get(DATASET.value)
     path = pathlib.Path(file)
     x_NX = load(path, mixture)
@@ -103,7 +103,7 @@ def main(file: str) -> None:
         np.asarray, mixture_experiment.score(x_NX[None], DATASET.value)
     )
     true = mixture_experiment.oracle(DATASET.value, len(x_NX))
-    name = plots.one_line(path.name)
+    name = figures.one_line(path.name)
     names = [n for n in mixture_metrics.METRICS if n in metrics]
     rows = [
         [n.replace("_", " "), records.cell(metrics[n][0]), records.cell(true[n].mean())]

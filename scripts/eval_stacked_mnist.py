@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 
 from veegan_jax.classifier import files as classifier_files
-from veegan_jax.common import files, memory, plots, records
+from veegan_jax.common import figures, files, memory, plots, records
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images, pixels, stacked_files
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
@@ -64,9 +64,9 @@ def from_run(workdir: pathlib.Path) -> np.ndarray:
 
 def main(name: str) -> None:
     output = files.check_output(OUTPUT.value, "output", ".json")
-    figure = files.check_output(FIGURE.value, "figure", *plots.SUFFIXES)
+    figure = files.check_output(FIGURE.value, "figure", *figures.SUFFIXES)
     path = pathlib.Path(name)
-    label = plots.one_line(path.absolute().name)
+    label = figures.one_line(path.absolute().name)
     if os.path.isdir(path):  # Path.is_dir would raise for some names
         common_flags.refuse("samples of a run are uint8", "range", "key")
         x_NHW3 = from_run(path)

@@ -27,7 +27,7 @@ from scipy.spatial import distance
 from lgan_jax import autoencoder, config, generation, generators, splits, stages
 from lgan_jax.generators import OWN
 from lgan_jax.task import Task
-from veegan_jax.common import errors, fields, files, memory, plots
+from veegan_jax.common import errors, fields, figures, files, memory, plots
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import folders
 from veegan_jax.runtime import (
@@ -193,7 +193,7 @@ def write(made: folders.Classes, given: folders.Classes, output: pathlib.Path) -
     """Write images and preview under another name first, so that they appear whole."""
     rows = {}
     for label, name in enumerate(made.names[: SHOWN[0]]):
-        short = plots.one_line(name, 10)
+        short = figures.one_line(name, 10)
         for kind, of in (("given", given), ("generated", made)):
             rows[f"{label}: {short}\n{kind}"] = of.image[of.label == label][: SHOWN[1]]
     with files.writing(output), files.temporary(output) as part:

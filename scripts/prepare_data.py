@@ -21,7 +21,7 @@ from absl import flags
 
 from veegan_jax.common import errors, files
 from veegan_jax.common import flags as common_flags
-from veegan_jax.data import images
+from veegan_jax.data import images, prepared
 from veegan_jax.runtime import program
 
 DATASETS = flags.DEFINE_string(
@@ -85,7 +85,7 @@ def main() -> None:
                 f"--datasets={DATASETS.value}: {name!r} must be one of "
                 f"{', '.join(images.TITLES)}"
             )
-    root = files.user_path(images.data_root(DATA_DIR.value))  # else without a home: ~
+    root = files.user_path(prepared.data_root(DATA_DIR.value))  # else without a home: ~
     for name in names:
         if images.is_prepared(name, DATA_DIR.value):
             print(f"{name} is already prepared in {root / name}")

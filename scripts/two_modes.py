@@ -35,8 +35,8 @@ import optax
 from scipy import stats
 
 from veegan_jax import config as configs
+from veegan_jax.common import figures, records
 from veegan_jax.common import flags as common_flags
-from veegan_jax.common import plots, records
 from veegan_jax.config import Config, Optimizer, Vectors
 from veegan_jax.data import mixtures
 from veegan_jax.experiments import base
@@ -229,14 +229,14 @@ def measure(again_N: np.ndarray, code_N: np.ndarray) -> dict[str, float]:
     }
 
 
-@plots.own_style()
+@figures.own_style()
 def draw(
     cases: dict[str, dict[str, np.ndarray]],
     metrics: dict[str, dict[str, float]],
     path: pathlib.Path,
 ) -> None:
     """Draw the cases side by side, with the two terms of each below it."""
-    figure = plots.new_figure(figsize=(13, 8), layout="constrained")
+    figure = figures.new_figure(figsize=(13, 8), layout="constrained")
     grid = figure.subplots(2, 3, height_ratios=(6.5, 1))
     longest = max(m["sum"] for m in metrics.values())
     for (case, out), (top, bottom) in zip(cases.items(), grid.T, strict=True):
@@ -253,7 +253,7 @@ def draw(
     grid[1, 0].set_yticks((0, 1), names)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    plots.save(figure, path, dpi=150)
+    figures.save(figure, path, dpi=150)
 
 
 def draw_maps(axis: Any, out: dict[str, np.ndarray]) -> None:

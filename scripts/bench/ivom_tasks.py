@@ -19,7 +19,7 @@ from jax.tree_util import Partial
 
 from veegan_jax.common import errors
 from veegan_jax.config import Config
-from veegan_jax.experiments import base, ivom_targets, sampling
+from veegan_jax.experiments import base, ivom_targets, sampling, stored
 from veegan_jax.experiments import ivom as ivom_experiment
 from veegan_jax.methods import base as method_base
 from veegan_jax.methods.base import TrainState
@@ -86,7 +86,7 @@ def from_run(workdir: pathlib.Path, num: int, data_dir: str) -> Task:
     Raises:
       InputError: if the folder holds no run on images of a named data set.
     """
-    config, seeds, done, state = base.restore(workdir)
+    config, seeds, done, state = stored.restore(workdir)
     if config.dataset == "faces" or ivom_targets.image_shape(config) is None:
         raise errors.InputError(
             f"--run={workdir} was trained on {config.dataset}; give a run on cifar10, "

@@ -8,8 +8,7 @@ from tables import common
 
 from veegan_jax.common import files, plots, plots_errors, records
 from veegan_jax.experiments import images as image_experiment
-from veegan_jax.experiments import inference
-from veegan_jax.experiments import ivom as ivom_experiment
+from veegan_jax.experiments import inference, ivom_table
 from veegan_jax.presets import images as image_presets
 
 FOLDERS = ("cifar10", "faces", "inference_mnist")
@@ -79,8 +78,8 @@ def tables(results: pathlib.Path) -> dict[str, str]:
                 measured = common.labelled(common.read(path, "-ivom"))
                 made[name] = common.EMPTY
                 if measured:
-                    made[name] = ivom_experiment.table(measured, _IVOM)
-                    parts += [ivom_experiment.table(measured), _repeat_ivom(measured)]
+                    made[name] = ivom_table.table(measured, _IVOM)
+                    parts += [ivom_table.table(measured), _repeat_ivom(measured)]
             made[f"{name}-details"] = "\n\n".join(parts)
             _draw(results, name, path, {m: common.LABELS[m] for m in rows})
     return made

@@ -16,7 +16,7 @@ import pytest
 from support import forks, programs
 from tensorboard.compat.proto import event_pb2
 
-from veegan_jax.common import records
+from veegan_jax.common import metrics_log
 
 SCRIPT = "train_mixtures.py"
 TINY = [*programs.TINY, "--cpu_devices=2"]
@@ -48,7 +48,7 @@ def assert_same_end(run: pathlib.Path, whole: pathlib.Path) -> None:
     for name, array in theirs.items():
         assert ours[name].dtype == array.dtype
         np.testing.assert_array_equal(ours[name], array, err_msg=name)
-    logs = [records.read_metrics(path) for path in (run, whole)]
+    logs = [metrics_log.read(path) for path in (run, whole)]
     for line in itertools.chain(*logs):
         del line["seconds"]
     assert logs[0] == logs[1]

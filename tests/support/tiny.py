@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import PIL.Image
 
-from veegan_jax.experiments import base
+from veegan_jax.experiments import base, stored
 from veegan_jax.runtime import checkpoint
 
 SHORT = dict(steps=8, batch_size=8, latent_size=3)
@@ -39,7 +39,7 @@ def trained(config, workdir: pathlib.Path, seeds: int = 2):
     workdir.mkdir(parents=True)
     state = base.init_seeds(range(seeds), config)
     state = state.replace(step=state.step + config.steps)
-    base.claim(workdir, config, base.Options(seeds=seeds))
+    stored.claim(workdir, config, base.Options(seeds=seeds))
     checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
     checkpoints.save(config.steps, state)
     checkpoints.close()

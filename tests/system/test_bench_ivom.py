@@ -14,7 +14,7 @@ import pytest
 from support import programs
 
 from veegan_jax.common import errors
-from veegan_jax.experiments import base
+from veegan_jax.experiments import base, stored
 from veegan_jax.experiments import ivom as ivom_experiment
 from veegan_jax.methods import base as method_base
 from veegan_jax.presets import resolve
@@ -185,7 +185,7 @@ def test_a_run_is_measured_on_its_test_images(bench, peers, tmp_path):
     changes |= dict(reconstructor_widths=(5,), discriminator_widths=(5,))
     config = resolve.resolve("gan", "digits", "dense", **changes)
     state = base.init_seeds(range(2), config)
-    base.claim(tmp_path, config, base.Options(seeds=2))
+    stored.claim(tmp_path, config, base.Options(seeds=2))
     checkpoints = checkpoint.Checkpoints(tmp_path / "checkpoints")
     checkpoints.save(4, state.replace(step=state.step + 4))
     checkpoints.close()

@@ -13,7 +13,7 @@ import pytest
 from support import tiny
 
 from veegan_jax import methods
-from veegan_jax.experiments import base, inference
+from veegan_jax.experiments import inference, stored
 from veegan_jax.metrics import inference as inference_metrics
 from veegan_jax.presets import resolve
 
@@ -80,7 +80,7 @@ def test_the_program_resumes_and_then_measures_without_training(
     assert record["mean"]["reconstruction"] == pytest.approx(np.mean(errors_of), 1e-4)
 
     # The error and the codes of the second seed, from the checkpoint, image by image.
-    _, _, done, states = base.restore(workdir)
+    _, _, done, states = stored.restore(workdir)
     state = jax.tree.map(lambda leaf: leaf[1], states)
     assert done == 8
     total, codes = 0.0, []

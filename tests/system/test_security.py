@@ -13,9 +13,9 @@ import pytest
 from lgan_jax import cells
 from lgan_jax import options as lgan_options
 from veegan_jax.classifier import files as classifier_files
-from veegan_jax.common import arrays, errors, records
-from veegan_jax.data import images, photo_files
-from veegan_jax.experiments import base, ivom_blocks
+from veegan_jax.common import arrays, errors, metrics_log
+from veegan_jax.data import caches, images, photo_files
+from veegan_jax.experiments import base, ivom_blocks, stored
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import checkpoint
 
@@ -113,7 +113,7 @@ def test_caches(tmp_path, canary):
     folder.mkdir()
     bad_npz(folder / "mnist.npz", canary, "image", "label")
     read = functools.partial(images._read_block, dataset="mnist")
-    assert images.Caches(str(tmp_path)).read("mnist.npz", read) is None
+    assert caches.Caches(str(tmp_path)).read("mnist.npz", read) is None
     assert (folder / "mnist.npz.damaged").exists()
     cache = photo_files.Cache("key", str(tmp_path))
     np.save(folder / cache._images, np.array([Malicious(canary)]), allow_pickle=True)
@@ -154,9 +154,9 @@ def test_every_file_of_a_work_directory(tmp_path, canary):
         path.write_bytes(bad)
         if path.name == "config.json":
             with pytest.raises(errors.InputError, match=r"config\.json"):
-                base.configuration(tmp_path)
+                stored.configuration(tmp_path)
         elif path.name == "metrics.jsonl":
-            records.read_metrics(tmp_path)
+            metrics_log.read(tmp_path)
         else:
             reader = checkpoint.Checkpoints(tmp_path / "checkpoints")
             try:

@@ -9,8 +9,8 @@ import pytest
 from lgan_jax import cells
 from lgan_jax import options as lgan_options
 from veegan_jax import config as configs
-from veegan_jax.common import errors, files, plots, records
-from veegan_jax.experiments import base
+from veegan_jax.common import errors, json_files, metrics_log, plots, records
+from veegan_jax.experiments import stored
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import workdirs
 
@@ -36,22 +36,22 @@ def test_the_message_names_file_reason_and_remedy(tmp_path, text, why):
     path = tmp_path / "config.json"
     path.write_bytes(text)
     with pytest.raises(errors.InputError) as raised:
-        files.read_json(path, "do this")
+        json_files.read(path, "do this")
     assert str(raised.value).startswith(f"{path} cannot be read (")
     assert why in str(raised.value) and str(raised.value).endswith("): do this")
     with pytest.raises(errors.InputError, match=r"cannot be read .*: put it back"):
         workdirs.claim(tmp_path, {"a": 1})
     with pytest.raises(errors.InputError, match=r"cannot be read .*: put it back"):
-        base.configuration(tmp_path)
+        stored.configuration(tmp_path)
     assert path.read_bytes() == text
 
 
 def test_a_folder_or_nothing_in_place_of_a_file_is_named(tmp_path):
     (tmp_path / "a.json").mkdir()
     with pytest.raises(errors.InputError, match=r"a\.json cannot be read \(Is a dir"):
-        files.read_json(tmp_path / "a.json", "move it")
+        json_files.read(tmp_path / "a.json", "move it")
     with pytest.raises(errors.InputError, match=r"b\.json cannot be read \(No such"):
-        files.read_json(tmp_path / "b.json", "move it")
+        json_files.read(tmp_path / "b.json", "move it")
 
 
 def test_what_we_write_is_read(tmp_path):
@@ -107,11 +107,11 @@ def test_a_configuration_of_wrong_values_is_refused(tmp_path, name, value, messa
     identity = configs.to_json(config) | {"seeds": 2, "first_seed": 5}
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"version": workdirs.VERSION, **identity}))
-    assert base.configuration(tmp_path) == (config, range(5, 7))
+    assert stored.configuration(tmp_path) == (config, range(5, 7))
     set_in(identity, name, value)
     path.write_text(json.dumps({"version": workdirs.VERSION, **identity}))
     with pytest.raises(errors.InputError) as raised:
-        base.configuration(tmp_path)
+        stored.configuration(tmp_path)
     text = str(raised.value)
     assert text.startswith(f"{path} does not describe one run of a method (")
     assert message in text and text.endswith(
@@ -156,30 +156,30 @@ def line(step: int, **more) -> bytes:
 def test_a_line_that_cannot_be_read_blocks_no_run(tmp_path, caplog, damage):
     path = log(tmp_path, line(10), damage, line(30), line(40))
     with pytest.raises(errors.InputError, match="line 2 cannot be read"):
-        records.read_metrics(tmp_path)
-    records.MetricsLog(tmp_path, 30).close()
+        metrics_log.read(tmp_path)
+    metrics_log.MetricsLog(tmp_path, 30).close()
     assert f"{path}: line 2 cannot be read and is left out" in caplog.text
     assert damage in (tmp_path / "metrics.jsonl.damaged").read_bytes()
-    kept = records.read_metrics(tmp_path)
+    kept = metrics_log.read(tmp_path)
     assert [one["step"] for one in kept] == [10, 30]
     # The seconds of the lost line are lost.
     assert [one["seconds"] for one in kept] == [1.5, None]
-    assert records.wall_seconds(tmp_path) is None
-    records.MetricsLog(tmp_path, 30).close()
-    assert records.read_metrics(tmp_path) == kept
+    assert metrics_log.wall_seconds(tmp_path) is None
+    metrics_log.MetricsLog(tmp_path, 30).close()
+    assert metrics_log.read(tmp_path) == kept
 
 
 def test_a_log_that_is_a_folder_is_named(tmp_path):
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(errors.InputError, match=r"metrics\.jsonl cannot be read \(Is"):
-        records.MetricsLog(tmp_path, 0)
+        metrics_log.MetricsLog(tmp_path, 0)
 
 
 def test_a_metric_that_some_lines_lack_is_drawn_where_it_is(tmp_path):
     log(tmp_path, line(10), line(20, kl=[1, 2]), line(30))
-    lines = records.read_metrics(tmp_path)
-    assert records.metric_names(lines) == ["modes", "kl"]
-    assert records.wall_seconds(tmp_path) == 4.5
+    lines = metrics_log.read(tmp_path)
+    assert metrics_log.names(lines) == ["modes", "kl"]
+    assert metrics_log.wall_seconds(tmp_path) == 4.5
     plots.curves(lines, ["modes", "kl", "other"], tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 

@@ -17,7 +17,7 @@ from veegan_jax import config as config_groups
 from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.data import images, pixels
-from veegan_jax.experiments import base, diverged, sampling
+from veegan_jax.experiments import base, diverged, sampling, stored
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods import gan
 from veegan_jax.metrics import diversity
@@ -46,7 +46,7 @@ def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(tmp_path):
     assert record["data"] == images.load("digits", "train").source
     assert [s["seed"] for s in record["per_seed"]] == [0, 1]
     # The variety again from the checkpoint, pair by pair.
-    *_, state = base.restore(tmp_path / "whole")
+    *_, state = stored.restore(tmp_path / "whole")
     x_SNX = sampling.draw(state, config=config, num_samples=600)
     assert x_SNX.shape == (2, 600, 64) and x_SNX.dtype == np.uint8
     test = images.load("digits", "test").image.reshape(-1, 64)

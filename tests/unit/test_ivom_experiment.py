@@ -12,7 +12,7 @@ from support import tiny
 from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.data import images
-from veegan_jax.experiments import base, ivom_targets
+from veegan_jax.experiments import base, ivom_table, ivom_targets, stored
 from veegan_jax.experiments import ivom as ivom_experiment
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import loop
@@ -115,7 +115,7 @@ def test_a_damaged_record_of_the_training_is_named_before_any_work(run, tmp_path
 
 def test_a_seed_that_diverged_is_left_out_and_named(run, tmp_path, monkeypatch):
     workdir, *_ = run
-    restored = base.restore(workdir)
+    restored = stored.restore(workdir)
     early = restored[3].replace(step=restored[3].step - np.array([0, 2]))
     monkeypatch.setattr(base, "restore", lambda _: (*restored[:3], early))
     record, _ = ivom_experiment.measure(workdir, options(), tmp_path / "ivom")
@@ -229,7 +229,7 @@ def test_the_published_row_stands_below_ours():
         "std": {"ivom": None},
         "published": ("VEEGAN", 0.0068, 0.0001),
     }
-    lines = ivom_experiment.table({"VEEGAN": record, "VEEGAN+": record}).splitlines()
+    lines = ivom_table.table({"VEEGAN": record, "VEEGAN+": record}).splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == [
         "mean image",
         "PCA",

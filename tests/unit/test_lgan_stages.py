@@ -26,7 +26,7 @@ from lgan_jax import (
 )
 from lgan_jax.generators import MOVES, OWN, SHARED
 from lgan_jax.task import Task
-from veegan_jax.common import errors, records
+from veegan_jax.common import errors, metrics_log
 from veegan_jax.runtime import loop, parallel
 
 S, E, K = 2, 2, 3
@@ -89,7 +89,7 @@ def assert_equal(one, other):
 def test_an_interrupted_stage_goes_on_to_the_same_bits(
     task, models, tmp_path, monkeypatch
 ):
-    write, calls = records.MetricsLog.write, []
+    write, calls = metrics_log.MetricsLog.write, []
 
     def write_and_stop(log, step, *rest):
         write(log, step, *rest)
@@ -97,7 +97,7 @@ def test_an_interrupted_stage_goes_on_to_the_same_bits(
         if len(calls) in (3, 13):  # once in each stage
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(records.MetricsLog, "write", write_and_stop)
+    monkeypatch.setattr(metrics_log.MetricsLog, "write", write_and_stop)
     for _ in range(2):
         with pytest.raises(loop.Interrupted, match="give the same command"):
             states(task, tmp_path, "lgan_moves", "shared")

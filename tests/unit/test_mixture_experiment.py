@@ -17,7 +17,7 @@ from support import tiny
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors, records
+from veegan_jax.common import errors, metrics_log, records
 from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.methods import gan
@@ -83,7 +83,7 @@ def test_record_holds_what_repeats_it(whole):
     assert x_SNX.shape == (2, 50, 2)
     for name in ("samples.png", "curves.png"):
         assert (workdir / name).read_bytes().startswith(b"\x89PNG")
-    lines = records.read_metrics(workdir)
+    lines = metrics_log.read(workdir)
     assert [line["step"] for line in lines] == [20, 40, 60]
     assert len(lines[0]["modes"]) == 2
 
@@ -92,7 +92,7 @@ def test_finished_run_is_not_repeated(whole):
     workdir, record, x_SNX = whole
     again, x_again = run(SMALL, OPTIONS, workdir)
     np.testing.assert_array_equal(x_SNX, x_again)
-    trained = sum(line["seconds"] for line in records.read_metrics(workdir))
+    trained = sum(line["seconds"] for line in metrics_log.read(workdir))
     assert again["wall_seconds"] > trained  # and the scoring, of this command
     assert record["wall_seconds"] > trained
 
@@ -117,7 +117,7 @@ def test_a_finished_run_without_its_log_is_recorded_again(whole, tmp_path, caplo
 @pytest.mark.usefixtures("undrawn")
 def test_killed_run_resumes_to_the_same_bits(whole, tmp_path, monkeypatch):
     reports = []
-    write = records.MetricsLog.write
+    write = metrics_log.MetricsLog.write
 
     def dies_in_the_second(self, *arguments):
         reports.append(arguments)
@@ -125,7 +125,7 @@ def test_killed_run_resumes_to_the_same_bits(whole, tmp_path, monkeypatch):
             raise Killed
         write(self, *arguments)
 
-    monkeypatch.setattr(records.MetricsLog, "write", dies_in_the_second)
+    monkeypatch.setattr(metrics_log.MetricsLog, "write", dies_in_the_second)
     with pytest.raises(Killed):
         mixture_experiment.run(SMALL, OPTIONS, tmp_path)
     step, _ = parameters(tmp_path)
@@ -138,7 +138,7 @@ def test_killed_run_resumes_to_the_same_bits(whole, tmp_path, monkeypatch):
     jax.tree.map(
         np.testing.assert_array_equal, parameters(tmp_path)[1], parameters(whole[0])[1]
     )
-    assert [r["step"] for r in records.read_metrics(tmp_path)] == [20, 40, 60]
+    assert [r["step"] for r in metrics_log.read(tmp_path)] == [20, 40, 60]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -149,7 +149,7 @@ def test_signal_saves_and_stops(whole, tmp_path, monkeypatch, number):
 
     options = dataclasses.replace(OPTIONS, save_every=1e9)
     with monkeypatch.context() as patched:
-        patched.setattr(records.MetricsLog, "write", report_and_signal)
+        patched.setattr(metrics_log.MetricsLog, "write", report_and_signal)
         with pytest.raises(loop.Interrupted, match=f"{number.name} at step 20 of 60"):
             mixture_experiment.run(SMALL, options, tmp_path)
     assert parameters(tmp_path)[0] == 20

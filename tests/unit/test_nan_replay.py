@@ -10,7 +10,7 @@ import pytest
 
 from veegan_jax import methods
 from veegan_jax.config import Config
-from veegan_jax.experiments import base
+from veegan_jax.experiments import base, stored
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.methods import gan
 from veegan_jax.networks.configs import MLP
@@ -84,7 +84,7 @@ def test_the_step_its_line_and_its_arrays_are_kept(tmp_path, caplog, register, m
     short = CONFIG.replace(steps=FALL)
     plain = dataclasses.replace(OPTIONS, interval=FALL)
     mixture_experiment.run(short, plain, tmp_path / "plain")
-    *_, state = base.restore(tmp_path / "plain")
+    *_, state = stored.restore(tmp_path / "plain")
     healthy = nan_replay.arrays(jax.tree.map(lambda a: a[1], state))
     with np.load(folder / "before.npz", allow_pickle=False) as before:
         assert before.files == list(healthy)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support import programs
 
-from veegan_jax.common import errors, files, memory, plots
+from veegan_jax.common import errors, figures, files, memory, plots
 from veegan_jax.data import mixtures
 from veegan_jax.experiments import base
 from veegan_jax.experiments import images as image_experiment
@@ -44,7 +44,7 @@ def test_outputs_that_cannot_be_written_are_refused(tmp_path, monkeypatch, text,
     (tmp_path / "link.png").symlink_to("nowhere")
     before = sorted(tmp_path.iterdir())
     with pytest.raises(errors.InputError) as raised:
-        files.check_output(text, "figure", *plots.SUFFIXES)
+        files.check_output(text, "figure", *figures.SUFFIXES)
     assert str(raised.value).startswith(f"--figure={text}")
     assert why in str(raised.value)
     assert sorted(tmp_path.iterdir()) == before
@@ -76,7 +76,7 @@ NAMES = {
 def test_a_name_is_drawn_as_text(name, tmp_path, generator):
     """A warning, as of a letter without a glyph, would be an error here."""
     x_N2 = generator.normal(size=(20, 2))
-    label = plots.one_line(name)
+    label = figures.one_line(name)
     plots.samples_and_density({label: x_N2}, x_N2, tmp_path / "x.svg", title=label)
     pixels = np.zeros((2, 4, 4, 1), np.uint8)
     plots.image_grid({label: pixels}, tmp_path / "x.pdf", label)
@@ -90,11 +90,11 @@ def test_a_name_is_drawn_as_text(name, tmp_path, generator):
 
 
 def test_long_names_keep_their_ends():
-    short = plots.one_line("samples-" + 300 * "x" + "-last.npy")
+    short = figures.one_line("samples-" + 300 * "x" + "-last.npy")
     assert len(short) == 40
     assert short.startswith("samples-") and short.endswith("-last.npy")
     assert "..." in short
-    assert plots.one_line("x" * 40) == "x" * 40
+    assert figures.one_line("x" * 40) == "x" * 40
 
 
 @pytest.mark.parametrize(

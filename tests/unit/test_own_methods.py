@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from veegan_jax import methods
-from veegan_jax.common import errors, records
-from veegan_jax.experiments import base
+from veegan_jax.common import errors, metrics_log
+from veegan_jax.experiments import base, stored
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.methods import checks, gan
 from veegan_jax.metrics import mixtures as mixture_metrics
@@ -267,7 +267,7 @@ def test_a_step_without_metrics_trains(tmp_path):
         workdir=tmp_path,
     ).train()
     assert (state.params.tolist(), failures) == ([16.0], {})
-    assert [line["step"] for line in records.read_metrics(tmp_path)] == [2, 4]
+    assert [line["step"] for line in metrics_log.read(tmp_path)] == [2, 4]
 
 
 def test_published_rows_go_by_the_method_not_by_its_name():
@@ -284,23 +284,23 @@ def test_an_edited_method_is_another_run(tmp_path, monkeypatch):
     path = write(tmp_path / "mine.py", PLAIN + "import helper\n")
     methods.register_file(path)
     workdir, options = tmp_path / "run", base.Options(seeds=1)
-    base.claim(workdir, config_of("mine"), options)
-    base.claim(workdir, config_of("mine"), options)
-    assert base.configuration(workdir)[0] == config_of("mine")
+    stored.claim(workdir, config_of("mine"), options)
+    stored.claim(workdir, config_of("mine"), options)
+    assert stored.configuration(workdir)[0] == config_of("mine")
     (tmp_path / "helper.py").write_text("FACTOR = 2.00\n")
 
     del methods.METHODS["mine"]
     with pytest.raises(errors.InputError, match="'mine', which is not built in: give"):
-        base.configuration(workdir)
+        stored.configuration(workdir)
     methods.register_file(path)
     with pytest.raises(errors.InputError, match=r"method_sha256\.helper\.py: "):
-        base.claim(workdir, config_of("mine"), options)
+        stored.claim(workdir, config_of("mine"), options)
     with pytest.raises(errors.InputError, match="another version of helper"):
-        base.configuration(workdir)
+        stored.configuration(workdir)
 
     del methods.METHODS["mine"]
     methods.register_file(workdir / "method" / "mine.py")  # as it was
-    assert base.configuration(workdir)[0] == config_of("mine")
+    assert stored.configuration(workdir)[0] == config_of("mine")
 
 
 def test_the_same_file_may_be_registered_twice_and_another_not(tmp_path):

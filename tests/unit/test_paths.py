@@ -13,7 +13,7 @@ from lgan_jax import options as lgan_options
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.common import errors, files
 from veegan_jax.common import flags as common_flags
-from veegan_jax.data import images
+from veegan_jax.data import caches, images
 from veegan_jax.experiments import faces
 from veegan_jax.runtime import workdirs
 
@@ -68,11 +68,11 @@ def test_without_a_home_folder_only_what_needs_one_is_refused(
     assert images.choose("auto") == "digits"
     with pytest.raises(errors.InputError, match="not prepared under ~/tensorflow_data"):
         images.load("mnist", "train")
-    images._warn_once.cache_clear()
-    caches = images.Caches(None)
+    caches._warn_once.cache_clear()
+    kept = caches.Caches(None)
     for _ in range(2):
-        assert caches.read("a", lambda file: file.read()) is None
-        caches.write("a", lambda file: file.write(b"a"))
+        assert kept.read("a", lambda file: file.read()) is None
+        kept.write("a", lambda file: file.write(b"a"))
     assert caplog.text.count("cannot be kept in ~/.cache (this user has no home") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -81,8 +81,8 @@ def test_without_a_home_folder_only_what_needs_one_is_refused(
     ("name", "use"),
     [
         ("TFDS_DATA_DIR", lambda: images.is_prepared("mnist")),
-        ("VEEGAN_CACHE_DIR", lambda: images.Caches(None)),
-        ("XDG_CACHE_HOME", lambda: images.Caches(None)),
+        ("VEEGAN_CACHE_DIR", lambda: caches.Caches(None)),
+        ("XDG_CACHE_HOME", lambda: caches.Caches(None)),
         ("--data_dir", lambda: images.is_prepared("mnist", "gs://b")),
         ("--image_dir", lambda: faces.Options(image_dir="gs://b")),
         ("--classifier", lambda: lgan_options.Options(classifier="gs://b")),

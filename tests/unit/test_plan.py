@@ -12,7 +12,7 @@ from support import programs
 
 from veegan_jax import methods
 from veegan_jax.common import errors
-from veegan_jax.experiments import base
+from veegan_jax.experiments import base, stored
 from veegan_jax.presets import resolve
 
 QUICK = base.Options()
@@ -167,7 +167,7 @@ def test_a_file_of_three_functions_is_a_method(
     assert record["mean"]["modes"] == 0  # all samples are the ring's centre
     assert record["config"]["method"] == "mine"
     assert record["config"]["objective"] == {}
-    config, seeds, done, _ = base.restore(workdir)
+    config, seeds, done, _ = stored.restore(workdir)
     expected = resolve.resolve("gan", "ring", steps=4, batch_size=8)
     expected = expected.replace(generator_widths=(4,), discriminator_widths=(4,))
     assert config == expected.replace(method="mine")

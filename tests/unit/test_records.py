@@ -3,18 +3,18 @@
 import json
 import types
 
-from veegan_jax.common import records
+from veegan_jax.common import metrics_log
 
 
 def test_the_clock_counts_all_commands(tmp_path, monkeypatch):
     seconds = iter((5.0, 12.0, 20.0))
     clock = types.SimpleNamespace(perf_counter=lambda: next(seconds))
-    monkeypatch.setattr(records, "time", clock)
+    monkeypatch.setattr(metrics_log, "time", clock)
     lines = ({"step": 10, "seconds": 100.5}, {"step": 20, "seconds": 50})
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (tmp_path / "metrics.jsonl").write_text(text)
-    before = records.Clock(tmp_path)
+    before = metrics_log.Clock(tmp_path)
     # What this command trains is logged meanwhile, and counts once.
     (tmp_path / "metrics.jsonl").write_text(text + '{"step": 30, "seconds": 4}\n')
     assert before.seconds() == 150.5 + 7
-    assert records.Clock(tmp_path / "new")._before == 0
+    assert metrics_log.Clock(tmp_path / "new")._before == 0

@@ -286,7 +286,8 @@ def test_files_with_something_missing_are_refused(tmp_path, generator):
     with pytest.raises(errors.InputError, match="2 of 5 samples are not finite"):
         stacked_files.read(tmp_path / "nan.npy")
     np.savez(tmp_path / "two.npz", a=x, b=x)
-    with pytest.raises(errors.InputError, match=r"it holds 2 arrays: a .*choose one by --key"):
+    held = r"it holds 2 arrays: a .*choose one by --key"
+    with pytest.raises(errors.InputError, match=held):
         stacked_files.read(tmp_path / "two.npz")
     with pytest.raises(errors.InputError, match="No such file"):
         stacked_files.read(tmp_path / "no.npy")

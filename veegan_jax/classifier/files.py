@@ -19,7 +19,7 @@ import numpy as np
 from flax import traverse_util
 
 from veegan_jax.classifier import network as classifiers
-from veegan_jax.common import errors, files
+from veegan_jax.common import errors, files, json_files
 from veegan_jax.data import images
 
 FOLDER = pathlib.Path("runs/classifier")
@@ -145,7 +145,7 @@ def load(path: pathlib.Path, dataset: str | None = None) -> classifiers.Classifi
         # The file is opened here, since NumPy leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             flat = {name: arrays[name] for name in arrays.files}
-        metadata = files.parse_json(str(flat.pop("metadata")))
+        metadata = json_files.parse(str(flat.pop("metadata")))
         flat = {
             name: value.astype(np.float32) if value.dtype == np.float16 else value
             for name, value in flat.items()

@@ -1,111 +1,11 @@
-"""Figures. matplotlib is imported only when a figure is drawn.
+"""Plots of samples, curves and images; `figures` says how they are drawn."""
 
-Nothing here uses pyplot: it reads the user's backend, such as a notebook's, which need
-not exist here, and setting another one would change the user's own figures.
-"""
-
-import contextlib
-import os
 import pathlib
-import sys
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from veegan_jax.common import errors, files
-
-_drawing = threading.RLock()  # matplotlib's settings belong to the whole process
-
-
-def check() -> None:
-    """Import matplotlib, so that it cannot fail when there is something to draw.
-
-    Raises:
-      InputError: if it refuses the user's settings.
-    """
-    if "matplotlib" in sys.modules:
-        return
-    # A backend that is not installed here would end the import.
-    backend = os.environ.pop("MPLBACKEND", None)
-    try:
-        import matplotlib
-    except (OSError, UnicodeError) as error:
-        raise errors.InputError(
-            f"matplotlib cannot read its settings ({error}): mend the file "
-            "matplotlibrc, in this folder, $MATPLOTLIBRC or ~/.config/matplotlib"
-        ) from error
-    finally:
-        if backend is not None:
-            os.environ["MPLBACKEND"] = backend
-    if backend:
-        with contextlib.suppress(ValueError):  # the user hears of it from pyplot
-            matplotlib.rcParams["backend"] = backend
-
-
-@contextlib.contextmanager
-def own_style() -> Iterator[None]:
-    """Draw with matplotlib's own settings within the `with`, not with the user's.
-
-    Those could change a figure, or need LaTeX. It also decorates a function.
-    """
-    with _drawing:
-        check()
-        import matplotlib.style
-
-        with matplotlib.style.context("default"):
-            yield
-
-
-def new_figure(**options: Any) -> Any:
-    """Return an empty figure that belongs to no backend and no window.
-
-    Args:
-      **options: of `matplotlib.figure.Figure`.
-    """
-    from matplotlib.backends import backend_agg
-    from matplotlib.figure import Figure
-
-    figure = Figure(**options)
-    backend_agg.FigureCanvasAgg(figure)
-    return figure
-
-
-SUFFIXES = (".png", ".pdf", ".svg")
-
-
-def one_line(name: str, most: int = 40) -> str:
-    """Return a name that a user gave, short and without line breaks."""
-    name = "".join(c if c.isprintable() else "?" for c in name)
-    end = most // 3
-    return name if len(name) <= most else f"{name[: most - end - 3]}...{name[-end:]}"
-
-
-def as_text(of: str) -> str:
-    """Return a text as matplotlib shows it: no dollar starts a formula.
-
-    Letters that the font has not become question marks.
-    """
-    from matplotlib import font_manager
-
-    properties = font_manager.FontProperties()
-    known = font_manager.get_font(font_manager.findfont(properties)).get_charmap()
-    shown = "".join(c if c == "\n" or ord(c) in known else "?" for c in of)
-    return shown.replace("$", r"\$")
-
-
-def save(figure: Any, path: pathlib.Path, *, dpi: int) -> None:
-    """Write a figure, never seen half written, in the format of its name.
-
-    Raises:
-      InputError: if the system refuses the write.
-    """
-    kind = path.suffix[1:].lower()
-    with files.writing(path):
-        files.save_atomically(
-            path, lambda file: figure.savefig(file, format=kind, dpi=dpi)
-        )
+from veegan_jax.common import figures, files
 
 
 def limits(points_NX: np.ndarray, margin: float = 0.3) -> list[tuple[float, float]]:
@@ -144,7 +44,7 @@ def set_margins(
     )
 
 
-@own_style()
+@figures.own_style()
 def samples_and_density(
     panels: dict[str, np.ndarray],
     truth_NX: np.ndarray,
@@ -164,14 +64,14 @@ def samples_and_density(
     """
     (x_limits, y_limits) = limits(truth_NX)
     columns = len(panels)
-    figure = new_figure(figsize=(2.6 * columns + 0.6, 5.6))
+    figure = figures.new_figure(figsize=(2.6 * columns + 0.6, 5.6))
     grid = figure.subplots(2, columns, squeeze=False, sharex=True)
     bins = [np.linspace(*x_limits, 121), np.linspace(*y_limits, 121)]
     for column, (name, points_NX) in enumerate(panels.items()):
         top, bottom = grid[:, column]
         top.scatter(*truth_NX.T, s=3, color="0.75", linewidths=0)
         top.scatter(*points_NX.T, s=3, color="C0", linewidths=0)
-        top.set_title(as_text(name), fontsize=9)
+        top.set_title(figures.as_text(name), fontsize=9)
         bottom.imshow(
             _density(points_NX, bins).T,
             origin="lower",
@@ -189,9 +89,9 @@ def samples_and_density(
         axis.set_ylabel(axes[1])
     # In words: a legend would cover modes, in whatever corner it stood.
     title = f"{title}\nblue: samples, grey: true samples"
-    figure.suptitle(as_text(title), fontsize=10)
+    figure.suptitle(figures.as_text(title), fontsize=10)
     set_margins(figure, left=0.65, right=0.1, bottom=0.5, top=0.7, gap=(0.2, 0.2))
-    save(figure, path, dpi=110)
+    figures.save(figure, path, dpi=110)
 
 
 def _density(points_NX: np.ndarray, bins: list[np.ndarray]) -> np.ndarray:
@@ -202,14 +102,14 @@ def _density(points_NX: np.ndarray, bins: list[np.ndarray]) -> np.ndarray:
     return np.sqrt(ndimage.gaussian_filter(counts, 1.2))
 
 
-@own_style()
+@figures.own_style()
 def curves(
     log: list[dict[str, Any]], names: list[str], path: pathlib.Path, *, title: str = ""
 ) -> None:
     """Draw training curves: one panel per metric, one line per seed.
 
     Args:
-      log: lines of metrics.jsonl; see `records.read_metrics`.
+      log: lines of metrics.jsonl; see `metrics_log.read`.
       names: metrics to draw; those missing from the log are left out. If all are,
         nothing is drawn.
       path: the PNG to write.
@@ -221,14 +121,14 @@ def curves(
         return
     rows = -(-len(names) // 5)
     columns = -(-len(names) // rows)
-    figure = new_figure(figsize=(3 * columns, 2.4 * rows + 0.2))
+    figure = figures.new_figure(figsize=(3 * columns, 2.4 * rows + 0.2))
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
     for axis, name in zip(axes.flat, names, strict=False):
         steps = [line["step"] for line in lines_of[name]]
         values = np.array([line[name] for line in lines_of[name]], float)
-        axis.set_title(as_text(name.replace("_", " ")), fontsize=9)
+        axis.set_title(figures.as_text(name.replace("_", " ")), fontsize=9)
         axis.set_xlabel("step")
         if not np.isfinite(values).any():
             axis.text(0.5, 0.5, "undefined", ha="center", transform=axis.transAxes)
@@ -239,19 +139,19 @@ def curves(
         )  # no line joins it to others
         axis.plot(steps, values, linewidth=1, marker="." if single else "")
         axis.grid(alpha=0.3)
-    figure.suptitle(as_text(title), fontsize=10)
+    figure.suptitle(figures.as_text(title), fontsize=10)
     set_margins(figure, left=0.7, right=0.15, bottom=0.5, top=0.6, gap=(0.65, 0.8))
-    save(figure, path, dpi=110)
+    figures.save(figure, path, dpi=110)
 
 
-@own_style()
+@figures.own_style()
 def animation(
     frames: list[tuple[str, np.ndarray]], truth_NX: np.ndarray, path: pathlib.Path
 ) -> None:
     """Draw an animated GIF of points over true ones; a frame is (title, points)."""
     from matplotlib import animation as mpl_animation
 
-    figure = new_figure(figsize=(3.6, 3.8))
+    figure = figures.new_figure(figsize=(3.6, 3.8))
     axis = figure.subplots()
     (x_limits, y_limits) = limits(truth_NX)
     axis.scatter(*truth_NX.T, s=3, color="0.75", linewidths=0)
@@ -273,7 +173,7 @@ def animation(
         whole.replace(path)
 
 
-@own_style()
+@figures.own_style()
 def image_grid(
     rows: dict[str, np.ndarray], path: pathlib.Path, title: str = "", columns: int = 16
 ) -> None:
@@ -297,7 +197,7 @@ def image_grid(
         [left + scale * blocks[0].shape[1] + gap, top + sum(heights) + gap * len(rows)]
     )
     dpi = 100
-    figure = new_figure(figsize=size / dpi, dpi=dpi)
+    figure = figures.new_figure(figsize=size / dpi, dpi=dpi)
     for label, block, tall in zip(rows, blocks, heights, strict=True):
         top += tall
         corner = np.array([left, size[1] - top])
@@ -308,12 +208,12 @@ def image_grid(
         top += gap
         middle = corner + extent / 2
         place = (left - 10) / size[0], middle[1] / size[1]
-        figure.text(*place, as_text(label), ha="right", va="center", fontsize=9)
-    figure.suptitle(as_text(title), fontsize=10, y=max(0.98, 1 - 8 / size[1]))
-    save(figure, path, dpi=dpi)
+        figure.text(*place, figures.as_text(label), ha="right", va="center", fontsize=9)
+    figure.suptitle(figures.as_text(title), fontsize=10, y=max(0.98, 1 - 8 / size[1]))
+    figures.save(figure, path, dpi=dpi)
 
 
-@own_style()
+@figures.own_style()
 def with_intervals(
     lines: dict[str, np.ndarray],
     x: list[float],
@@ -333,7 +233,7 @@ def with_intervals(
       axes: what x and the means are.
       title: above everything.
     """
-    figure = new_figure(figsize=(7.2, 4.6))
+    figure = figures.new_figure(figsize=(7.2, 4.6))
     axis = figure.subplots()
     width = 0.02 * (max(x) - min(x) or 1)
     for place, (label, (mean, low, high)) in enumerate(lines.items()):
@@ -348,19 +248,19 @@ def with_intervals(
             linewidth=1,
             color=f"C{place % 10}",
             linestyle="-" if place < 10 else ":",
-            label=as_text(label),
+            label=figures.as_text(label),
         )
     for place, (label, height) in enumerate(levels.items()):
         axis.axhline(height, color=str(0.3 + 0.3 * place), linestyle="--", linewidth=1)
-        axis.annotate(as_text(label), (min(x), height), fontsize=8, va="bottom")
+        axis.annotate(figures.as_text(label), (min(x), height), fontsize=8, va="bottom")
     axis.set_xticks(x)
     axis.set_xlabel(axes[0])
     axis.set_ylabel(axes[1])
     axis.grid(alpha=0.3)
     axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    axis.set_title(as_text(title), fontsize=10)
+    axis.set_title(figures.as_text(title), fontsize=10)
     figure.tight_layout()
-    save(figure, path, dpi=110)
+    figures.save(figure, path, dpi=110)
 
 
 def _tiled(images_NHWC: np.ndarray, columns: int) -> np.ndarray:

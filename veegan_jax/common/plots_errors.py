@@ -4,10 +4,10 @@ import pathlib
 
 import numpy as np
 
-from veegan_jax.common import plots
+from veegan_jax.common import figures
 
 
-@plots.own_style()
+@figures.own_style()
 def captioned(
     rows: dict[str, tuple[np.ndarray, list[str] | None]],
     path: pathlib.Path,
@@ -32,7 +32,7 @@ def captioned(
     tall = [side + (text if captions else 0.03) for _, captions in rows.values()]
     left, top = 0.15 + 0.085 * max(map(len, rows)), 0.4 if title else 0.05
     size = left + columns * side + 0.05, top + lines * (sum(tall) + 0.1)
-    figure = plots.new_figure(figsize=size)
+    figure = figures.new_figure(figsize=size)
     down = top
     for line in range(lines):
         part = slice(line * columns, (line + 1) * columns)
@@ -43,7 +43,7 @@ def captioned(
             figure.text(
                 (left - 0.08) / size[0],
                 middle,
-                plots.as_text(label),
+                figures.as_text(label),
                 ha="right",
                 va="center",
                 size=8,
@@ -60,11 +60,11 @@ def captioned(
                     axis.set_title(captions[part][column], fontsize=7, y=-0.23, pad=0)
             down += height
         down += 0.1
-    figure.suptitle(plots.as_text(title), fontsize=10, y=1 - 0.06 / size[1], va="top")
-    plots.save(figure, path, dpi=130)
+    figure.suptitle(figures.as_text(title), fontsize=10, y=1 - 0.06 / size[1], va="top")
+    figures.save(figure, path, dpi=130)
 
 
-@plots.own_style()
+@figures.own_style()
 def distribution(
     errors: dict[str, np.ndarray],
     path: pathlib.Path,
@@ -82,7 +82,7 @@ def distribution(
       unit: the unit of the errors.
       title: above everything.
     """
-    figure = plots.new_figure(figsize=(7.2, 4.4))
+    figure = figures.new_figure(figsize=(7.2, 4.4))
     axis = figure.subplots()
     for place, (label, error_N) in enumerate(errors.items()):
         style = {"linestyle": "--", "linewidth": 1} if label in dashed else {}
@@ -93,7 +93,7 @@ def distribution(
             share_N,
             where="post",
             color=f"C{place % 10}",
-            label=plots.as_text(label),
+            label=figures.as_text(label),
             **style,
         )
     axis.set_xscale("log")
@@ -102,6 +102,6 @@ def distribution(
     axis.set_ylim(0, 100)
     axis.grid(alpha=0.3, which="both")
     axis.legend(fontsize=8)
-    axis.set_title(plots.as_text(title), fontsize=10)
+    axis.set_title(figures.as_text(title), fontsize=10)
     figure.tight_layout()
-    plots.save(figure, path, dpi=110)
+    figures.save(figure, path, dpi=110)

@@ -9,26 +9,23 @@ import functools
 import hashlib
 import importlib.util
 import io
-import logging
 import os
 import pathlib
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.Image
 import tqdm
 
-from veegan_jax.common import errors, files
+from veegan_jax.common import errors
+from veegan_jax.data import caches, prepared
 
 SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "digits": (8, 8, 1)}  # H, W, C
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}  # sets that must be prepared
 SPLITS = ("train", "test")
 
-_DEFAULT_ROOT = "~/tensorflow_datasets"
 _BLOCK = 1000  # images read at a time
-_NAMED = 5  # entries of a folder that a message names
 _Block = tuple[np.ndarray, np.ndarray]  # uint8 [B, H, W, C], int32 [B]
 
 
@@ -75,14 +72,14 @@ def load(
     _check("split", split, SPLITS)
     if dataset == "digits":
         return _digits(split)
-    folder = find(dataset, data_dir)
+    folder = prepared.find(dataset, data_dir)
     if folder is None:
-        raise _not_prepared(dataset, data_dir)
-    caches, name = Caches(cache_dir), _cache_name(folder, split)
-    block = caches.read(name, functools.partial(_read_block, dataset=dataset))
+        raise prepared.not_prepared(dataset, data_dir)
+    kept, name = caches.Caches(cache_dir), _cache_name(folder, split)
+    block = kept.read(name, functools.partial(_read_block, dataset=dataset))
     if block is None:
         image, label = block = _decode(folder, dataset, split)
-        caches.write(name, lambda file: np.savez(file, image=image, label=label))
+        kept.write(name, lambda file: np.savez(file, image=image, label=label))
     source = f"{TITLES[dataset]} {folder.name}, tensorflow-datasets"
     return Images(dataset, split, source, *block)
 
@@ -94,7 +91,7 @@ def is_prepared(dataset: str, data_dir: str | None = None) -> bool:
       InputError: if there is no such set, or the folder cannot be listed.
     """
     _check("dataset", dataset, SHAPES)
-    return dataset == "digits" or find(dataset, data_dir) is not None
+    return dataset == "digits" or prepared.find(dataset, data_dir) is not None
 
 
 def choose(dataset: str, data_dir: str | None = None) -> str:
@@ -112,11 +109,11 @@ def choose(dataset: str, data_dir: str | None = None) -> str:
         return dataset
     if is_prepared("mnist", data_dir):
         return "mnist"
-    if _naming(data_dir):
-        raise _not_prepared("mnist", data_dir)
+    if prepared.naming(data_dir):
+        raise prepared.not_prepared("mnist", data_dir)
     print(
-        f"MNIST is not prepared under {data_root(None)}, so this uses scikit-learn's "
-        "8 x 8 digits; --dataset=mnist says how to prepare it",
+        f"MNIST is not prepared under {prepared.data_root(None)}, so this uses "
+        "scikit-learn's 8 x 8 digits; --dataset=mnist says how to prepare it",
         flush=True,
     )
     return "digits"
@@ -143,106 +140,6 @@ def _digits(split: str) -> Images:
     source = "scikit-learn's bundled 8x8 digits (1,797 images, UCI optdigits)"
     label = digits.target[chosen].astype(np.int32)
     return Images("digits", split, source, image, label)
-
-
-def data_root(data_dir: str | None) -> pathlib.Path:
-    """Return tensorflow-datasets' folder: the given one, or the default of `load`."""
-    if data_dir:
-        return files.user_path(data_dir, "--data_dir")
-    named = files.variable_path("TFDS_DATA_DIR")
-    # Without a home folder nothing is there, and the message says where it would be.
-    return named or files.home_path(_DEFAULT_ROOT) or pathlib.Path(_DEFAULT_ROOT)
-
-
-def find(dataset: str, data_dir: str | None) -> pathlib.Path | None:
-    """Return the folder of a set's newest prepared version, or None."""
-    try:
-        return _newest(data_root(data_dir) / dataset)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise errors.InputError(
-            f"{error.filename} cannot be read ({error.strerror}): give another folder "
-            "by --data_dir or TFDS_DATA_DIR; --dataset=digits needs none"
-        ) from error
-
-
-def _newest(folder: pathlib.Path) -> pathlib.Path | None:
-    """Return the newest prepared version in the folder of a set, or None.
-
-    Raises:
-      OSError: if the folder cannot be listed.
-    """
-    versions = {}
-    for path in folder.iterdir():
-        version = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", path.name)
-        if version and (path / "dataset_info.json").is_file():
-            versions[tuple(map(int, version.groups()))] = path
-    return versions[max(versions)] if versions else None
-
-
-def missing(dataset: str, data_dir: str | None) -> str:
-    """Return a message for a set that is not prepared, to be followed by a remedy.
-
-    It says who names the folder, what the folder holds, and which folder to give.
-    """
-    root = data_root(data_dir)
-    naming = _naming(data_dir)
-    named = f", the folder that {naming} names" if naming else ""
-    inside = [path.name for path in _children(root)]
-    if not os.path.isdir(root):
-        held = "which does not exist"
-    elif dataset in inside:
-        held = f"whose {dataset} holds no prepared version, with its dataset_info.json"
-    else:
-        shown = ", ".join(inside[:_NAMED]) or "nothing"
-        held = f"which holds {shown}" + (", ..." if len(inside) > _NAMED else "")
-    near = _near(dataset, root)
-    give = (
-        f"it is prepared under {near}, so give that folder"
-        if near
-        else (f"give the folder that holds {dataset}")
-    )
-    return (
-        f"{dataset} is not prepared under {root}{named}, {held}: {give} by --data_dir "
-        "or TFDS_DATA_DIR"
-    )
-
-
-def _near(dataset: str, root: pathlib.Path) -> pathlib.Path | None:
-    """Return where a set is instead: one or two levels up, one down, or beside."""
-    root = root.absolute()
-    for path in (*root.parents[:2], *_children(root), *_children(root.parent)):
-        with contextlib.suppress(OSError):
-            if _newest(path / dataset):
-                return path
-    return None
-
-
-def _not_prepared(dataset: str, data_dir: str | None) -> errors.InputError:
-    message, root = missing(dataset, data_dir), data_root(data_dir)
-    if not _near(dataset, root):
-        message += (
-            ", or prepare it once:\n  pip install -e '.[data]' && python "
-            f"scripts/prepare_data.py --datasets={dataset} --data_dir={root}"
-        )
-    return errors.InputError(f"{message}\n--dataset=digits needs no download.")
-
-
-def _naming(data_dir: str | None) -> str | None:
-    """Return the flag or variable that names tensorflow-datasets' folder, or None."""
-    if data_dir:
-        return "--data_dir"
-    return "TFDS_DATA_DIR" if os.environ.get("TFDS_DATA_DIR") else None
-
-
-def _children(folder: pathlib.Path) -> list[pathlib.Path]:
-    """List what is in a folder and not hidden, by name; nothing if it is unreadable."""
-    try:
-        found = sorted(folder.iterdir())
-    except OSError:
-        return []
-    return [path for path in found if not path.name.startswith(".")]
 
 
 def _decode(folder: pathlib.Path, dataset: str, split: str) -> _Block:
@@ -353,48 +250,3 @@ def _cache_name(folder: pathlib.Path, split: str) -> str:
 def _read_block(file: BinaryIO, dataset: str) -> _Block:
     with np.load(file, allow_pickle=False) as arrays:
         return _checked(arrays["image"], arrays["label"], dataset)
-
-
-class Caches:
-    """The folder of all caches. Without it, everything works and takes longer.
-
-    Args:
-      cache_dir: see `load`.
-
-    Raises:
-      InputError: if the folder is named by a URL.
-    """
-
-    def __init__(self, cache_dir: str | None) -> None:
-        named = (
-            files.user_path(cache_dir, "cache_dir")
-            if cache_dir
-            else files.variable_path("VEEGAN_CACHE_DIR")
-            or files.variable_path("XDG_CACHE_HOME")
-            or files.home_path("~/.cache")
-        )
-        self._folder = named / "veegan_jax" if named else None
-
-    def read(self, name: str, load: Callable[[BinaryIO], Any]) -> Any:
-        """Return what `load` reads from a cache; None if there is none."""
-        return self._folder and files.load_cached(self._folder / name, load)
-
-    def write(self, name: str, save: Callable[[BinaryIO], Any]) -> None:
-        """Keep a cache for the next run; if the system refuses it, warn and go on."""
-        if self._folder is None:
-            _warn_once("~/.cache", "this user has no home folder")
-            return
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            files.save_atomically(self._folder / name, save)
-        except OSError as error:
-            _warn_once(self._folder, error.strerror or error)
-
-
-@functools.cache
-def _warn_once(folder: pathlib.Path | str, why: Any) -> None:
-    logging.warning(
-        "decoded images cannot be kept in %s (%s), so every run decodes them: set "
-        "VEEGAN_CACHE_DIR to a folder that can be written",
-        *(folder, why),
-    )

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from veegan_jax.common import errors, files
-from veegan_jax.data import folders, images
+from veegan_jax.common import errors, json_files
+from veegan_jax.data import caches, folders, images, prepared
 
 REMEDY = "prepare CelebA again"
 # A file's name and bytes, and the times in ns of its change and of its status' change.
@@ -208,10 +208,10 @@ def find_celeba(data_dir: str | None, split: str) -> Records:
     Raises:
       InputError: if it is not there; the message says what to do.
     """
-    folder = images.find("celeb_a", data_dir)
+    folder = prepared.find("celeb_a", data_dir)
     if folder is None:
         raise errors.InputError(
-            f"{images.missing('celeb_a', data_dir)}, or any folder of images by "
+            f"{prepared.missing('celeb_a', data_dir)}, or any folder of images by "
             "--image_dir"
         )
     return Records(folder, split)
@@ -242,13 +242,13 @@ class Cache:
         digest = hashlib.sha256(repr(key).encode(errors="surrogateescape"))
         name = f"photos-{digest.hexdigest()[:16]}"
         self._index, self._images = f"{name}.json", f"{name}.npy"
-        self._caches = images.Caches(cache_dir)
+        self._caches = caches.Caches(cache_dir)
 
     def read(self, total: int) -> Found | None:
         """Return the outcome that was written for so many files, or None."""
 
         def load(file: BinaryIO) -> Found:
-            record = files.parse_json(file.read())
+            record = json_files.parse(file.read())
             skipped = {int(p): (str(k), str(t)) for p, k, t in record["skipped"]}
             if record["total"] != total or not all(0 <= p < total for p in skipped):
                 raise ValueError("it is of other files")

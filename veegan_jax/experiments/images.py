@@ -18,10 +18,10 @@ import numpy as np
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import fields, files, plots, records
+from veegan_jax.common import fields, files, metrics_log, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images
-from veegan_jax.experiments import base, sampling
+from veegan_jax.experiments import base, sampling, stored
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import diversity
 from veegan_jax.presets import images as image_presets
@@ -101,12 +101,12 @@ def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None
     """Refuse, before any work, runs that could not be carried out.
 
     Raises:
-      InputError: see `check_config` and `base.claim`.
+      InputError: see `check_config` and `stored.claim`.
     """
     for _, config in runs:
         check_config(config, options)
     for workdir, config in runs:
-        base.claim(workdir, config, options)
+        stored.claim(workdir, config, options)
 
 
 def check_config(config: Config, options: Options) -> None:
@@ -197,7 +197,7 @@ def finish(
     workdir: pathlib.Path,
     source: Source,
     trained: tuple[TrainState, dict[int, str]],
-    clock: records.Clock,
+    clock: metrics_log.Clock,
     metrics: dict[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Draw a trained run's figures and write its record.
@@ -245,9 +245,9 @@ def finish(
         draw_interpolations(state, config, options, workdir)
     if generates and methods.has_reconstructor(config.method):
         draw_reconstructions(state, config, options, workdir, real[:16])
-    log = records.read_metrics(workdir)
+    log = metrics_log.read(workdir)
     title = f"{about}, one line per seed"
-    plots.curves(log, records.metric_names(log), workdir / "curves.png", title=title)
+    plots.curves(log, metrics_log.names(log), workdir / "curves.png", title=title)
     return record
 
 
@@ -287,7 +287,7 @@ def run(
     config: Config, options: Options, workdir: pathlib.Path, source: Source
 ) -> dict[str, Any]:
     """`train`, then `finish` in the first process: the record."""
-    clock = records.Clock(workdir)
+    clock = metrics_log.Clock(workdir)
     trained = train(config, options, workdir, source)
     return distributed.on_main_process(
         lambda: finish(config, options, workdir, source, trained, clock)

@@ -18,7 +18,7 @@ import numpy as np
 from veegan_jax import methods
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
-from veegan_jax.common import errors, fields, files, plots, records
+from veegan_jax.common import errors, fields, files, metrics_log, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images, pixels
 from veegan_jax.experiments import codes, inference_figures, sampling
@@ -153,7 +153,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
       InputError: for what `check` refuses, before any work.
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
-    clock = records.Clock(workdir)
+    clock = metrics_log.Clock(workdir)
     check([(workdir, config)], options)
     of = materials(config.dataset, options)
     source = _source(of)
@@ -170,7 +170,7 @@ def _measure(
     source: image_experiment.Source,
     trained: tuple[TrainState, dict[int, str]],
     of: Materials,
-    clock: records.Clock,
+    clock: metrics_log.Clock,
 ) -> dict[str, Any]:
     """What `run` does of a trained run."""
     states = sampling.each_seed(trained[0])

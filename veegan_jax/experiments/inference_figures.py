@@ -8,10 +8,10 @@ import pathlib
 import numpy as np
 from scipy import special
 
-from veegan_jax.common import plots
+from veegan_jax.common import figures
 
 
-@plots.own_style()
+@figures.own_style()
 def draw_codes(
     rows: dict[str, dict[str, np.ndarray]], title: str, path: pathlib.Path
 ) -> None:
@@ -26,7 +26,7 @@ def draw_codes(
       path: a PNG file.
     """
     columns = len(next(iter(rows.values())))
-    figure = plots.new_figure(figsize=(2.5 * columns + 0.5, 2.5 * len(rows) + 0.5))
+    figure = figures.new_figure(figsize=(2.5 * columns + 0.5, 2.5 * len(rows) + 0.5))
     axes = figure.subplots(len(rows), columns, squeeze=False, sharex=True, sharey=True)
     share = np.linspace(0.001, 0.999, 400)
     normal = special.ndtri(share)
@@ -36,12 +36,12 @@ def draw_codes(
             axis.plot(normal, quantiles, linewidth=0.6, alpha=0.6)
             axis.plot(normal[[0, -1]], normal[[0, -1]], "k--", linewidth=1)
             std = z_NZ.std(axis=0).mean()
-            shown = plots.as_text(f"{name}, {label}, std {std:.2f}")
+            shown = figures.as_text(f"{name}, {label}, std {std:.2f}")
             axis.set_title(shown, fontsize=8)
             axis.grid(alpha=0.3)
         line[0].set_ylabel("quantile of the code", fontsize=8)
     for axis in axes[-1]:
         axis.set_xlabel("quantile of N(0, 1)", fontsize=8)
-    figure.suptitle(plots.as_text(title), fontsize=9)
+    figure.suptitle(figures.as_text(title), fontsize=9)
     figure.tight_layout()
-    plots.save(figure, path, dpi=110)
+    figures.save(figure, path, dpi=110)

@@ -10,7 +10,7 @@ import functools
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -20,9 +20,16 @@ from jax.tree_util import Partial
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors, fields, files, memory, records
+from veegan_jax.common import errors, fields, json_files, memory, records
 from veegan_jax.config import Config
-from veegan_jax.experiments import base, diverged, ivom_blocks, ivom_targets, sampling
+from veegan_jax.experiments import (
+    base,
+    diverged,
+    ivom_blocks,
+    ivom_targets,
+    sampling,
+    stored,
+)
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import ivom, ivom_checks, published
@@ -131,7 +138,7 @@ def measure(
       loop.Interrupted: after SIGTERM or SIGINT, once the block is saved.
     """
     start = time.perf_counter()
-    config, seeds, done, state = base.restore(workdir)
+    config, seeds, done, state = stored.restore(workdir)
     trained = distributed.on_main_process(lambda: _record_of_training(workdir))
     if not methods.has_generator(config.method):
         raise errors.InputError(
@@ -160,8 +167,8 @@ def measure(
     identity |= {
         "dataset": config.dataset,
         "method": config.method,
-        base.METHOD_SHA256: methods.fingerprint(config.method),
-        "weights_sha256": base.weights_sha256(state),
+        stored.METHOD_SHA256: methods.fingerprint(config.method),
+        "weights_sha256": stored.weights_sha256(state),
     }
     workdirs.claim(output, identity, flag="output")
     states = dict(zip(seeds, sampling.each_seed(state)[: len(seeds)], strict=True))
@@ -197,7 +204,7 @@ def _record_of_training(workdir: pathlib.Path) -> dict[str, Any] | None:
     """Return a run's record; None if its training has not ended."""
     path = workdir / "results.json"
     remedy = "give the command of its training again, which writes it anew"
-    return files.read_json(path, remedy) if path.exists() else None
+    return json_files.read(path, remedy) if path.exists() else None
 
 
 def _blocks(
@@ -313,52 +320,3 @@ def _summarize(
         "random": np.stack([found[s, "prior"]["curve"][:, 0] for s in states]),
         **errors_of,
     }
-
-
-# The meaning of each metric, in the order the tables print them.
-METRICS = {
-    "ivom": "the lowest error over the starts, mean over images",
-    "ivom_5": "the same after 5 iterations",
-    "ivom_25": "the same after 25 iterations",
-    "ivom_from_r": "from the one start R(x)",
-    "r": "the error of G(R(x)), without optimization",
-    "random": "the best of as many random z as there are starts, not optimized",
-    "converged": "% of the images whose best start stopped by itself, since a step "
-    "lowers the error by at most a millionth; see `ivom.ivom` for how near that is",
-    "latent_rms": "root mean square of the coordinates of the z found; the prior has 1",
-}
-
-
-UNDEFINED = {"ivom": "empty where G(z) is not finite for all starts of an image"}
-
-
-def table(
-    runs: dict[str, dict[str, Any]], names: Sequence[str] = tuple(METRICS)
-) -> str:
-    """Results as Markdown: the baselines, ours, and the published below ours.
-
-    Args:
-      runs: label of the row -> record.
-      names: which of `METRICS`.
-    """
-    first = next(iter(runs.values()))
-    names = [n for n in names if any(n in r["mean"] for r in runs.values())]
-    header = ["", "latent size", *[n.replace("_", " ") for n in names]]
-    blank = [""] * (len(names) - 1)
-    size = str(first["ivom_of"]["latent_size"])
-    rows = [["mean image", "", records.cell(first["baselines"]["mean_image"]), *blank]]
-    for run in {r["ivom_of"]["latent_size"]: r for r in runs.values()}.values():
-        size = str(run["ivom_of"]["latent_size"])
-        rows.append(["PCA", size, records.cell(run["baselines"]["pca"]), *blank])
-    compared = set()  # a published row stands once, below the first of its family
-    for label, run in runs.items():
-        cells = [records.cell(run["mean"].get(n), run["std"].get(n)) for n in names]
-        size = str(run["ivom_of"]["latent_size"])
-        rows.append([f"**{label}**", size, *cells])
-        if run["published"] and run["published"][0] not in compared:
-            whose, mean, spread = run["published"]
-            compared.add(whose)
-            value = f"{mean:.4g} ± {spread:.2g}"
-            rows.append([f"{whose}, published", "", value, *blank])
-    why = records.why_empty([run["mean"] for run in runs.values()], UNDEFINED)
-    return records.table(header, rows) + why

@@ -15,10 +15,10 @@ import numpy as np
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import arrays, errors, files, plots, records
+from veegan_jax.common import arrays, errors, files, metrics_log, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import mixtures
-from veegan_jax.experiments import base
+from veegan_jax.experiments import base, stored
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import mixtures as mixture_metrics
 from veegan_jax.metrics import published
@@ -78,13 +78,13 @@ def check(
     """Refuse, before any work, runs that could not be carried out.
 
     Raises:
-      InputError: see `base.check` and `base.claim`; or if `gif` is asked of a run that
-        ended without it.
+      InputError: see `base.check` and `stored.claim`; or if `gif` is asked of a run
+        that ended without it.
     """
     for _, config in runs:
         check_config(config, options)
     for workdir, config in runs:
-        base.claim(workdir, config, options)
+        stored.claim(workdir, config, options)
         if gif and not options.dry_run:
             distributed.on_main_process(functools.partial(_check_gif, workdir, config))
 
@@ -192,7 +192,7 @@ def run(
       InputError: for a configuration that cannot run, before anything is written.
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
-    clock = records.Clock(workdir)
+    clock = metrics_log.Clock(workdir)
     check([(workdir, config)], options, gif=gif)
     training = prepare(config, options, workdir, gif=gif)
     state, failures = training.train()
@@ -284,7 +284,7 @@ def draw_figures(config: Config, workdir: pathlib.Path, x_SNX: np.ndarray) -> No
         axes=AXES.get(config.dataset, ("x1", "x2")),
         title=f"{config.method} on {config.dataset}: samples, and density below",
     )
-    log = records.read_metrics(workdir)
+    log = metrics_log.read(workdir)
     names = [*mixture_metrics.METRICS, "loss_d", "loss_g", "loss_gr", "reconstruction"]
     title = f"{config.method} on {config.dataset}, one line per seed"
     plots.curves(log, names, workdir / "curves.png", title=title)
@@ -295,7 +295,7 @@ def make_record(
     options: base.Options,
     x_SNX: np.ndarray,
     failures: dict[int, str],
-    clock: records.Clock,
+    clock: metrics_log.Clock,
 ) -> dict[str, Any]:
     """Return a run's results and all that repeats them, as JSON values."""
     metrics = jax.tree.map(np.asarray, score(x_SNX, config.dataset))

@@ -16,10 +16,10 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
-from veegan_jax.common import errors, fields, files, plots, records
+from veegan_jax.common import errors, fields, files, metrics_log, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images, stacked_files, stacked_mnist
-from veegan_jax.experiments import base, diverged, sampling, sizes
+from veegan_jax.experiments import base, diverged, sampling, sizes, stored
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import published
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
@@ -82,7 +82,7 @@ def load_samples(workdir: pathlib.Path, num_samples: int) -> np.ndarray:
       InputError: if the folder holds no such run.
       loop.NonFinite: if its first seed diverged.
     """
-    config, seeds, done, state = base.restore(workdir)
+    config, seeds, done, state = stored.restore(workdir)
     if config.dataset not in DIGITS:
         raise errors.InputError(f"{workdir} holds a run on {config.dataset}")
     sizes.check(config, 1, num_samples)
@@ -96,12 +96,12 @@ def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None
     """Refuse, before any work, runs that could not be carried out.
 
     Raises:
-      InputError: see `check_config` and `base.claim`.
+      InputError: see `check_config` and `stored.claim`.
     """
     for _, config in runs:
         check_config(config, options)
     for workdir, config in runs:
-        base.claim(workdir, config, options)
+        stored.claim(workdir, config, options)
 
 
 def check_config(config: Config, options: Options) -> None:
@@ -195,7 +195,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
         before any work.
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
-    clock = records.Clock(workdir)
+    clock = metrics_log.Clock(workdir)
     check([(workdir, config)], options)
     dataset, data_dir = DIGITS[config.dataset], options.data_dir or None
     train, test, classifier = _materials(dataset, options)
@@ -232,9 +232,9 @@ def _draw_figures(
     plots.image_grid(
         {"real": real} | _rows(x_SNHW3, options, 32), workdir / "samples.png", title
     )
-    log = records.read_metrics(workdir)
+    log = metrics_log.read(workdir)
     title = f"{config.method} on {config.dataset}, one line per seed"
-    plots.curves(log, records.metric_names(log), workdir / "curves.png", title=title)
+    plots.curves(log, metrics_log.names(log), workdir / "curves.png", title=title)
 
 
 def _rows(x_SNHW3: np.ndarray, options: Options, num: int = 16) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def make_record(
     options: Options,
     scored: list[dict[str, Any]],
     failures: dict[int, str],
-    clock: records.Clock,
+    clock: metrics_log.Clock,
     source: str,
 ) -> dict[str, Any]:
     """Return a run's results and all that repeats them, as JSON values."""

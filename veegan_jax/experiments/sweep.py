@@ -21,9 +21,9 @@ import numpy as np
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors, records
+from veegan_jax.common import errors, metrics_log, records
 from veegan_jax.config import Config
-from veegan_jax.experiments import base, diverged
+from veegan_jax.experiments import base, diverged, stored
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import mixtures as mixture_metrics
@@ -226,9 +226,9 @@ def run(
       InputError: before anything is written.
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
-    clock = records.Clock(workdir)
+    clock = metrics_log.Clock(workdir)
     check(config, grid, options)
-    base.claim(workdir, config, options, {"vary": grid})
+    stored.claim(workdir, config, options, {"vary": grid})
     members, failures = prepare(config, grid, options, workdir).train()
 
     def finish() -> dict[str, Any]:
@@ -261,7 +261,7 @@ def make_record(
     options: base.Options,
     metrics: dict[str, np.ndarray],
     failures: dict[int, str],
-    clock: records.Clock,
+    clock: metrics_log.Clock,
 ) -> dict[str, Any]:
     """Return a sweep's results and all that repeats them; metrics are [M]."""
     names = [n for n in mixture_metrics.METRICS if n in metrics]

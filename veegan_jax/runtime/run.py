@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from veegan_jax.common import records
+from veegan_jax.common import metrics_log
 from veegan_jax.cost import report as cost_report
 from veegan_jax.runtime import checkpoint, distributed, loop, nan_replay, parallel
 
@@ -113,7 +113,7 @@ class Run:
                 if distributed.is_main_process():
                     # If all have diverged, the last interval was not reported.
                     reported = int(np.max(state.step))
-                    log = records.MetricsLog(self.workdir, reported)
+                    log = metrics_log.MetricsLog(self.workdir, reported)
             state, failures = loop.train(
                 state,
                 done,
@@ -180,7 +180,7 @@ class Run:
             data=self.data,
         )
 
-    def _reporter(self, log: records.MetricsLog | None) -> loop.Report:
+    def _reporter(self, log: metrics_log.MetricsLog | None) -> loop.Report:
         """Return the loop's report, which logs the metrics and the seconds taken."""
         last = time.perf_counter()
 

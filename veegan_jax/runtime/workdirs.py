@@ -11,7 +11,7 @@ from typing import Any
 
 import filelock
 
-from veegan_jax.common import errors, files, plots
+from veegan_jax.common import errors, figures, files, json_files
 from veegan_jax.runtime import distributed
 
 # The version of the files in a work directory, checkpoints included. Raise it when
@@ -44,7 +44,7 @@ def claim(
 
 def _claim(workdir: pathlib.Path, identity: dict[str, Any], flag: str) -> None:
     _check_name(workdir, flag)
-    plots.check()  # figures are drawn when all the work is done
+    figures.check()  # figures are drawn when all the work is done
     path = workdir / "config.json"
     identity = json.loads(json.dumps(identity))  # tuples become lists, as in the file
     try:
@@ -72,7 +72,7 @@ def _claim(workdir: pathlib.Path, identity: dict[str, Any], flag: str) -> None:
 
 def _identity(path: pathlib.Path, flag: str) -> dict[str, Any]:
     remedy = f"put it back as it was, or give another --{flag}"
-    identity = files.read_json(path, remedy)
+    identity = json_files.read(path, remedy)
     refuse_other_version(path, identity.pop("version", None), flag)
     return identity
 
@@ -156,7 +156,7 @@ def _lock(workdir: pathlib.Path, flag: str) -> None:
         who = "another process"
         # The holder writes this file just after it takes the lock.
         with contextlib.suppress(errors.InputError, KeyError):
-            found = files.read_json(holder, "")
+            found = json_files.read(holder, "")
             who = "process {process} on {host}, since {since}".format(**found)
         raise errors.InputError(
             f"--{flag}={workdir} is in use by {who}: wait until it ends, or give "

@@ -1,0 +1,54 @@
+"""Files of decoded images, which can be made again at any time."""
+
+import functools
+import logging
+import pathlib
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from veegan_jax.common import files
+
+
+class Caches:
+    """The folder of all caches. Without it, everything works and takes longer.
+
+    Args:
+      cache_dir: see `images.load`.
+
+    Raises:
+      InputError: if the folder is named by a URL.
+    """
+
+    def __init__(self, cache_dir: str | None) -> None:
+        named = (
+            files.user_path(cache_dir, "cache_dir")
+            if cache_dir
+            else files.variable_path("VEEGAN_CACHE_DIR")
+            or files.variable_path("XDG_CACHE_HOME")
+            or files.home_path("~/.cache")
+        )
+        self._folder = named / "veegan_jax" if named else None
+
+    def read(self, name: str, load: Callable[[BinaryIO], Any]) -> Any:
+        """Return what `load` reads from a cache; None if there is none."""
+        return self._folder and files.load_cached(self._folder / name, load)
+
+    def write(self, name: str, save: Callable[[BinaryIO], Any]) -> None:
+        """Keep a cache for the next run; if the system refuses it, warn and go on."""
+        if self._folder is None:
+            _warn_once("~/.cache", "this user has no home folder")
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            files.save_atomically(self._folder / name, save)
+        except OSError as error:
+            _warn_once(self._folder, error.strerror or error)
+
+
+@functools.cache
+def _warn_once(folder: pathlib.Path | str, why: Any) -> None:
+    logging.warning(
+        "decoded images cannot be kept in %s (%s), so every run decodes them: set "
+        "VEEGAN_CACHE_DIR to a folder that can be written",
+        *(folder, why),
+    )
