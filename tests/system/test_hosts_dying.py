@@ -28,7 +28,7 @@ from support.faults import (
 
 from veegan_jax.runtime import watchdog
 
-TOGETHER = [*TINY, "--steps=300", "--interval=12", "--method=gan", "--parallel=pmap"]
+TOGETHER = [*TINY, "--steps=300", "--interval=12", "--parallel=pmap"]
 SOON = 120  # seconds; a minute is enough where the cores are free
 STOPS = "stops. Give the same command to all of them to go on"
 
@@ -39,6 +39,8 @@ def pair(scripts, workdir: str, *flags, cwd: pathlib.Path) -> list[forks.Fork]:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     flags = [*TOGETHER, f"--workdir={workdir}", "--distributed", *flags]
+    if any(flag.startswith("--method_file=") for flag in flags):
+        flags.remove("--method=gan")
     flags += [f"--coordinator=localhost:{port}", "--num_processes=2"]
     return [
         scripts.start(SCRIPT, *flags, f"--process_id={process}", cwd=cwd)
