@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from veegan_jax.common import errors, fields
 from veegan_jax.networks import configs
@@ -178,6 +179,7 @@ class Config:
           InputError: for a field that this configuration does not have.
         """
         new = self
+        changes = {name: _plain(value) for name, value in changes.items()}
         if "networks" in changes:
             new = _with_networks(new, changes.pop("networks"))
         for name, value in changes.items():
@@ -188,6 +190,13 @@ class Config:
                 changed = dataclasses.replace(getattr(new, group), **{name: value})
                 new = dataclasses.replace(new, **{group: changed})
         return new
+
+
+def _plain(value: Any) -> Any:
+    """Return Python's number for NumPy's, and a tuple for a list: JSON values."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 GROUPS = ("data", "networks", "objective", "optimizer")

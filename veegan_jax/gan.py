@@ -13,7 +13,7 @@ from veegan_jax.common import errors
 from veegan_jax.config import Config
 from veegan_jax.methods.base import Metrics, TrainState
 from veegan_jax.presets import resolve
-from veegan_jax.runtime import numerics
+from veegan_jax.runtime import numerics, rng
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class GAN:
     @numerics.standard
     def init(self, key: jax.Array) -> TrainState:
         """Initialize all networks from a typed key (`jax.random.key`)."""
-        return self.method.init(key, self.config)
+        return self.method.init(rng.typed(key), self.config)
 
     @numerics.standard
     def train_step(
@@ -54,7 +54,9 @@ class GAN:
     @numerics.standard
     def sample(self, state: TrainState, key: jax.Array, num_samples: int) -> jax.Array:
         """Draw samples: float [N, X], or [N, H, W, C] in [-1, 1]."""
-        return self.method.sample(state, key, num_samples, config=self.config)
+        return self.method.sample(
+            state, rng.typed(key), num_samples, config=self.config
+        )
 
     @numerics.standard
     def generate(self, state: TrainState, z_BZ: jax.Array) -> jax.Array:

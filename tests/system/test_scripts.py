@@ -86,6 +86,7 @@ def test_a_mistake_in_the_code_keeps_its_traceback(scripts, tmp_path):
 
 def test_helpfull_groups_the_flags(scripts, tmp_path):
     done = scripts.run("train_mixtures.py", "--helpfull", cwd=tmp_path)
+    assert done.returncode == 0
     for group in ("main", "networks", "objective", "optimizer", "run"):
         assert f"\n{group}:" in done.stdout
     assert "--reconstruction_weight" in done.stdout

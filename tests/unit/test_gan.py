@@ -1,6 +1,7 @@
 """The public face: `make` binds a method's own functions to a configuration."""
 
 import functools
+import json
 import types
 
 import jax
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 
 import veegan_jax
+from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.data import mixtures
 from veegan_jax.methods import gan as gan_method
+from veegan_jax.presets import resolve
+from veegan_jax.runtime import rng
 
 SMALL = dict(batch_size=8, generator_widths=(4,), discriminator_widths=(4,))
 
@@ -35,6 +39,28 @@ def test_bound_functions_are_the_methods_own():
     step = functools.partial(gan_method.train_step, config=gan.config)
     assert_equal(jax.jit(gan.train_step)(state, batch()), jax.jit(step)(state, batch()))
     assert gan.sample(state, jax.random.key(1), 5).shape == (5, 2)
+
+
+def test_numbers_of_numpy_and_lists_make_the_same_configuration():
+    """A record and a work directory hold them as JSON."""
+    ours = veegan_jax.make(
+        "gan", "ring", batch_size=np.int64(8), generator_widths=[np.int32(4)], steps=9
+    ).config
+    theirs = resolve.resolve(
+        "gan", "ring", batch_size=8, generator_widths=(4,), steps=9
+    )
+    assert ours == theirs
+    assert json.dumps(configs.to_json(ours)) == json.dumps(configs.to_json(theirs))
+
+
+def test_keys_of_the_older_kind_are_taken():
+    gan = veegan_jax.make("gan", "ring", **SMALL)
+    older, typed = jax.random.PRNGKey(3), jax.random.key(3)
+    states = [jax.eval_shape(gan.init, key) for key in (older, typed)]
+    assert states[0] == states[1]
+    np.testing.assert_array_equal(
+        jax.random.key_data(rng.typed(older)), jax.random.key_data(typed)
+    )
 
 
 def test_steps_run_in_a_scan_and_under_pmap():

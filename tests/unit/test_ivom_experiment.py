@@ -12,8 +12,8 @@ from support import tiny
 from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.data import images
-from veegan_jax.experiments import base, ivom_table, ivom_targets, stored
 from veegan_jax.experiments import ivom as ivom_experiment
+from veegan_jax.experiments import ivom_table, ivom_targets, stored
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import loop
 
@@ -117,7 +117,7 @@ def test_a_seed_that_diverged_is_left_out_and_named(run, tmp_path, monkeypatch):
     workdir, *_ = run
     restored = stored.restore(workdir)
     early = restored[3].replace(step=restored[3].step - np.array([0, 2]))
-    monkeypatch.setattr(base, "restore", lambda _: (*restored[:3], early))
+    monkeypatch.setattr(stored, "restore", lambda _: (*restored[:3], early))
     record, _ = ivom_experiment.measure(workdir, options(), tmp_path / "ivom")
     good, bad = record["per_seed"]
     assert (good["seed"], bad["failed"]) == (0, "became non-finite after step 6")

@@ -1,5 +1,7 @@
 """Methods of the user's own: how files are loaded, and what is told of mistakes."""
 
+import functools
+import json
 import pathlib
 import sys
 import textwrap
@@ -110,6 +112,15 @@ def test_files_of_one_name_beside_two_methods_are_two(tmp_path):
         ("all.py", PLAIN, "a method cannot be called 'all'"),
         ("a|b.py", PLAIN, r"a method cannot be called 'a\|b'"),
         ("gan.py", PLAIN, "'gan' exists already; choose another name"),
+        ("oracle.py", PLAIN, "a method cannot be called 'oracle'"),
+        ("..py", PLAIN, r"a method cannot be called '\.'"),
+        ("mine.ipynb", "{}", "is a notebook: save its code as a .py file"),
+        ("mine.py", "\0x\0", "save it as UTF-8"),
+        (
+            "mine.py",
+            "import jax\njax.config.update('jax_random_seed_offset', 7)",
+            "sets jax_random_seed_offset, on which all numbers depend",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_a_method_is_refused(tmp_path, name, text, message):
@@ -118,6 +129,33 @@ def test_a_file_that_cannot_be_a_method_is_refused(tmp_path, name, text, message
     with pytest.raises(errors.InputError, match=f"(?s)--method_file=.*{message}"):
         methods.register_file(path)
     assert set(methods.METHODS) == methods.BUILT_IN
+    jax.config.update("jax_random_seed_offset", 0)
+
+
+def test_what_a_function_or_another_folder_imports_is_part_of_the_method(tmp_path):
+    write(tmp_path / "lib" / "elsewhere.py", "SCALE = 1.0\n")
+    write(tmp_path / "lazy.py", "SCALE = 1.0\n")
+    text = f"import sys\nsys.path.append({str(tmp_path / 'lib')!r})\nimport elsewhere\n"
+    text += "import statistics\n" + HEAD + "init, sample = gan.init, gan.sample\n"
+    text += "def train_step(state, x, *, config, axis_name=None):\n    import lazy\n"
+    text += "    return gan.train_step(state, x, config=config, axis_name=axis_name)\n"
+    name = methods.register_file(write(tmp_path / "mine.py", text))
+    assert set(methods.sources(name)) == {"mine.py", "elsewhere.py"}
+    base.check(config_of(name), base.Options(seeds=1, samples=10))
+    assert set(methods.sources(name)) == {"mine.py", "elsewhere.py", "lazy.py"}
+
+
+def test_a_run_from_before_files_were_compared_goes_on(tmp_path):
+    methods.register_file(write(tmp_path / "mine.py", PLAIN))
+    workdir, options = tmp_path / "run", base.Options(seeds=1)
+    stored.claim(workdir, config_of("mine"), options)
+    path = workdir / "config.json"
+    identity = json.loads(path.read_text())
+    del identity[stored.METHOD_SHA256]
+    path.write_text(json.dumps(identity))
+    stored.claim(workdir, config_of("mine"), options)
+    with pytest.raises(errors.InputError, match="seeds: 1 there, 2 now"):
+        stored.claim(workdir, config_of("mine"), base.Options(seeds=2))
 
 
 def test_a_folder_for_a_method_is_refused(tmp_path):
@@ -195,6 +233,14 @@ SAMPLE = r"sample\(state, key, num_samples, config=config\)"
         (sampling(lambda x: x[:, :1]), r"returned float32 \[16, 1\]; expected"),
         (sampling(lambda x: x.astype(int)), r"returned int32 \[16, 2\]; expected"),
         (sampling(lambda x: x * jnp.nan), "16 of 16 samples with NaN"),
+        (
+            mine(init=lambda k, c: gan.init(k, c).replace(step=jnp.int32(1))),
+            "a state whose step is 1; expected 0",
+        ),
+        (
+            mine(train_step=functools.partial(no_config)),
+            f"is called as {STEP}, which it refuses: .*'config'",
+        ),
         (mine(init=lambda key, config: {}), r"init\(key, config\) returned a dict"),
         (
             mine(init=lambda key, config: gan.init(key, config).replace(step=0.0)),
@@ -309,7 +355,7 @@ def test_the_same_file_may_be_registered_twice_and_another_not(tmp_path):
     methods.register_file(path)
     methods.register_file(path)
     path.write_text(PLAIN + "# other\n")
-    with pytest.raises(errors.InputError, match="'mine' exists already"):
+    with pytest.raises(errors.InputError, match="edited after it was registered"):
         methods.register_file(path)
 
 

@@ -146,6 +146,7 @@ def check(
     taken: Collection[str] = (),
     *,
     bytes_each: int = 0,
+    drawn: int = 0,
     variants: int = 1,
 ) -> None:
     """Refuse what the memory cannot hold, what devices do not divide, a bad method.
@@ -155,6 +156,7 @@ def check(
       options: how to run it.
       taken: names of the metrics that the experiment logs.
       bytes_each: that scoring takes for a sample, besides the samples of all seeds.
+      drawn: how many samples are drawn at a time; 0: all.
       variants: how many are trained at once, each with every seed.
 
     Raises:
@@ -176,7 +178,8 @@ def check(
         )
     method = methods.get(config.method)
     if config.method not in methods.BUILT_IN and _checked.get(config) is not method:
-        method_checks.check(method, config, taken)
+        method_checks.check(method, config, taken, drawn or options.samples)
+        methods.note_imports(config.method)
         _checked[config] = method
 
 

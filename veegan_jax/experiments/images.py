@@ -115,7 +115,7 @@ def check_config(config: Config, options: Options) -> None:
     Raises:
       InputError: see `base.check`.
     """
-    base.check(config, options, ("variety",))
+    base.check(config, options, ("variety",), drawn=sampling.CHUNK)
 
 
 def prepare(

@@ -164,13 +164,13 @@ def measure(
     identity = dataclasses.asdict(options) | {"step": done, "data": targets.name}
     for name in ("data_dir", "memory_mib", "parallel", "seeds"):
         del identity[name]
-    identity |= {
+    of_the_run = {
         "dataset": config.dataset,
         "method": config.method,
         stored.METHOD_SHA256: methods.fingerprint(config.method),
         "weights_sha256": stored.weights_sha256(state),
     }
-    workdirs.claim(output, identity, flag="output")
+    workdirs.claim(output, identity | of_the_run, flag="output", newer=of_the_run)
     states = dict(zip(seeds, sampling.each_seed(state)[: len(seeds)], strict=True))
 
     def measure_one(block: ivom_blocks.Block) -> dict[str, np.ndarray]:

@@ -105,9 +105,9 @@ def _check_gif(workdir: pathlib.Path, config: Config) -> None:
         return
     if not _frames(workdir):
         raise errors.InputError(
-            f"--gif: the run in {workdir} has ended, and without --gif its samples "
-            "over training were not kept; leave the flag out, or give another "
-            "--workdir to train again"
+            f"--gif: the run in {workdir} has ended, and its folder frames holds no "
+            "samples over training, which only --gif keeps; leave the flag out, or "
+            "give another --workdir to train again"
         )
 
 

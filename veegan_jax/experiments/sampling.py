@@ -17,7 +17,7 @@ from veegan_jax.experiments import base
 from veegan_jax.methods.base import TrainState
 from veegan_jax.runtime import rng
 
-_CHUNK = 500  # samples generated at a time: bounds the memory
+CHUNK = 500  # samples generated at a time: bounds the memory
 
 
 def shape(config: Config) -> tuple[int, int, int]:
@@ -48,11 +48,11 @@ def _draw(
 
     def chunk(index):
         key_chunk = jax.random.fold_in(key, index)
-        x = sample(state, key_chunk, _CHUNK, config=config)
-        bad = ~jnp.isfinite(x).reshape(_CHUNK, -1).all(axis=1)
+        x = sample(state, key_chunk, CHUNK, config=config)
+        bad = ~jnp.isfinite(x).reshape(CHUNK, -1).all(axis=1)
         return pixels.to_uint8(x), bad
 
-    drawn = jax.lax.map(chunk, np.arange(-(-num_samples // _CHUNK)))
+    drawn = jax.lax.map(chunk, np.arange(-(-num_samples // CHUNK)))
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num_samples], drawn)
 
 

@@ -112,7 +112,8 @@ def check_config(config: Config, options: Options) -> None:
     """
     _materials(DIGITS[config.dataset], options)
     each = stacked_files.bytes_each(config.example_shape())
-    base.check(config, options, stacked_mnist_metrics.METRICS, bytes_each=each)
+    taken, drawn = stacked_mnist_metrics.METRICS, sampling.CHUNK
+    base.check(config, options, taken, bytes_each=each, drawn=drawn)
 
 
 @functools.cache

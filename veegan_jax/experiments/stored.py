@@ -46,7 +46,7 @@ def claim(
         identity |= {METHOD_SHA256: found}
     if options.dry_run:
         return
-    workdirs.claim(workdir, identity | (more or {}))
+    workdirs.claim(workdir, identity | (more or {}), newer=[METHOD_SHA256])
     distributed.on_main_process(lambda: _keep_method(config.method, workdir))
 
 

@@ -7,6 +7,7 @@ call of `register`; it needs `generate` only for interpolations and IvOM.
 
 import hashlib
 import pathlib
+import re
 from types import ModuleType
 
 from veegan_jax import config
@@ -33,7 +34,8 @@ METHODS: dict[str, ModuleType] = {
 }
 BUILT_IN = frozenset(METHODS)
 ALL = "all"  # stands for several methods on a command line
-_sources: dict[str, dict[str, bytes]] = {}  # method -> its files' contents, by name
+RESERVED = ALL, "oracle"  # a row of the tables
+_files: dict[str, method_files.Loaded] = {}  # the users' methods that came from files
 
 
 def get(name: str) -> ModuleType:
@@ -80,15 +82,11 @@ def register(name: str, method: ModuleType) -> None:
             f"method {name!r} lacks {', '.join(missing)}; it needs the functions "
             f"{', '.join(wanted)}"
         )
-    if name == ALL or not name.isprintable() or not name.strip() or "|" in name:
-        raise errors.InputError(
-            f"a method cannot be called {name!r}; choose another name, of letters, "
-            "digits and _"
-        )
-    if METHODS.get(name, method) is not method:
-        raise errors.InputError(f"method {name!r} exists already; choose another name")
+    if METHODS.get(name) is method:
+        return
+    _check_name(name)
     METHODS[name] = method
-    _sources.pop(name, None)
+    _files.pop(name, None)
 
 
 def register_file(path: str | pathlib.Path) -> str:
@@ -103,25 +101,52 @@ def register_file(path: str | pathlib.Path) -> str:
     """
     path = pathlib.Path(path)
     name = path.stem
-    module, sources = method_files.load(path)
-    if name in METHODS and _sources.get(name) == sources:
-        return name  # the same code once more
+    earlier = _files.get(name) if name in METHODS else None
+    if earlier and earlier.path.absolute() == path.absolute():
+        if earlier.is_unchanged():
+            return name
+        raise errors.InputError(
+            f"--method_file={path} was edited after it was registered, and functions "
+            "of the earlier one may be compiled: start a new process"
+        )
+    _check_name(name, f"--method_file={path}: ")
+    loaded = method_files.load(path)
     try:
-        register(name, module)
+        register(name, loaded.module)
     except errors.InputError as error:
         raise errors.InputError(f"--method_file={path}: {error}") from error
-    _sources[name] = sources
+    _files[name] = loaded
     return name
+
+
+def _check_name(name: str, before: str = "") -> None:
+    """Refuse a name that is taken, or that folders or tables would not show."""
+    if name in METHODS:
+        raise errors.InputError(
+            f"{before}method {name!r} exists already; choose another name"
+        )
+    starts_well = name[:1].isalnum() or re.match("_[^_]", name)
+    if name in RESERVED or not starts_well or not name.isprintable() or "|" in name:
+        raise errors.InputError(
+            f"{before}a method cannot be called {name!r}; choose another name, of "
+            "letters, digits and _"
+        )
+
+
+def note_imports(name: str) -> None:
+    """Add what a user's method imported while it ran to its sources."""
+    if name in _files:
+        _files[name].note_imports()
 
 
 def sources(name: str) -> dict[str, bytes]:
     """Return the contents of the files of a user's method; {} if it came from none."""
-    return _sources.get(name, {})
+    return _files[name].sources if name in _files else {}
 
 
 def fingerprint(name: str) -> dict[str, str]:
     """Return 16 digits of the SHA-256 of each file of a user's method, by its name."""
     return {
         file: hashlib.sha256(content).hexdigest()[:16]
-        for file, content in sources(name).items()
+        for file, content in sorted(sources(name).items())
     }

@@ -4,8 +4,8 @@ Dimension key: B batch, N samples, Z latent, X data dimensions.
 """
 
 import contextlib
-import traceback
-from collections.abc import Collection, Iterator
+import inspect
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -22,10 +22,11 @@ SAMPLE = "sample(state, key, num_samples, config=config)"
 GENERATE = "generate(state, z, config=config)"
 RECONSTRUCT = "reconstruct(state, x, config=config)"
 LOG_NAMES = ("step", "seconds")  # what else a line of metrics.jsonl holds
-_DRAWN = 16  # samples that are drawn to look at
 
 
-def check(method: Any, config: Config, taken: Collection[str] = ()) -> None:
+def check(
+    method: Any, config: Config, taken: Collection[str] = (), num_samples: int = 16
+) -> None:
     """Take one real step and draw once; refuse a method that breaks the protocol.
 
     Shapes and types are checked while JAX traces the functions, so that a mistake is
@@ -37,6 +38,7 @@ def check(method: Any, config: Config, taken: Collection[str] = ()) -> None:
       config: of the run.
       taken: names that a metric of a step may not have, since the experiment logs its
         own under them.
+      num_samples: how many the experiment draws at a time.
 
     Raises:
       InputError: naming the function, what it returned and what is expected.
@@ -57,8 +59,8 @@ def check(method: Any, config: Config, taken: Collection[str] = ()) -> None:
 
     def sample(state, key):
         with _called(name, SAMPLE, method.sample):
-            x_NX = method.sample(state, key, _DRAWN, config=config)
-        _check_array(name, SAMPLE, x_NX, (_DRAWN, *config.example_shape()))
+            x_NX = method.sample(state, key, num_samples, config=config)
+        _check_array(name, SAMPLE, x_NX, (num_samples, *config.example_shape()))
         return x_NX
 
     def generate(state):
@@ -77,21 +79,26 @@ def check(method: Any, config: Config, taken: Collection[str] = ()) -> None:
     shapes = jax.eval_shape(init, key)
     jax.eval_shape(step, shapes, jax.ShapeDtypeStruct(shape, jnp.float32))
     jax.eval_shape(sample, shapes, key)
-    if hasattr(method, "generate"):
+    if getattr(method, "generate", None):
         jax.eval_shape(generate, shapes)
-    if hasattr(method, "reconstruct"):
+    if getattr(method, "reconstruct", None):
         jax.eval_shape(reconstruct, shapes)
 
     key_init, key_x, key_sample = jax.random.split(key, 3)
     state = jax.jit(init)(key_init)
     x_NX = jax.jit(sample)(state, key_sample)
-    bad = int(np.sum(~np.isfinite(x_NX).reshape(_DRAWN, -1).all(axis=1)))
+    bad = int(np.sum(~np.isfinite(x_NX).reshape(num_samples, -1).all(axis=1)))
     if bad:
         raise errors.InputError(
-            f"{name}: {SAMPLE} returned {bad} of {_DRAWN} samples with NaN or "
+            f"{name}: {SAMPLE} returned {bad} of {num_samples} samples with NaN or "
             "infinity, before any training; expected finite numbers"
         )
     before = int(state.step)
+    if before:
+        raise errors.InputError(
+            f"{name}: {INIT} returned a state whose step is {before}; expected 0, as "
+            "no step has been taken"
+        )
     x_BX = jax.random.uniform(key_x, shape, jnp.float32, -1, 1)
     new, _ = jax.jit(step)(state, x_BX)
     if int(new.step) != before + 1:
@@ -104,18 +111,19 @@ def check(method: Any, config: Config, taken: Collection[str] = ()) -> None:
 
 @contextlib.contextmanager
 def _called(name: str, call: str, function: Any) -> Iterator[None]:
-    """Turn a call that the function's parameters refuse into a message."""
+    """Refuse a function that cannot be called so; name it in its exceptions."""
+    names = call.partition("(")[2].rstrip(")").split(", ")
+    given = [n for n in names if "=" not in n]
+    named = {n.partition("=")[0]: None for n in names if "=" in n}
     try:
-        yield
-    except TypeError as error:
-        code = getattr(function, "__code__", None)
-        entered = [f.filename for f in traceback.extract_tb(error.__traceback__)[1:]]
-        if code and code.co_filename not in entered:
+        inspect.signature(function).bind(*given, **named)
+    except (TypeError, ValueError) as error:  # ValueError: Python knows no signature
+        if isinstance(error, TypeError):
             raise errors.InputError(
                 f"{name} is called as {call}, which it refuses: {error}"
             ) from error
-        error.add_note(f"This happened in {call} of {name}.")
-        raise
+    try:
+        yield
     except Exception as error:
         if not isinstance(error, errors.InputError):
             error.add_note(f"This happened in {call} of {name}.")
@@ -147,7 +155,7 @@ def _check_step(name: str, found: Any, state: Any, taken: Collection[str]) -> No
     if isinstance(new, dict) and hasattr(metrics, "step"):
         raise errors.InputError(f"{name}: {STEP} returned (metrics, state); {expected}")
     _check_same(name, new, state)
-    if not isinstance(metrics, dict):
+    if not isinstance(metrics, Mapping):
         raise errors.InputError(
             f"{name}: {STEP} returned metrics that are {_shown(metrics)}; expected a "
             "dict of scalars by name, {} if there are none"
@@ -179,7 +187,7 @@ def _check_same(name: str, new: Any, old: Any) -> None:
     for (path, after), before in zip(
         jax.tree_util.tree_leaves_with_path(new), jax.tree.leaves(old), strict=True
     ):
-        if _shown(after) != _shown(before):
+        if _kind(after) != _kind(before):
             where = jax.tree_util.keystr(path)
             raise errors.InputError(
                 f"{name}: {STEP} returned a state whose {where} is {_shown(after)}; "
@@ -200,6 +208,12 @@ def _is_kind(value: Any, kind: Any, shape: tuple[int, ...]) -> bool:
     if not isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float):
         return False
     return jnp.issubdtype(jnp.result_type(value), kind) and jnp.shape(value) == shape
+
+
+def _kind(value: Any) -> Any:
+    """Return shape and type; a Python number has those that JAX gives it."""
+    dtype = getattr(value, "dtype", None)
+    return jnp.shape(value), jnp.result_type(value) if dtype is None else dtype
 
 
 def _shown(value: Any) -> str:

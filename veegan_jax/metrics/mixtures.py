@@ -29,6 +29,8 @@ UNDEFINED = {"spread": "empty if no mode of a seed has two samples to measure it
 def evaluate(x_NX: jax.Array, mixture: mixtures.Mixture) -> dict[str, jax.Array]:
     """Score samples against the mixture they should follow. Pure: jit and vmap it.
 
+    The spread is NaN where it is undefined; under JAX_DEBUG_NANS call it eagerly.
+
     `modes` and `high_quality` are the VEEGAN paper's. In 1200-D no true sample is of
     high quality (it lies sqrt(700) = 26.5 sigma from its mean; the radius is 10). So a
     sample is `calibrated` if ||x - mean|| / (sigma sqrt(live)) lies within three

@@ -36,12 +36,19 @@ def pin() -> None:
     for name, (_, value) in _NEEDED.items():
         jax.config.update(name, value)
     jax.config.update("jax_threefry_partitionable", True)
+    jax.config.update("jax_random_seed_offset", 0)
     if _config.jax_disable_jit:
         raise errors.InputError(
             "JAX_DISABLE_JIT is set, and a run would take days: unset it. To find what "
             "becomes non-finite give --debug_nans; to step through a method, call its "
             "train_step in Python"
         )
+
+
+def settings() -> dict[str, Any]:
+    """Return JAX's settings that numbers depend on, by name."""
+    names = (*_NEEDED, "jax_threefry_partitionable", "jax_random_seed_offset")
+    return {name: getattr(_config, name) for name in names}
 
 
 def missing_platform() -> str:

@@ -36,6 +36,9 @@ def run(main: Callable[..., None], file: str = "") -> None:
     def checked(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # else orbax logs every file
         logging.get_absl_logger().addFilter(_is_news)
+        for handler in log.root.handlers[:]:
+            if type(handler) is log.StreamHandler:  # a library's: all would come twice
+                log.root.removeHandler(handler)
         arguments = argv[1:]
         if file and len(arguments) != 1:
             raise errors.InputError(f"give one {file}")
@@ -46,6 +49,7 @@ def run(main: Callable[..., None], file: str = "") -> None:
         numerics.pin()
         main(*(str(files.user_path(a)) for a in arguments))
         distributed.finish()
+        sys.stdout.flush()  # a full disk is told here, and not at the interpreter's end
 
     for name in ("stdout", "stderr"):
         setattr(sys, name, _lasting(getattr(sys, name)))
@@ -54,6 +58,9 @@ def run(main: Callable[..., None], file: str = "") -> None:
     signal.signal(signal.SIGINT, _stop_at_once)
     try:
         app.run(checked)
+    except SystemExit as end:
+        helped = any(word.lstrip("-") in _HELP for word in sys.argv[1:])
+        sys.exit(0 if helped and end.code == 1 else end.code)
     except loop.Interrupted as stop:  # all processes at the same step
         # A cluster may send the signal again to a process that is about to leave.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -80,6 +87,9 @@ def run(main: Callable[..., None], file: str = "") -> None:
         if missing := numerics.missing_platform():
             _end(missing)
         _end_with_traceback(error)
+
+
+_HELP = ("help", "helpfull", "helpshort", "?")
 
 
 class _Output(io.FileIO):

@@ -16,6 +16,14 @@ def key(seed: jax.typing.ArrayLike) -> jax.Array:
     return jax.random.key(seed, impl=numerics.IMPLEMENTATION)
 
 
+def typed(key: jax.Array) -> jax.Array:
+    """Return a key as a typed one; the older kind (`jax.random.PRNGKey`) is bits."""
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key
+    words = jnp.asarray(key, jnp.uint32)[..., :2]  # rbg's begin with a threefry key
+    return jax.random.wrap_key_data(words, impl=numerics.IMPLEMENTATION)
+
+
 def normal(
     key: jax.Array, shape: tuple[int, ...], *, axis_name: str | None = None
 ) -> jax.Array:

@@ -7,6 +7,7 @@ import logging
 import os
 import pathlib
 import socket
+from collections.abc import Collection
 from typing import Any
 
 import filelock
@@ -25,7 +26,11 @@ _locks: dict[pathlib.Path, filelock.BaseFileLock] = {}  # held until the end
 
 
 def claim(
-    workdir: pathlib.Path, identity: dict[str, Any], *, flag: str = "workdir"
+    workdir: pathlib.Path,
+    identity: dict[str, Any],
+    *,
+    flag: str = "workdir",
+    newer: Collection[str] = (),
 ) -> None:
     """Reserve a work directory for this run until the process ends.
 
@@ -33,16 +38,20 @@ def claim(
       workdir: created if need be.
       identity: two runs are the same if these are equal; values of JSON types.
       flag: the flag that names the directory.
+      newer: names of the identity that earlier versions did not write. A directory
+        without them goes on.
 
     Raises:
       InputError: if the directory cannot be written, is in use by another process, or
         holds a run with another identity, when the message shows each difference;
         or if matplotlib cannot draw.
     """
-    distributed.on_main_process(lambda: _claim(workdir, identity, flag))
+    distributed.on_main_process(lambda: _claim(workdir, identity, flag, newer))
 
 
-def _claim(workdir: pathlib.Path, identity: dict[str, Any], flag: str) -> None:
+def _claim(
+    workdir: pathlib.Path, identity: dict[str, Any], flag: str, newer: Collection[str]
+) -> None:
     _check_name(workdir, flag)
     figures.check()  # figures are drawn when all the work is done
     path = workdir / "config.json"
@@ -50,7 +59,7 @@ def _claim(workdir: pathlib.Path, identity: dict[str, Any], flag: str) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            _compare(path, _identity(path, flag), identity, flag)
+            _compare(path, _identity(path, flag), identity, flag, newer)
         elif held := [name for name in _WRITTEN if (workdir / name).exists()]:
             raise errors.InputError(
                 f"--{flag}={workdir} holds {held[0]}, but {path.name}, which says of "
@@ -58,7 +67,7 @@ def _claim(workdir: pathlib.Path, identity: dict[str, Any], flag: str) -> None:
             )
         _lock(workdir, flag)
         if path.exists():  # perhaps since then
-            _compare(path, _identity(path, flag), identity, flag)
+            _compare(path, _identity(path, flag), identity, flag, newer)
         else:
             text = json.dumps({"version": VERSION, **identity}, indent=1)
             files.write_atomically(path, text + "\n")
@@ -174,8 +183,13 @@ def _lock(workdir: pathlib.Path, flag: str) -> None:
 
 
 def _compare(
-    path: pathlib.Path, theirs: dict[str, Any], ours: dict[str, Any], flag: str
+    path: pathlib.Path,
+    theirs: dict[str, Any],
+    ours: dict[str, Any],
+    flag: str,
+    newer: Collection[str],
 ) -> None:
+    ours = {n: v for n, v in ours.items() if n in theirs or n not in newer}
     theirs, ours = _flat(theirs), _flat(ours)
     names = sorted(set(theirs) | set(ours))
     differing = [n for n in names if theirs.get(n) != ours.get(n)]
