@@ -53,7 +53,10 @@ def load(path: pathlib.Path, mixture: mixtures.Mixture) -> np.ndarray:
                 f"[number of samples, {mixture.size}]"
             )
         if not np.issubdtype(dtype, np.floating):
-            raise errors.InputError(f"{path} holds {dtype}, not floating-point numbers")
+            raise errors.InputError(
+                f"{path} holds {arrays.type_name(dtype)}, not floating-point numbers"
+                + arrays.as_float32(dtype)
+            )
         bytes_each = mixture_metrics.bytes_each(mixture) + shape[1] * dtype.itemsize
         memory.check_samples(path, shape[0], bytes_each)
 

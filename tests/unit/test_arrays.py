@@ -4,6 +4,7 @@ import io
 import pickle
 import zipfile
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -47,13 +48,43 @@ def test_an_archive_of_several_arrays_is_read_by_name(tmp_path):
     np.savez(path, image=np.zeros((3, 2, 2), np.uint8), label=np.arange(3), one=7.0)
     text = message(path)
     assert text.endswith(
-        ": it holds 3 arrays: image (uint8, 3 x 2 x 2), label (int64, 3), one (float64,"
+        " holds 3 arrays: image (uint8, 3 x 2 x 2), label (int64, 3), one (float64,"
         " one number); choose one by --key=NAME"
     )
     np.testing.assert_array_equal(arrays.read(path, "label"), [0, 1, 2])
-    assert "it holds no array 'labels', but image (uint8" in message(path, "labels")
+    np.testing.assert_array_equal(arrays.read(path, "label.npy"), [0, 1, 2])
+    assert message(path, "labels").startswith(" holds no array 'labels', but image (ui")
     np.save(tmp_path / "x.npy", np.arange(3))
-    assert "one array: leave out --key=x" in message(tmp_path / "x.npy", "x")
+    assert message(tmp_path / "x.npy", "x") == " holds one array: leave out --key=x"
+
+
+def test_a_damaged_array_is_named_and_leaves_the_others_readable(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, x=np.arange(3), y=np.full(9, 0.1))
+    whole, value = path.read_bytes(), np.float64(0.1).tobytes()
+    path.write_bytes(whole.replace(value, bytes(8)))
+    np.testing.assert_array_equal(arrays.read(path, "x"), [0, 1, 2])
+    assert message(path, "y").startswith(": its array y cannot be read: Bad CRC-32")
+    assert message(path).startswith(" holds 2 arrays: x (int64, 3), y (damaged); choo")
+
+
+def test_files_of_python_2_are_read_without_a_warning(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.arange(6.0).reshape(3, 2))
+    content = path.read_bytes().replace(b"(3, 2), }  ", b"(3L, 2L), }")
+    path.write_bytes(content)
+    np.testing.assert_array_equal(arrays.read(path), np.arange(6.0).reshape(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("bfloat16", "bfloat16"), ("float8_e5m2", "float8"), ("float8_e4m3fn", "float8")],
+)
+def test_small_floats_of_jax_are_named_with_what_to_save(tmp_path, kind, name):
+    path = tmp_path / "x.npy"
+    np.save(path, np.ones((2, 2, 2, 3), jnp.dtype(kind)))
+    with pytest.raises(errors.InputError, match=rf"{name}.*numpy\.float32"):
+        stacked_files.read(path)
 
 
 def test_members_that_are_no_arrays_are_left_out(tmp_path):
@@ -104,6 +135,21 @@ def test_whatever_numpy_saves_is_read(tmp_path, generator):
         np.testing.assert_array_equal(arrays.read(path, check=check), array)
         np.savez_compressed(tmp_path / "x.npz", array)
         np.testing.assert_array_equal(arrays.read(tmp_path / "x.npz"), array)
+
+
+def test_rounding_beyond_a_range_is_clipped_and_black_images_are_read(tmp_path):
+    path = tmp_path / "x.npy"
+    for value_range, low in (("0,1", 0.0), ("-1,1", -1.0)):
+        x = np.full((2, 8, 8, 3), 1 + 1e-7)
+        x[0] = low - 1e-7
+        np.save(path, x)
+        found = stacked_files.read(path, value_range)
+        assert (found[0] == -1).all() and (found[1] == 1).all()
+    np.save(path, np.full((2, 8, 8, 3), 1.001))
+    with pytest.raises(errors.InputError, match="outside --range=0,1"):
+        stacked_files.read(path, "0,1")
+    np.save(path, np.zeros((2, 8, 8, 3), np.uint8))
+    assert not stacked_files.read(path).any()
 
 
 def test_more_samples_than_the_memory_holds_are_refused_unread(tmp_path, monkeypatch):

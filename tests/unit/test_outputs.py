@@ -2,6 +2,7 @@
 
 import os
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import programs
@@ -109,7 +110,11 @@ def test_long_names_keep_their_ends():
         (np.array([[0, np.nan], [0, 1]], np.float16), "1 of 2 samples are not finite"),
         (np.zeros((3, 2), complex), "holds complex128, not floating-point numbers"),
         (np.zeros((3, 2), bool), "holds bool, not floating-point numbers"),
-        (np.zeros((3, 2), np.int8), "holds int8, not floating-point numbers"),
+        (
+            np.zeros((3, 2), np.int8),
+            "holds int8, not floating-point numbers: save array.astype(numpy.float32)",
+        ),
+        (np.zeros((3, 2), jnp.bfloat16), "holds bfloat16, not floating-point numbers:"),
         (np.zeros((3, 2), "U3"), "holds <U3, not floating-point numbers"),
         (np.zeros(3, [("x", "f4"), ("y", "f4")]), "has shape (3,)"),
         (np.zeros((0, 2)), "has shape (0, 2)"),

@@ -260,7 +260,7 @@ BAD_FILES = {
     "no channel": (np.zeros((4, 8, 8), np.uint8), "single digits"),
     "four channels": (np.zeros((4, 8, 8, 4), np.uint8), "stacked images have shape"),
     "none": (np.zeros((0, 8, 8, 3), np.uint8), "stacked images have shape"),
-    "two of them": (np.zeros((2, 8, 8, 3), np.uint8), "at most 0: white must be 255"),
+    "two of them": (np.ones((2, 8, 8, 3), np.uint8), "at most 1: white must be 255"),
     "integers": (np.zeros((2, 8, 8, 3), int), "int64; give uint8"),
     "objects": (np.full((2, 8, 8, 3), None), "it holds Python objects, which may"),
     "unstated": (np.full((2, 8, 8, 3), 0.5), "state --range=0,1 or --range=-1,1"),
@@ -286,7 +286,7 @@ def test_files_with_something_missing_are_refused(tmp_path, generator):
     with pytest.raises(errors.InputError, match="2 of 5 samples are not finite"):
         stacked_files.read(tmp_path / "nan.npy")
     np.savez(tmp_path / "two.npz", a=x, b=x)
-    held = r"it holds 2 arrays: a .*choose one by --key"
+    held = r"holds 2 arrays: a .*choose one by --key"
     with pytest.raises(errors.InputError, match=held):
         stacked_files.read(tmp_path / "two.npz")
     with pytest.raises(errors.InputError, match="No such file"):

@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import warnings
 import zipfile
 from collections.abc import Callable
 from typing import BinaryIO
@@ -15,6 +16,8 @@ Check = Callable[[tuple[int, ...], np.dtype], None]
 
 _SAVE = "save the array by numpy.save('samples.npy', array)"
 _PICKLES = f"Python objects, which may hide a program: {_SAVE}, of numbers"
+_FLOATS = "array.astype(numpy.float32)"
+_SMALL = {"|V2": "bfloat16", "|V1": "float8 or int4"}  # types of JAX in NumPy's files
 # What other formats begin with.
 _FORMATS = {
     b"\x89HDF": "HDF5, as .h5 files and new .mat files are",
@@ -48,14 +51,14 @@ def read(path: pathlib.Path, key: str = "", check: Check | None = None) -> np.nd
             file.seek(0)
             if start.startswith(np.lib.format.MAGIC_PREFIX):
                 if key:
-                    raise ValueError(f"it holds one array: leave out --key={key}")
+                    raise errors.InputError(
+                        f"{path} holds one array: leave out --key={key}"
+                    )
                 return _read(file, path.stat().st_size, check)
             if not zipfile.is_zipfile(file):
                 raise ValueError(f"it is {_format(start)}; {_SAVE}")
             with zipfile.ZipFile(file) as archive:
-                member = _choose(archive, key)
-                with archive.open(member) as file_in_it:
-                    return _read(file_in_it, member.file_size, check)
+                return _read_member(path, archive, key, check)
     except errors.InputError:
         raise
     except OSError as error:
@@ -66,6 +69,17 @@ def read(path: pathlib.Path, key: str = "", check: Check | None = None) -> np.nd
         raise errors.InputError(
             f"{path} is not one .npy or .npz array: {error}"
         ) from error
+
+
+def type_name(dtype: np.dtype) -> str:
+    """Return the name of a type, of which NumPy's files may keep the size alone."""
+    return _SMALL.get(str(dtype), str(dtype))
+
+
+def as_float32(dtype: np.dtype) -> str:
+    """Return the remedy for numbers that are not floats, or "" for no numbers."""
+    numbers = np.issubdtype(dtype, np.integer) or str(dtype) in _SMALL
+    return f": save {_FLOATS}" if numbers else ""
 
 
 def _read(file: BinaryIO, size: int, check: Check | None) -> np.ndarray:
@@ -81,43 +95,85 @@ def _read(file: BinaryIO, size: int, check: Check | None) -> np.ndarray:
     if check:
         check(shape, dtype)
     file.seek(0)
-    return np.lib.format.read_array(file, allow_pickle=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Python 2 wrote the header
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
     """Read the shape and type at the start of a file in the format of .npy."""
     version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    else:  # 2 has room for more fields, and 3 for more letters in their names
-        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    read = np.lib.format.read_array_header_1_0
+    if version != (1, 0):  # 2 has room for more fields, 3 for letters in their names
+        read = np.lib.format.read_array_header_2_0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Python 2 wrote the header
+            shape, _, dtype = read(file)
+    except ValueError as error:
+        if "'<f1'" in str(error):  # a float8 of JAX
+            raise ValueError(f"NumPy cannot read its float8: save {_FLOATS}") from error
+        raise
     if any(n < 0 for n in shape):
         raise ValueError(f"its shape is {shape}")
     return shape, dtype
 
 
-def _choose(archive: zipfile.ZipFile, key: str) -> zipfile.ZipInfo:
-    """Return the member of an .npz file that holds the array."""
-    found: dict[str, zipfile.ZipInfo] = {}
-    described = []
-    for member in archive.infolist():
+def _read_member(
+    path: pathlib.Path, archive: zipfile.ZipFile, key: str, check: Check | None
+) -> np.ndarray:
+    """Read an array of an .npz file; the others may be damaged."""
+    member = _choose(path, archive, key)
+    try:
         with archive.open(member) as file:
-            if file.read(6) != np.lib.format.MAGIC_PREFIX:
-                continue
-            file.seek(0)
-            shape, dtype = _header(file)
-        name = member.filename.removesuffix(".npy")
-        found[name] = member
-        size = " x ".join(map(str, shape)) or "one number"
-        described.append(f"{name} ({dtype}, {size})")
+            return _read(file, member.file_size, check)
+    except (errors.InputError, OSError):
+        raise
+    except Exception as error:  # a damaged file raises many kinds of exception
+        raise errors.InputError(
+            f"{path}: its array {_name(member)} cannot be read: {error}"
+        ) from error
+
+
+def _choose(path: pathlib.Path, archive: zipfile.ZipFile, key: str) -> zipfile.ZipInfo:
+    """Return the member of an .npz file that holds the array."""
+    # Names with and without .npy mean the same: other programs show them with it.
+    named = [m for m in archive.infolist() if key in (_name(m), m.filename)]
+    if key and named and _describe(archive, named[0]):
+        return named[0]
+    found, described = [], []
+    for member in archive.infolist():
+        if kind := _describe(archive, member):
+            found.append(member)
+            described.append(f"{_name(member)} ({kind})")
     if not found:
         raise ValueError(f"it is a zip archive without arrays, as .pt files; {_SAVE}")
-    if key not in found and (key or len(found) > 1):
+    if key or len(found) > 1:
         more = ", ..." if described[9:] else ""
         names = ", ".join(described[:9]) + more
         kind = f"no array {key!r}, but" if key else f"{len(found)} arrays:"
-        raise ValueError(f"it holds {kind} {names}; choose one by --key=NAME")
-    return found[key] if key else next(iter(found.values()))
+        raise errors.InputError(
+            f"{path} holds {kind} {names}; choose one by --key=NAME"
+        )
+    return found[0]
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """Return the name that numpy.savez was given."""
+    return member.filename.removesuffix(".npy")
+
+
+def _describe(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
+    """Return the type and shape of an array; "" if the member is not one."""
+    try:
+        with archive.open(member) as file:
+            if file.read(6) != np.lib.format.MAGIC_PREFIX:
+                return ""
+            file.seek(0)
+            shape, dtype = _header(file)
+    except Exception:  # a damaged file raises many kinds of exception
+        return "damaged" if member.filename.endswith(".npy") else ""
+    return f"{type_name(dtype)}, {' x '.join(map(str, shape)) or 'one number'}"
 
 
 def _format(start: bytes) -> str:

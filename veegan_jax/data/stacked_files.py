@@ -14,6 +14,7 @@ from veegan_jax.data import images
 
 DIGITS = ("mnist", "digits")  # the data sets of digits
 RANGES = {"0,1": (0, 1), "-1,1": (-1, 1)}  # of float pixels
+_SLACK = 1e-5  # rounding beyond a range
 
 
 def read(
@@ -48,7 +49,8 @@ def _check(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
         raise errors.InputError(f"{path} has shape {shape}: {needs}")
     if dtype != np.uint8 and not np.issubdtype(dtype, np.floating):
         raise errors.InputError(
-            f"{path} holds {dtype}; give uint8 in 0 to 255, or floats"
+            f"{path} holds {arrays.type_name(dtype)}; give uint8 in 0 to 255, or "
+            "floats, as numpy.float32"
         )
     memory.check_samples(path, shape[0], bytes_each(shape[1:], dtype.itemsize))
 
@@ -71,9 +73,9 @@ def _scaled(
     if data.dtype == np.uint8:
         if value_range:
             raise errors.InputError(f"{path} holds uint8: --range is for floats")
-        if data.max() <= 1:
+        if data.max() == 1:  # of 0, all is black: so a collapsed model may draw
             raise errors.InputError(
-                f"{path} holds uint8 of at most {data.max()}: white must be 255"
+                f"{path} holds uint8 of at most 1: white must be 255"
             )
         return data
     finite_N = np.isfinite(data).all(axis=(1, 2, 3))
@@ -82,14 +84,14 @@ def _scaled(
             f"{path}: {(~finite_N).sum()} of {len(data)} samples are not finite"
         )
     low, high = data.min(), data.max()
-    if not value_range and low >= 0:
+    if not value_range and low >= -_SLACK:
         raise errors.InputError(
             f"{path} holds floats from {low:g} to {high:g}: state --range=0,1 or "
             "--range=-1,1, or give uint8"
         )
     name = value_range or "-1,1"
     least, most = RANGES[name]
-    if low < least or high > most:
+    if low < least - _SLACK or high > most + _SLACK:
         raise errors.InputError(
             f"{path} holds floats from {low:g} to {high:g}, outside --range={name}: "
             "clip or scale them, or give uint8"
