@@ -153,11 +153,11 @@ def test_rounding_beyond_a_range_is_clipped_and_black_images_are_read(tmp_path):
 
 
 def test_more_samples_than_the_memory_holds_are_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "total", lambda: 8 * 10**6)
+    monkeypatch.setattr(memory, "total", lambda: 4 * 10**5)
     path = tmp_path / "x.npy"
     np.save(path, np.zeros((400, 8, 8, 3), np.uint8))
     monkeypatch.setattr(np.lib.format, "read_array", None)  # nothing is read
-    with pytest.raises(errors.InputError, match=r"400 samples take .* at most 207 "):
+    with pytest.raises(errors.InputError, match=r"400 samples take .* at most 289 "):
         stacked_files.read(path)
 
 

@@ -137,7 +137,7 @@ def test_samples_of_every_float_are_those_of_float32(eval_samples, tmp_path, gen
         np.testing.assert_array_equal(found, x_NX)
 
 
-def test_scoring_fits_in_its_bound_of_memory(eval_samples, tmp_path, monkeypatch):
+def test_scoring_takes_about_its_estimate_of_memory(eval_samples, tmp_path, monkeypatch):
     import jax
 
     ring, num = mixtures.ring(), 1000
@@ -147,19 +147,19 @@ def test_scoring_fits_in_its_bound_of_memory(eval_samples, tmp_path, monkeypatch
     ).compile()
     found = program.memory_analysis()
     used = found.temp_size_in_bytes + found.argument_size_in_bytes
-    assert bound / 4 < used / num < bound
+    assert bound / 2 < used / num < 2 * bound
     np.save(tmp_path / "x.npy", np.zeros((num, 2), np.float32))
-    monkeypatch.setattr(memory, "total", lambda: 2 * (num - 1) * (bound + 8))
+    monkeypatch.setattr(memory, "total", lambda: (num - 1) * (bound + 8))
     with pytest.raises(errors.InputError, match=r"the memory has .* at most 999 of"):
         eval_samples.load(tmp_path / "x.npy", ring)
-    monkeypatch.setattr(memory, "total", lambda: 2 * num * (bound + 8))
+    monkeypatch.setattr(memory, "total", lambda: num * (bound + 8))
     assert len(eval_samples.load(tmp_path / "x.npy", ring)) == num
 
 
 @pytest.mark.parametrize(
     ("dataset", "experiment", "options", "total"),
     [
-        ("ring", mixture_experiment, base.Options, 4e9),
+        ("ring", mixture_experiment, base.Options, 2e9),
         ("cifar10", image_experiment, image_experiment.Options, 8e9),
     ],
 )
@@ -183,3 +183,19 @@ def test_a_folder_of_the_users_own_results_is_no_work_directory(name, tmp_path):
         workdirs.claim(tmp_path, {})
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "num", "used"), [("ring", 200_000, 84e6), ("high_dim", 16_000, 1.146e9)]
+)
+def test_samples_that_fit_in_the_memory_are_not_refused(
+    dataset, num, used, monkeypatch
+):
+    """eval_samples.py used so much more for these samples than for three of them."""
+    mixture = mixtures.get(dataset)
+    each = mixture_metrics.bytes_each(mixture) + 4 * mixture.size
+    monkeypatch.setattr(memory, "total", lambda: int(used))
+    memory.check_samples("x.npy", num, each)
+    monkeypatch.setattr(memory, "total", lambda: 24 * 10**9)
+    with pytest.raises(errors.InputError, match="of them"):
+        memory.check_samples("x.npy", 2000 * num, each)

@@ -39,17 +39,17 @@ def check(needed: int, what: str) -> None:
 
 
 def check_samples(source: pathlib.Path | str, num: int, bytes_each: int) -> None:
-    """Refuse more samples than can be scored in half of the memory.
+    """Refuse more samples than can be scored in the memory.
 
     Args:
       source: the file of the samples or the flag that asks for them, for the message.
       num: how many samples.
-      bytes_each: that scoring takes for a sample.
+      bytes_each: that scoring takes for a sample, at least.
 
     Raises:
       InputError: it says how many samples can be scored.
     """
-    most = total() // 2 // bytes_each
+    most = total() // bytes_each
     if num > most:
         raise errors.InputError(
             f"{source}: {num:,} samples take {num * bytes_each / 1e9:.3g} GB to score, "

@@ -56,14 +56,17 @@ def _check(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
 
 
 def bytes_each(shape: tuple[int, ...], itemsize: int = 1) -> int:
-    """Return an upper bound of the memory in which one stacked image is scored.
+    """Estimate the memory in which one stacked image is scored, from below.
+
+    The process itself takes half a gigabyte more.
 
     Args:
       shape: of the image.
       itemsize: bytes of a number in its file.
     """
-    # Floats are scaled in float32; of features there are 3 x 128, and some copies.
-    return math.prod(shape) * (itemsize + 16) + 16_000
+    # uint8 is copied once, and floats are scaled in two copies of float32.
+    copies = 1 if itemsize == 1 else 8
+    return math.prod(shape) * (itemsize + copies) + 1_000
 
 
 def _scaled(
