@@ -19,16 +19,16 @@ core.
 
 import pathlib
 import re
-from typing import Any
 
 import early  # noqa: F401
-import numpy as np
-from tables import ablations, mixtures, speed, stacked_mnist
+from tables import ablations, checks, common, mixtures, speed, stacked_mnist
 from tables import images as image_tables
 from tables import lgan as lgan_tables
 
-from veegan_jax.common import errors, files, records
+from veegan_jax.common import errors, files
 from veegan_jax.common import flags as common_flags
+from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
+from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.runtime import program
 
 # Lists with commas would forget all but the last of a flag given twice.
@@ -40,66 +40,78 @@ ROOT = common_flags.define_path(
 )
 
 
-_OF_A_RUN = ("config.method", "options.preset")  # they say where its record goes
+# Data set -> what reads a run on it; single images have folders of several names.
+_COLLECT = {
+    **dict.fromkeys(mixture_presets.DATASETS, mixtures.collect),
+    **dict.fromkeys(stacked_mnist_experiment.DIGITS, stacked_mnist.collect),
+}
+_DATASET = checks.one_of((*_COLLECT, *image_tables.FOLDERS.values()))
 
 
-def add(path: pathlib.Path, results: pathlib.Path) -> None:
-    """Copy the finished runs at or below a folder, or a benchmark's record.
+def add(paths: list[pathlib.Path], results: pathlib.Path) -> None:
+    """Copy the finished runs at or below folders, and records of benchmarks.
+
+    Everything is read and checked before anything is written.
+
+    Args:
+      paths: the folders and the records.
+      results: the folder of the records.
 
     Raises:
-      InputError: if there is none.
+      InputError: naming the file that cannot be used.
+    """
+    found: dict[pathlib.Path, common.Copy] = {}
+    for path in paths:
+        for copy in collect(path, results):
+            other = found.setdefault(copy.target, copy)
+            if other.source != copy.source:
+                raise errors.InputError(
+                    f"{other.source} and {copy.source} would both become "
+                    f"{copy.target}: --add one of them"
+                )
+    for copy in found.values():
+        copy.write()
+
+
+def collect(path: pathlib.Path, results: pathlib.Path) -> list[common.Copy]:
+    """Read the finished runs at or below a folder, or a benchmark's record.
+
+    Raises:
+      InputError: if there is none, or one cannot be used.
     """
     if path.suffix == ".json":
         if not path.exists():
             raise errors.InputError(f"--add={path}: there is no such file")
-        record = records.read(path, "command")
-        of_samples = "histogram" in record
-        folder = stacked_mnist.CLASSIFIERS if of_samples else "speed"
-        records.publish(results / folder / path.name, record)
-        return
+        record = checks.read(path, {})
+        if {"classifier", "metrics"} <= record.keys():
+            return [stacked_mnist.collect_rescored(path, results)]
+        return [speed.collect(path, results)]
     found = [p for p in sorted(path.rglob("results.json")) if p.parent.name != "ivom"]
     if not found:
         raise errors.InputError(
             f"--add={path}: no results.json there or below; is the run finished?"
         )
-    lgan_ablations = set()
+    copies, lgan_ablations = [], set()
     for file in found:
-        run, record = file.parent, records.read(file, "command", "config.dataset")
-        ablation = run / "ablation.json"
-        if "cells" in record and ablation.exists():
-            lgan_ablations.add(run.parent)
-        elif "cells" in record:
-            lgan_tables.add(run, results)
-        elif ablation.exists():
-            add_ablation(ablation, results)
-        elif image_tables.folder_of(record):
-            image_tables.add(run, records.read(file, *_OF_A_RUN), results)
+        run, record = file.parent, checks.read(file, {})
+        ablation = (run / "ablation.json").exists()
+        if "cells" in record:
+            if ablation:
+                lgan_ablations.add(run.parent)
+            else:
+                copies.append(lgan_tables.collect(run, results))
+            continue
+        checks.check(file, record, {"config": {"dataset": _DATASET}})
+        dataset = record["config"]["dataset"]
+        if ablation:
+            copies.append(ablations.collect(run, results))
+        elif dataset in _COLLECT:
+            copies.append(_COLLECT[dataset](run, dataset, results))
         else:
-            add_run(run, records.read(file, *_OF_A_RUN), results)
+            copies += image_tables.collect(run, record, results)
     for folder in sorted(lgan_ablations):
-        lgan_tables.add_ablation(folder, results)
-
-
-def add_ablation(path: pathlib.Path, results: pathlib.Path) -> None:
-    """Copy the record of one variant of ablate.py."""
-    record = records.read(path, "config.dataset", *_OF_A_RUN, "changes")
-    folder = results / "ablation" / record["config"]["dataset"]
-    folder /= record["options"]["preset"]
-    records.publish(folder / f"{path.parent.name}.json", record)
-
-
-def add_run(run: pathlib.Path, record: dict[str, Any], results: pathlib.Path) -> None:
-    """Copy a run on a mixture or on Stacked MNIST, with its first seed's samples."""
-    config = record["config"]
-    folder = results / config["dataset"] / record["options"]["preset"]
-    records.publish(folder / f"{config['method']}.json", record)
-    with np.load(run / "samples.npz", allow_pickle=False) as data:
-        if "image" in data:
-            kept = {"image": data["image"][0, :32]}
-            files.write_compressed(folder / "real.npz", image=data["real"])
-        else:
-            kept = {"plane": data["plane"][0].astype(np.float16)}
-    files.write_compressed(folder / f"{config['method']}.npz", **kept)
+        copies += lgan_tables.collect_ablation(folder, results)
+    return copies
 
 
 def fill(path: pathlib.Path, tables: dict[str, str]) -> None:
@@ -125,8 +137,7 @@ def main() -> None:
     results = root / "results"
     if not (root / "README.md").is_file():
         raise errors.InputError(f"--root={root} is no checkout: it has no README.md")
-    for path in ADD.value:
-        add(pathlib.Path(path), results)
+    add([pathlib.Path(path) for path in ADD.value], results)
     tables = {
         **mixtures.tables(results),
         "ablation": ablations.table(results),

@@ -1,15 +1,36 @@
 """Tables of VEEGAN+ with one ingredient taken out at a time. No flags here."""
 
+import math
 import pathlib
 from typing import Any
 
-from tables import common, mixtures
+from tables import checks, common, mixtures, stacked_mnist
 
-from veegan_jax.common import records
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 
 TITLES = mixtures.TITLES | {"stacked_mnist": "Stacked MNIST"}
+
+
+def form(dataset: str) -> dict[str, Any]:
+    """Return the form of a variant's record; see `checks`."""
+    page = stacked_mnist if dataset == "stacked_mnist" else mixtures
+    about = {"without": checks.OrNull(checks.TEXT), "changes": {}}
+    return page.form(dataset) | about
+
+
+def collect(run: pathlib.Path, results: pathlib.Path) -> common.Copy:
+    """Read the record of one variant of ablate.py.
+
+    Raises:
+      InputError: naming the file that cannot be used.
+    """
+    source = run / "ablation.json"
+    whose = checks.read(source, {"config": {"dataset": checks.one_of(TITLES)}})
+    dataset = whose["config"]["dataset"]
+    record = checks.read(source, form(dataset))
+    folder = results / "ablation" / dataset / record["options"]["preset"]
+    return common.Copy(source, folder / f"{run.name}.json", record)
 
 
 def table(results: pathlib.Path) -> str:
@@ -22,7 +43,9 @@ def table(results: pathlib.Path) -> str:
     for dataset, title in TITLES.items():
         for folder in sorted((results / "ablation" / dataset).glob("*")):
             paths = sorted(folder.glob("*.json"))
-            found = [records.read(path) for path in paths]
+            found = [checks.read(path, form(dataset)) for path in paths]
+            if not found:
+                continue
             whole = [r for r in found if not r["changes"]]
             rest = sorted((r for r in found if r["changes"]), key=_quality)
             rows = {_variant(r): r | {"published": None} for r in [*whole, *rest]}
@@ -43,8 +66,10 @@ def _quality(record: dict[str, Any]) -> float:
     """Return the metric that rows are sorted by, higher being better."""
     mean = record["mean"]
     if "kl_uniform" in mean:
-        return -mean["kl_uniform"]
-    return mean.get("calibrated", mean["high_quality"])
+        quality = mean["kl_uniform"] and -mean["kl_uniform"]
+    else:
+        quality = mean.get("calibrated", mean["high_quality"])
+    return -math.inf if quality is None else quality  # undefined: as bad as can be
 
 
 def _variant(record: dict[str, Any]) -> str:

@@ -1,9 +1,14 @@
-"""Shared by all tables: names, and how to repeat a record. No flags here."""
+"""Shared by all tables: names, forms, and how to repeat a record. No flags here."""
 
 import pathlib
-from typing import Any
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
-from veegan_jax.common import records
+import numpy as np
+from tables import checks
+
+from veegan_jax.common import files, records
 
 EMPTY = "(not measured yet)"
 
@@ -21,11 +26,71 @@ LABELS = {
 
 Rows = dict[str, dict[str, Any]]  # method, or its label -> record
 
+METHOD = checks.one_of(LABELS)
+REPEAT = {
+    "command": checks.COMMAND,
+    "commit": checks.TEXT,
+    "device": checks.TEXT,
+    "wall_seconds": checks.METRIC,
+}
 
-def read(folder: pathlib.Path, suffix: str = "") -> Rows:
+
+def run(
+    dataset: str,
+    presets: Iterable[str],
+    metrics: Iterable[str],
+    other_metrics: Any = checks.METRIC,
+    **more: Any,
+) -> dict[str, Any]:
+    """Return the form of a run's record.
+
+    Args:
+      dataset: the run's.
+      presets: those that have tables.
+      metrics: those of the tables.
+      other_metrics: the form of metrics that are not in `metrics`.
+      **more: forms of further fields.
+    """
+    every = dict.fromkeys(metrics, checks.METRIC) | {"*": other_metrics}
+    return {
+        **REPEAT,
+        "config": {
+            "method": METHOD,
+            "dataset": checks.one_of([dataset]),
+            "steps": checks.COUNT,
+        },
+        "options": {"preset": checks.one_of(presets), "first_seed": checks.COUNT},
+        "per_seed": [{}],
+        "mean": every,
+        "std": every,
+        **more,
+    }
+
+
+class Copy(NamedTuple):
+    """A record that was read and checked, to be written to results/."""
+
+    source: pathlib.Path  # the file of the record
+    target: pathlib.Path
+    record: dict[str, Any]
+    arrays: Mapping[pathlib.Path, dict[str, np.ndarray]] = types.MappingProxyType({})
+    figures: Mapping[pathlib.Path, bytes] = types.MappingProxyType({})
+
+    def write(self) -> None:
+        """Write the record last, since tables are made of what has one."""
+        for path, arrays in self.arrays.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_compressed(path, **arrays)
+        records.publish(self.target, self.record)
+        for path, content in self.figures.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def read(folder: pathlib.Path, form: dict[str, Any], suffix: str = "") -> Rows:
     """Read the records METHOD + `suffix` + ".json" of a folder, by method."""
     paths = {method: folder / f"{method}{suffix}.json" for method in LABELS}
-    return {m: records.read(p) for m, p in paths.items() if p.exists()}
+    return {m: checks.read(p, form) for m, p in paths.items() if p.exists()}
 
 
 def minutes(record: dict[str, Any], digits: int = 1) -> str:

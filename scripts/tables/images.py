@@ -4,17 +4,37 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from tables import common
+from tables import checks, common
 
-from veegan_jax.common import files, plots, plots_errors, records
+from veegan_jax.common import errors, plots, plots_errors, records
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import inference, ivom_table
 from veegan_jax.presets import images as image_presets
 
-FOLDERS = ("cifar10", "faces", "inference_mnist")
+# Folder in results/ -> data set.
+FOLDERS = {"cifar10": "cifar10", "faces": "faces", "inference_mnist": "mnist"}
 _SHOWN = 16  # images of a figure
 # The columns of the first table of a page; the "-details" have all.
 _IVOM = ("ivom", "ivom_5", "ivom_25", "ivom_from_r", "r", "random", "latent_rms")
+IMAGES = (None, None, None, None)
+# Of nearest.npz: images, and their errors by seed and by the baselines.
+NEAREST = {
+    "test": IMAGES,
+    "nearest": IMAGES,
+    "error": (None, None),
+    "pca": (None,),
+    "mean_image": (None,),
+}
+_TRAINED = {"commit": checks.TEXT, "options": {}}
+IVOM = {  # of a record of eval_ivom.py
+    **common.REPEAT,
+    "options": {"images": checks.COUNT, "starts": checks.COUNT},
+    "ivom_of": {"latent_size": checks.COUNT},
+    "baselines": {"mean_image": checks.METRIC, "pca": checks.METRIC},
+    "mean": {"ivom": checks.METRIC, "*": checks.METRIC},
+    "std": {"*": checks.METRIC},
+    "published": checks.OrNull((checks.TEXT, checks.NUMBER, checks.NUMBER)),
+}
 _INFERENCE = ("reconstruction", "agreement", "latent", "code_std", "code_energy")
 
 
@@ -26,31 +46,64 @@ def folder_of(record: dict[str, Any]) -> str | None:
     return dataset if dataset in image_presets.SHAPES else None
 
 
-def add(run: pathlib.Path, record: dict[str, Any], results: pathlib.Path) -> None:
-    """Copy a finished run's record, its IvOM if it was measured, and some images."""
-    folder = results / folder_of(record) / record["options"]["preset"]
+def form(folder: str) -> dict[str, Any]:
+    """Return the form of a record in a folder of results/; see `checks`."""
+    of_all, more = {"variety": checks.METRIC}, {}
+    if folder.startswith("inference"):
+        of_all |= dict.fromkeys(inference.COLUMNS, checks.METRIC)
+        more = {
+            "other_metrics": checks.METRIC,
+            "code": checks.TEXT,
+            "baselines": {"*": {"*": checks.METRIC}},
+            "classifier": {"test_accuracy": checks.NUMBER},
+        }
+    else:
+        more = {"other_metrics": checks.NOTHING}
+    return common.run(FOLDERS[folder], image_presets.PRESETS, of_all, **more)
+
+
+def collect(
+    run: pathlib.Path, record: dict[str, Any], results: pathlib.Path
+) -> list[common.Copy]:
+    """Read a finished run's record, its IvOM if it was measured, and some images.
+
+    Args:
+      run: the work directory.
+      record: its record, which names its data set.
+      results: the folder of the records.
+
+    Raises:
+      InputError: naming the file that cannot be used.
+    """
+    source, name = run / "results.json", folder_of(record)
+    if name not in FOLDERS:
+        raise errors.InputError(
+            f"{source}: no table shows runs of {name}, only {', '.join(FOLDERS)}: "
+            "--add the folders of other runs, or move it away"
+        )
+    checks.check(source, record, form(name))
+    folder = results / name / record["options"]["preset"]
     method = record["config"]["method"]
-    records.publish(folder / f"{method}.json", record)
-    kept = {}
-    with np.load(run / "samples.npz", allow_pickle=False) as data:
-        kept["samples"] = data["image"][0, :_SHOWN]
-        kept["real"] = data["real"][:_SHOWN]
-    reconstructed = run / "reconstructions.npz"
-    if reconstructed.exists():
-        with np.load(reconstructed, allow_pickle=False) as data:
-            kept["x"], kept["reconstructed"] = data["x"], data["reconstructed"][0]
+    shapes = {"image": (None, *IMAGES), "real": IMAGES}
+    data = checks.arrays(run / "samples.npz", shapes)
+    kept = {"samples": data["image"][0, :_SHOWN], "real": data["real"][:_SHOWN]}
+    if name.startswith("inference"):
+        shapes = {"x": IMAGES, "reconstructed": (None, *IMAGES)}
+        data = checks.arrays(run / "reconstructions.npz", shapes)
+        kept |= {"x": data["x"], "reconstructed": data["reconstructed"][0]}
+    found = []
     measured = run / "ivom" / "results.json"
     if measured.exists():
-        ivom = records.read(measured, "command", "ivom_of")
+        ivom = checks.read(measured, IVOM | {"trained": checks.OrNull(_TRAINED)})
         if ivom["trained"] is not None:
             # Where it was trained, and how, is in the record beside it.
-            ivom["trained"] = {n: ivom["trained"][n] for n in ("commit", "options")}
-        records.publish(folder / f"{method}-ivom.json", ivom)
-        with np.load(run / "ivom" / "nearest.npz", allow_pickle=False) as data:
-            kept |= {n: data[n][:_SHOWN] for n in ("test", "nearest")}
-            kept |= {n: data[n].astype(np.float32) for n in ("error", "pca")}
-            kept["mean_image"] = data["mean_image"].astype(np.float32)
-    files.write_compressed(folder / f"{method}.npz", **kept)
+            ivom["trained"] = {n: ivom["trained"][n] for n in _TRAINED}
+        found = [common.Copy(measured, folder / f"{method}-ivom.json", ivom)]
+        data = checks.arrays(run / "ivom" / "nearest.npz", NEAREST)
+        kept |= {n: data[n][:_SHOWN] for n in ("test", "nearest")}
+        kept |= {n: data[n].astype(np.float32) for n in ("error", "pca", "mean_image")}
+    arrays = {folder / f"{method}.npz": kept}
+    return [common.Copy(source, folder / f"{method}.json", record, arrays), *found]
 
 
 def tables(results: pathlib.Path) -> dict[str, str]:
@@ -65,7 +118,7 @@ def tables(results: pathlib.Path) -> dict[str, str]:
     for folder in FOLDERS:
         for preset in image_presets.PRESETS:
             name, path = f"{folder}-{preset}", results / folder / preset
-            rows = common.read(path)
+            rows = common.read(path, form(folder))
             if not rows:
                 made[name] = made[f"{name}-details"] = common.EMPTY
                 continue
@@ -75,7 +128,7 @@ def tables(results: pathlib.Path) -> dict[str, str]:
                 parts = [inference.table(by_label), common.repeat(rows)]
             else:
                 parts = [image_experiment.table(by_label), common.repeat(rows)]
-                measured = common.labelled(common.read(path, "-ivom"))
+                measured = common.labelled(common.read(path, IVOM, "-ivom"))
                 made[name] = common.EMPTY
                 if measured:
                     made[name] = ivom_table.table(measured, _IVOM)
@@ -106,21 +159,26 @@ def _draw(
 ) -> None:
     """Draw samples, reconstructions, and real images over each method's nearest."""
     (results / "figures").mkdir(parents=True, exist_ok=True)
-    samples, reconstructed, nearest, errors, baselines = {}, {}, {}, {}, {}
+    samples, reconstructed, nearest, distances, baselines = {}, {}, {}, {}, {}
     for method, label in labels.items():
-        with np.load(path / f"{method}.npz", allow_pickle=False) as data:
-            samples |= {} if samples else {"real": data["real"]}
-            samples[label] = data["samples"]
-            if "reconstructed" in data:
-                reconstructed |= {} if reconstructed else {"test x": data["x"]}
-                reconstructed[f"G(R(x)), {label}"] = data["reconstructed"]
-            if "nearest" in data:
-                nearest |= {} if nearest else {"real": (data["test"], None)}
-                error_N = data["error"][0]
-                captions = [f"{e:.3f}" for e in error_N[: len(data["test"])]]
-                nearest[label] = data["nearest"], captions
-                errors[label] = error_N
-                baselines = {"PCA": data["pca"], "mean image": data["mean_image"]}
+        shapes = {"samples": IMAGES, "real": IMAGES}
+        if name.startswith("inference"):
+            shapes |= {"x": IMAGES, "reconstructed": IMAGES}
+        if (path / f"{method}-ivom.json").exists():
+            shapes |= NEAREST
+        data = checks.arrays(path / f"{method}.npz", shapes)
+        samples |= {} if samples else {"real": data["real"]}
+        samples[label] = data["samples"]
+        if "reconstructed" in data:
+            reconstructed |= {} if reconstructed else {"test x": data["x"]}
+            reconstructed[f"G(R(x)), {label}"] = data["reconstructed"]
+        if "nearest" in data:
+            nearest |= {} if nearest else {"real": (data["test"], None)}
+            error_N = data["error"][0]
+            captions = [f"{e:.3f}" for e in error_N[: len(data["test"])]]
+            nearest[label] = data["nearest"], captions
+            distances[label] = error_N
+            baselines = {"PCA": data["pca"], "mean image": data["mean_image"]}
     figures = results / "figures"
     title = f"{name}: the first seed's first samples"
     plots.image_grid(samples, figures / f"{name}.png", title)
@@ -133,7 +191,7 @@ def _draw(
         title = f"{name}: the first test images over the nearest that G can make"
         plots_errors.captioned(nearest, figures / f"{name}-nearest.png", title=title)
         plots_errors.distribution(
-            errors | baselines,
+            distances | baselines,
             figures / f"{name}-errors.png",
             dashed=tuple(baselines),
             title=f"{name}: distance of the nearest generated image, first seed",

@@ -1,28 +1,88 @@
 """L-GAN's part of make_tables.py: its records, its tables and its figures."""
 
 import pathlib
-import shutil
 from typing import Any
 
-from tables import common
+from tables import checks, common
 
-from lgan_jax import report
-from lgan_jax.options import STRONG
+from lgan_jax import report, sample_quality
+from lgan_jax.options import ALL, BASIC, NONE, SHARES, STRONG
 from veegan_jax.common import errors, records
 
 EMPTY = "(not measured yet)"
 DATASETS = ("mnist", "digits")
 FRACTIONS = (0.01, 0.0333, 0.1, 0.333, 1.0)  # those that have tables
 
+_CELL = {
+    "accuracy": [[[checks.NUMBER]]],
+    "sample_quality?": dict.fromkeys(sample_quality.METRICS, checks.METRIC),
+}
+_ROWS = {ALL: [_CELL], NONE: [_CELL], "*": [_CELL]}  # by generator
+RUN = {
+    **common.REPEAT,
+    "config": {
+        "dataset": checks.one_of(DATASETS),
+        "fraction": checks.NUMBER,
+        "latent_size?": checks.COUNT,
+    },
+    "options": {
+        "generators": checks.TEXT,
+        "generated": checks.COUNT,
+        "seeds": checks.COUNT,
+        "first_seed": checks.COUNT,
+        "classifier_steps": checks.COUNT,
+        "sample_quality": checks.FLAG,
+        "validate": checks.FLAG,
+    },
+    "known": checks.COUNT,
+    "classes": checks.COUNT,
+    "effective_dimension?": checks.METRIC,
+    "cells": {BASIC: _ROWS, "*": _ROWS},
+}
+_JUDGED = _CELL | {"sample_quality": _CELL["sample_quality?"]}
+ABLATION = RUN | {
+    "variant": checks.TEXT,
+    "changes": {},
+    "options": RUN["options"] | {"generators": checks.one_of(["lgan"])},
+    "cells": {BASIC: _ROWS | {"lgan": [_JUDGED]}},
+}
 
-def add(run: pathlib.Path, results: pathlib.Path) -> None:
-    """Copy a finished run's record and, if its images were judged, its figures.
+
+def read(path: pathlib.Path, form: dict[str, Any] = RUN) -> dict[str, Any]:
+    """Read a record, with as many seeds of every generator, at every share.
+
+    Raises:
+      InputError: naming the file, the field and what it must be.
+    """
+    record = checks.read(path, form)
+    for kind, rows in record["cells"].items():
+        seeds, first = len(rows[ALL]), rows[ALL][0]["accuracy"][0]
+        repeats, points = len(first), len(first[0])
+        for generator, cells in rows.items():
+            shares = 1 if generator in (ALL, NONE) else len(SHARES)
+            sizes = [
+                [
+                    [len(points_E) for points_E in points_RE]
+                    for points_RE in c["accuracy"]
+                ]
+                for c in cells
+            ]
+            if sizes != [[[points] * repeats] * shares] * seeds:
+                raise errors.InputError(
+                    f"{path}: cells.{kind}.{generator} must have {seeds} seeds with "
+                    f"{shares} x {repeats} x {points} accuracies: {checks.REMEDY}"
+                )
+    return record
+
+
+def collect(run: pathlib.Path, results: pathlib.Path) -> common.Copy:
+    """Read a finished run's record and, if its images were judged, its figures.
 
     Raises:
       InputError: if it is not finished, a run with --validate, or less than the record
-        that it would replace.
+        that it would replace; or naming the file that cannot be used.
     """
-    record = _record(run, "results.json")
+    record = _record(run, "results.json", RUN)
     if record["options"]["validate"]:
         raise errors.InputError(
             f"{run}: a run with --validate, which tunes, is no result"
@@ -34,13 +94,14 @@ def add(run: pathlib.Path, results: pathlib.Path) -> None:
         name = f"{name}-strong"
     target = results / "lgan" / f"{name}.json"
     if target.exists():
-        _check_no_less(record, records.read(target), run, target)
-    records.publish(target, record)
-    pictures = sorted((run / "figures").glob("*.png"))
-    for picture in pictures if record["options"]["sample_quality"] else ():
-        target = results / "figures" / f"lgan-{name}-{picture.name}"
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(picture, target)
+        _check_no_less(record, read(target), run, target)
+    found = sorted((run / "figures").glob("*.png"))
+    figures = {
+        results / "figures" / f"lgan-{name}-{path.name}": path.read_bytes()
+        for path in found
+        if record["options"]["sample_quality"]
+    }
+    return common.Copy(run / "results.json", target, record, figures=figures)
 
 
 def _check_no_less(
@@ -58,29 +119,30 @@ def _check_no_less(
                 )
 
 
-def add_ablation(folder: pathlib.Path, results: pathlib.Path) -> None:
-    """Copy the records of lgan_ablate.py on one data set."""
+def collect_ablation(folder: pathlib.Path, results: pathlib.Path) -> list[common.Copy]:
+    """Read the records of lgan_ablate.py on one data set."""
     paths = sorted(folder.glob("*/ablation.json"))
     if not paths:
         raise errors.InputError(f"--add={folder}: no */ablation.json there")
+    found = []
     for path in paths:
-        record = _record(path.parent, path.name)
-        of = f"{record['config']['dataset']}-{record['options']['generators']}"
-        target = results / "lgan" / f"ablation-{of}"
-        records.publish(target / f"{path.parent.name}.json", record)
+        record = _record(path.parent, path.name, ABLATION)
+        target = results / "lgan" / f"ablation-{record['config']['dataset']}-lgan"
+        found.append(common.Copy(path, target / f"{path.parent.name}.json", record))
+    return found
 
 
-def _record(run: pathlib.Path, name: str) -> dict[str, Any]:
+def _record(run: pathlib.Path, name: str, form: dict[str, Any]) -> dict[str, Any]:
     path = run / name
     if not path.exists():
         raise errors.InputError(f"{run}: no {name} there; is the run finished?")
-    return records.read(path, "command", "config.fraction", "options.generators")
+    return read(path, form)
 
 
 def tables(results: pathlib.Path) -> dict[str, str]:
     """Make all of L-GAN's tables, by name; a table without a record says so."""
     made = {}
-    every = [records.read(path) for path in (results / "lgan").glob("*.json")]
+    every = [read(path) for path in (results / "lgan").glob("*.json")]
     for dataset in DATASETS:
         ours = [r for r in every if r["config"]["dataset"] == dataset]
         ours.sort(key=lambda r: (r["options"]["classifier_steps"], r["known"]))
@@ -117,7 +179,7 @@ def tables(results: pathlib.Path) -> dict[str, str]:
 
 
 def _ablation(folder: pathlib.Path) -> str:
-    rows = [records.read(path) for path in sorted(folder.glob("*.json"))]
+    rows = [read(path, ABLATION) for path in sorted(folder.glob("*.json"))]
     if not rows:
         return EMPTY
     rows.sort(key=lambda record: bool(record["changes"]))  # the whole one first

@@ -5,11 +5,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from tables import common
+from tables import checks, common, stacked_mnist
 
 from veegan_jax.common import plots, records
 from veegan_jax.data import mixtures
 from veegan_jax.experiments import mixtures as mixture_experiment
+from veegan_jax.metrics import mixtures as mixture_metrics
 from veegan_jax.metrics import published
 from veegan_jax.presets import mixtures as mixture_presets
 
@@ -24,11 +25,45 @@ _STACKED = {
 }
 
 Runs = dict[str, common.Rows]  # dataset -> method -> record
+PLANE = (None, 2)  # the shape of a seed's samples, as figures show them
+
+
+def form(dataset: str) -> dict[str, Any]:
+    """Return the form of a record; see `checks`."""
+    mixture, metrics = mixtures.get(dataset), list(mixture_metrics.METRICS)
+    if mixture.live_size == mixture.size:
+        metrics = metrics[:-3]  # the last three are of dimensions without noise
+    sure = {n: checks.NUMBER for n in metrics if n not in mixture_metrics.UNDEFINED}
+    return common.run(
+        dataset,
+        mixture_presets.PRESETS,
+        metrics,
+        other_metrics=checks.NOTHING,
+        oracle=dict.fromkeys(metrics, checks.METRIC) | sure,
+        published=checks.OrNull((checks.NUMBER, checks.NUMBER)),
+    )
+
+
+def collect(run: pathlib.Path, dataset: str, results: pathlib.Path) -> common.Copy:
+    """Read a finished run, with its first seed's samples.
+
+    Raises:
+      InputError: naming the file that cannot be used.
+    """
+    source = run / "results.json"
+    record = checks.read(source, form(dataset))
+    plane = checks.arrays(run / "samples.npz", {"plane": (None, *PLANE)})["plane"][0]
+    folder = results / dataset / record["options"]["preset"]
+    name = record["config"]["method"]
+    kept = {folder / f"{name}.npz": {"plane": plane.astype(np.float16)}}
+    return common.Copy(source, folder / f"{name}.json", record, kept)
 
 
 def read(results: pathlib.Path, preset: str) -> Runs:
     """Read the records of one preset, leaving out mixtures without any."""
-    found = {d: common.read(results / d / preset) for d in mixture_presets.DATASETS}
+    found = {
+        d: common.read(results / d / preset, form(d)) for d in mixture_presets.DATASETS
+    }
     return {dataset: rows for dataset, rows in found.items() if rows}
 
 
@@ -57,7 +92,7 @@ def first_run(results: pathlib.Path) -> str:
     Args:
       results: the folder of the records.
     """
-    rows = common.read(results / "ring" / "quick")
+    rows = common.read(results / "ring" / "quick", form("ring"))
     if "veegan_plus" not in rows:
         return common.EMPTY
     printed = mixture_experiment.table({"veegan_plus": rows["veegan_plus"]})
@@ -71,7 +106,7 @@ def overview(results: pathlib.Path) -> str:
       results: the folder of the records.
     """
     quick, best = read(results, "quick"), read(results, "best")
-    stacked = common.read(results / "stacked_mnist" / "quick")
+    stacked = stacked_mnist.read(results, "stacked_mnist", "quick")
     if not quick or not stacked:
         return common.EMPTY
     names = {"ring": "modes", "grid": "modes", "high_dim": "calibrated_modes"}
@@ -172,8 +207,8 @@ def draw(results: pathlib.Path, preset: str, runs: Runs) -> None:
         panels = {"true": truth}
         for method in rows:
             path = results / dataset / preset / f"{method}.npz"
-            with np.load(path, allow_pickle=False) as data:
-                panels[common.LABELS[method]] = data["plane"].astype(np.float32)
+            plane = checks.arrays(path, {"plane": PLANE})["plane"]
+            panels[common.LABELS[method]] = plane.astype(np.float32)
         plots.samples_and_density(
             panels,
             truth,

@@ -4,16 +4,153 @@ import pathlib
 from typing import Any
 
 from bench import ivom_table, scaling_estimate, scaling_table
-from tables import common
+from tables import checks, common
 
-from veegan_jax.common import records
+from veegan_jax.common import errors, records
+
+_REPEAT = common.REPEAT | {"wall_seconds": checks.NUMBER}
+_VERSIONS = {"versions": {"jax": checks.TEXT}}
+_MEMORY = {"peak_memory_mib": {"process": checks.NUMBER}}
+_SIZES = {
+    "method": common.METHOD,
+    "preset": checks.TEXT,
+    "batch_size": checks.COUNT,
+    "seeds": checks.COUNT,
+}
+_RATIO = {"ratio": checks.NUMBER, "ratio_range": (checks.NUMBER, checks.NUMBER)}
+_SOLVER = {
+    "median": checks.NUMBER,
+    "evaluations_per_pair": checks.NUMBER,
+    "mean_error": checks.METRIC,
+    "variant?": checks.OrNull(checks.TEXT),
+}
+_AGAINST = _RATIO | {"equal": checks.NUMBER, "lower": checks.NUMBER}
+_COUNTED = {  # by bench/scaling.py, of one number of devices
+    "devices": checks.COUNT,
+    "flops": checks.NUMBER,
+    "operations": {"*": (checks.NUMBER, checks.NUMBER)},
+}
+EVALUATION = {"draw": "samples drawn", "score": "samples scored"}
+
+# Benchmark -> the form of its record.
+FORMS = {
+    "training": {
+        **_REPEAT,
+        **_VERSIONS,
+        **_MEMORY,
+        "torch": checks.TEXT,
+        "peak_flops_per_second": checks.NUMBER,
+        "rows": [
+            {
+                **_SIZES,
+                **_RATIO,
+                "jax_median": checks.NUMBER,
+                "torch_median": checks.NUMBER,
+                "jax_of_peak": checks.NUMBER,
+                "compile_seconds": checks.NUMBER,
+            }
+        ],
+    },
+    "images": {
+        **_REPEAT,
+        **_VERSIONS,
+        **_MEMORY,
+        "torch": checks.OrNull(checks.TEXT),
+        "rows": [
+            {
+                **_SIZES,
+                **{f"{name}?": form for name, form in _RATIO.items()},
+                "jax_images_per_second": checks.NUMBER,
+                "jax_median": checks.NUMBER,
+                "torch_images_per_second?": checks.NUMBER,
+                "torch_variant?": checks.TEXT,
+                "compile_seconds": checks.NUMBER,
+            }
+        ],
+        "evaluation": [
+            {
+                "what": checks.one_of(EVALUATION),
+                "preset": checks.OrNull(checks.TEXT),
+                "median": checks.NUMBER,
+            }
+        ],
+        "convolutions": [
+            {"method": common.METHOD, "preset": checks.TEXT, **_RATIO},
+        ],
+    },
+    "pipeline": {
+        **_REPEAT,
+        **_SIZES,
+        "image_size": checks.COUNT,
+        "num_workers": checks.COUNT,
+        "median": {"*": checks.NUMBER},
+        "loops": {
+            "*": {"median": checks.NUMBER, "median_waiting_share": checks.NUMBER}
+        },
+        "stream_over_step": _RATIO,
+    },
+    "ivom": {
+        **_REPEAT,
+        **_VERSIONS,
+        "scipy": checks.TEXT,
+        "torch": checks.OrNull(checks.TEXT),
+        "rows": [
+            {
+                "generator": checks.TEXT,
+                "solvers": {f"{name}?": _SOLVER for name in ivom_table.NAMES}
+                | {"*": checks.NOTHING},
+                "against": {"*": _AGAINST},
+            }
+        ],
+    },
+    "scaling": {
+        **_REPEAT,
+        "efficiency": checks.NUMBER,
+        "rows": [
+            {
+                "case": checks.TEXT,
+                "mode": checks.TEXT,
+                "batch_size": checks.COUNT,
+                "batch_norm": checks.FLAG,
+                "flops_per_example": checks.NUMBER,
+                "strong": [_COUNTED],
+                "weak": [_COUNTED],
+            }
+        ],
+    },
+}
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+    """Read a benchmark's record, which its file's name is of.
+
+    Raises:
+      InputError: naming the file, the field and what it must be.
+    """
+    stem = "scaling" if path.stem.startswith("scaling") else path.stem
+    return checks.read(path, FORMS[stem])
+
+
+def collect(path: pathlib.Path, results: pathlib.Path) -> common.Copy:
+    """Read a benchmark's record.
+
+    Raises:
+      InputError: naming the file, and what it must be.
+    """
+    if path.stem not in FORMS and not path.stem.startswith("scaling"):
+        names = ", ".join(f"{name}.json" for name in FORMS)
+        raise errors.InputError(
+            f"--add={path}: no table shows it; give the folder of a run, a record of "
+            f"eval_stacked_mnist.py, or one of a benchmark, named {names}"
+        )
+    return common.Copy(path, results / "speed" / path.name, read(path))
 
 
 def training(path: pathlib.Path) -> str:
     """Make the table of bench/training.py: methods and sizes, one seed and several."""
     if not path.exists():
         return common.EMPTY
-    record = records.read(path)
+    record = read(path)
     lines = [
         [
             common.LABELS[row["method"]],
@@ -43,7 +180,7 @@ def images(path: pathlib.Path) -> str:
     """Make the tables of bench/images.py: training, sampling, scoring, convolutions."""
     if not path.exists():
         return common.EMPTY
-    record = records.read(path)
+    record = read(path)
     lines = []
     for row in record["rows"]:
         theirs = ["", ""]
@@ -65,11 +202,10 @@ def images(path: pathlib.Path) -> str:
         )
     header = ["", "sizes", "seeds", "images/s", "steps/s", "PyTorch's images/s"]
     parts = [records.table([*header, "ratio (range)", "compile, s"], lines)]
-    names = {"draw": "samples drawn", "score": "samples scored"}
     lines = []
     for row in record["evaluation"]:
         size = f", {row['preset']}" if row["preset"] else ""
-        lines.append([names[row["what"]] + size, f"{row['median']:.4g}"])
+        lines.append([EVALUATION[row["what"]] + size, f"{row['median']:.4g}"])
     parts.append(records.table(["", "images/s"], lines))
     for row in record["convolutions"]:
         parts.append(
@@ -91,7 +227,7 @@ def pipeline(path: pathlib.Path) -> str:
     """Make the table of bench/pipeline.py: decoding, streams, step, whole loop."""
     if not path.exists():
         return common.EMPTY
-    record = records.read(path)
+    record = read(path)
     lines = [[name, f"{rate:.4g}", ""] for name, rate in record["median"].items()]
     lines += [
         [
@@ -118,13 +254,13 @@ def ivom(path: pathlib.Path) -> str:
     """Make the table of bench/ivom.py: IvOM by this library and by loops."""
     if not path.exists():
         return common.EMPTY
-    return ivom_table.table(records.read(path))
+    return ivom_table.table(read(path))
 
 
 def scaling(folder: pathlib.Path) -> dict[str, str]:
     """Make two tables of bench/scaling.py: what it counted, and what it estimates."""
     paths = sorted(folder.glob("scaling*.json"))
-    found = [records.read(path) for path in paths]
+    found = [read(path) for path in paths]
     rows = [row for record in found for row in record["rows"]]
     if not rows:
         return {"scaling": common.EMPTY, "scaling-256": common.EMPTY}

@@ -1,17 +1,95 @@
 """Tables and figures of Stacked MNIST. No flags here."""
 
 import itertools
-import json
 import pathlib
+from typing import Any
 
 import numpy as np
-from tables import common
+from tables import checks, common
 
 from veegan_jax.common import plots, records
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
+from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
 from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
 
 CLASSIFIERS = "stacked_mnist/classifiers"  # records of the same samples, rescored
+IMAGES = (None, None, None, 3)
+_METRICS = dict.fromkeys(stacked_mnist_metrics.METRICS, checks.METRIC)
+
+
+def _is_run(value: Any) -> bool:
+    folders = pathlib.PurePath(value).parts[-3:] if isinstance(value, str) else ()
+    return (
+        len(folders) == 3
+        and folders[0] == "stacked_mnist"
+        and folders[1] in stacked_mnist_presets.PRESETS
+        and folders[2] in common.LABELS
+    )
+
+
+# Of a record of eval_stacked_mnist.py.
+RESCORED = {
+    "command": checks.COMMAND,
+    "file": checks.Kind(
+        "the work directory of a run, .../stacked_mnist/PRESET/METHOD",
+        _is_run,
+        "the table compares classifiers on such runs; score that folder, or move this "
+        "file away",
+    ),
+    "dataset": checks.one_of(["mnist"]),
+    "metrics": _METRICS,
+    "classifier": {
+        "seed": checks.COUNT,
+        "sha256": checks.TEXT,
+        "test_accuracy": checks.NUMBER,
+    },
+}
+
+
+def form(dataset: str) -> dict[str, Any]:
+    """Return the form of a record; see `checks`."""
+    return common.run(
+        dataset,
+        stacked_mnist_presets.PRESETS,
+        _METRICS,
+        oracle=_METRICS | {"modes": checks.NUMBER},
+        expected={"*": checks.METRIC},
+        published=checks.OrNull((checks.TEXT, checks.NUMBER, checks.NUMBER)),
+    )
+
+
+def read(results: pathlib.Path, dataset: str, preset: str) -> common.Rows:
+    """Read the records of one preset."""
+    return common.read(results / dataset / preset, form(dataset))
+
+
+def collect(run: pathlib.Path, dataset: str, results: pathlib.Path) -> common.Copy:
+    """Read a finished run, with its first seed's samples.
+
+    Raises:
+      InputError: naming the file that cannot be used.
+    """
+    source = run / "results.json"
+    record = checks.read(source, form(dataset))
+    shapes = {"image": (None, *IMAGES), "real": IMAGES}
+    arrays = checks.arrays(run / "samples.npz", shapes)
+    folder = results / dataset / record["options"]["preset"]
+    name = record["config"]["method"]
+    kept = {
+        folder / "real.npz": {"image": arrays["real"]},
+        folder / f"{name}.npz": {"image": arrays["image"][0, :32]},
+    }
+    return common.Copy(source, folder / f"{name}.json", record, kept)
+
+
+def collect_rescored(path: pathlib.Path, results: pathlib.Path) -> common.Copy:
+    """Read a record of eval_stacked_mnist.py.
+
+    Raises:
+      InputError: naming the file and the field that cannot be used.
+    """
+    record = checks.read(path, RESCORED)
+    return common.Copy(path, results / CLASSIFIERS / path.name, record)
 
 
 def tables(results: pathlib.Path) -> dict[str, str]:
@@ -27,7 +105,7 @@ def tables(results: pathlib.Path) -> dict[str, str]:
     for dataset in stacked_mnist_experiment.DIGITS:
         for preset in stacked_mnist_presets.PRESETS:
             name, folder = f"{dataset}-{preset}", results / dataset / preset
-            rows = common.read(folder)
+            rows = read(results, dataset, preset)
             if not rows:
                 made[name] = made[f"{name}-details"] = common.EMPTY
                 continue
@@ -36,8 +114,8 @@ def tables(results: pathlib.Path) -> dict[str, str]:
             panels = {}
             for file, label in {"real": "real", **common.LABELS}.items():
                 if file in ("real", *rows):
-                    with np.load(folder / f"{file}.npz", allow_pickle=False) as data:
-                        panels[label] = data["image"]
+                    path = folder / f"{file}.npz"
+                    panels[label] = checks.arrays(path, {"image": IMAGES})["image"]
             title = f"{dataset}, preset {preset}: the first seed's first samples"
             plots.image_grid(panels, results / "figures" / f"{name}.png", title)
     return made
@@ -47,17 +125,21 @@ def classifiers(results: pathlib.Path) -> str:
     """Make the table of the same samples scored by several classifiers.
 
     Below the rows of each method stand the mean and standard deviation over the
-    classifiers, and the standard deviation over training seeds, for comparison.
+    classifiers and, if the run has a record, the standard deviation over training
+    seeds, for comparison.
     """
+
+    def of_run(record: dict[str, Any]) -> tuple[str, ...]:
+        return pathlib.PurePath(record["file"]).parts[-2:]
+
     paths = sorted((results / CLASSIFIERS).glob("*.json"))
-    scored = [json.loads(path.read_text()) for path in paths]
+    scored = [checks.read(path, RESCORED) for path in paths]
     if not scored:
         return common.EMPTY
-    names = list(scored[0]["metrics"])
-    scored.sort(key=lambda r: (r["file"], r["classifier"]["seed"]))
+    names = list(_METRICS)
+    scored.sort(key=lambda r: (of_run(r), r["classifier"]["seed"]))
     rows = []
-    for run, group in itertools.groupby(scored, key=lambda r: r["file"]):
-        preset, method = pathlib.Path(run).parts[-2:]
+    for (preset, method), group in itertools.groupby(scored, key=of_run):
         label, values = common.LABELS[method], {name: [] for name in names}
         for record in group:
             judge = record["classifier"]
@@ -72,11 +154,18 @@ def classifiers(results: pathlib.Path) -> str:
             )
             for name, value in zip(names, metrics, strict=True):
                 values[name].append(value)
-        over = [records.cell(np.mean(v), np.std(v, ddof=1)) for v in values.values()]
+        over = [
+            records.cell(*records.mean_and_std(np.array(v, float)))  # null: NaN
+            for v in values.values()
+        ]
         rows.append([f"**{label}**", "all classifiers", *over])
-        trained = results / "stacked_mnist" / preset / f"{method}.json"
-        std = json.loads(trained.read_text())["std"]
-        spread = [records.cell(0, std[name]).removeprefix("0 ") for name in names]
-        rows.append([label, "spread over training seeds", *spread])
+        trained = read(results, "stacked_mnist", preset)
+        if method in trained:
+            std = trained[method]["std"]
+            spread = [
+                "" if std[n] is None else records.cell(0, std[n]).removeprefix("0 ")
+                for n in names
+            ]
+            rows.append([label, "spread over training seeds", *spread])
     header = ["", "classifier", *[name.replace("_", " ") for name in names]]
     return records.table(header, rows)

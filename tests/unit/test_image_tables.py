@@ -60,7 +60,8 @@ def test_records_become_tables_and_figures(generator, tmp_path):
     results = tmp_path / "results"
     for method, ivom in (("gan", 0.0312), ("veegan", 0.0214)):
         path, whole = run(tmp_path / method, generator, method, ivom)
-        image_tables.add(path, whole, results)
+        for copy in image_tables.collect(path, whole, results):
+            copy.write()
     kept = results / "cifar10" / "quick"
     assert {p.name for p in kept.iterdir()} == {
         f"{m}{end}" for m in METHODS for end in (".json", "-ivom.json", ".npz")

@@ -68,7 +68,7 @@ def test_a_record_becomes_its_tables(record, tmp_path):
     empty = lgan_tables.tables(results)
     assert set(empty.values()) == {lgan_tables.EMPTY}
     assert "lgan-mnist-0.0333-sample-quality" in empty
-    lgan_tables.add(tmp_path / "run", results)
+    lgan_tables.collect(tmp_path / "run", results).write()
     picture = results / "figures" / "lgan-mnist-0.1-accuracy.png"
     assert picture.read_bytes() == b"picture"
     made = lgan_tables.tables(results)
@@ -81,7 +81,7 @@ def test_a_record_becomes_its_tables(record, tmp_path):
     assert made["lgan-mnist-0.1-strong"] == made["lgan-mnist-long"] == lgan_tables.EMPTY
     record["options"] |= {"classifier_steps": 24, "sample_quality": False}
     (tmp_path / "run" / "results.json").write_text(json.dumps(record))
-    lgan_tables.add(tmp_path / "run", results)
+    lgan_tables.collect(tmp_path / "run", results).write()
     longer = lgan_tables.tables(results)
     assert "| best step by the test set" in longer.pop("lgan-mnist-long")
     assert [*(results / "figures").iterdir()] == [picture]
@@ -92,7 +92,7 @@ def test_a_record_becomes_its_tables(record, tmp_path):
     few = {name: cells[:1] for name, cells in basic.items()}
     record["cells"] = {"basic": few, "strong": few}
     (tmp_path / "run" / "results.json").write_text(json.dumps(record))
-    lgan_tables.add(tmp_path / "run", results)
+    lgan_tables.collect(tmp_path / "run", results).write()
     both = lgan_tables.tables(results)
     assert both["lgan-mnist-0.1"] == made["lgan-mnist-0.1"]  # of all seeds
     assert "94.50 (+0.50)" in both["lgan-mnist-0.1-strong"]
@@ -104,7 +104,7 @@ def test_a_record_is_not_replaced_by_less(record, tmp_path):
     def add(changed):
         (tmp_path / "run").mkdir(exist_ok=True)
         (tmp_path / "run" / "results.json").write_text(json.dumps(changed))
-        lgan_tables.add(tmp_path / "run", tmp_path)
+        lgan_tables.collect(tmp_path / "run", tmp_path).write()
 
     add(record)
     add(record)  # as much
@@ -145,14 +145,14 @@ def test_a_run_judged_inside_what_is_known_is_no_result(record, tmp_path):
     record["options"]["validate"] = True
     (tmp_path / "results.json").write_text(json.dumps(record))
     with pytest.raises(errors.InputError, match="--validate"):
-        lgan_tables.add(tmp_path, tmp_path / "results")
+        lgan_tables.collect(tmp_path, tmp_path / "results")
 
 
 def test_an_unfinished_run_is_not_added(tmp_path):
     with pytest.raises(errors.InputError, match=r"no results\.json there"):
-        lgan_tables.add(tmp_path, tmp_path / "results")
+        lgan_tables.collect(tmp_path, tmp_path / "results")
     with pytest.raises(errors.InputError, match=r"no \*/ablation\.json"):
-        lgan_tables.add_ablation(tmp_path, tmp_path / "results")
+        lgan_tables.collect_ablation(tmp_path, tmp_path / "results")
 
 
 def test_every_variant_is_a_configuration():

@@ -5,9 +5,12 @@ import pathlib
 
 import numpy as np
 import pytest
-from support import programs
+from support import programs, records_of_runs
 
 from veegan_jax.common import errors
+from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -15,31 +18,18 @@ def script():
     yield from programs.as_module("make_tables")
 
 
-def leave_run(folder: pathlib.Path, dataset: str, preset: str, **arrays) -> None:
-    """Write what a training script leaves in its work directory."""
-    folder.mkdir(parents=True)
-    record = {
-        "command": f"python scripts/train.py --dataset={dataset} --workdir=/x",
-        "config": {"dataset": dataset, "method": "gan"},
-        "options": {"preset": preset},
-    }
-    (folder / "results.json").write_text(json.dumps(record))
-    np.savez(folder / "samples.npz", **arrays)
-
-
 def test_add_copies_every_run_below_a_folder_to_the_same_path(script, tmp_path):
     plane = np.ones((2, 9, 2), np.float32)
     image = np.zeros((2, 40, 8, 8, 3), np.uint8)
     runs, results = tmp_path / "runs", tmp_path / "results"
-    leave_run(runs / "ring/quick/gan", "ring", "quick", plane=plane)
+    records_of_runs.leave(runs / "ring/quick/gan", "ring", "quick", plane=plane)
     stacked = runs / "stacked_mnist/wide/gan"
-    leave_run(stacked, "stacked_mnist", "wide", image=image, real=image[0])
+    records_of_runs.leave(stacked, "stacked_mnist", "wide", image=image, real=image[0])
     variant = runs / "ablation/grid/best/no_penalty"
-    leave_run(variant, "grid", "best", plane=plane)
+    record = records_of_runs.leave(variant, "grid", "best", plane=plane)
     about = {"without": "penalty", "changes": {"penalty": False}}
-    record = json.loads((variant / "results.json").read_text())
     (variant / "ablation.json").write_text(json.dumps(about | record))
-    script.add(runs, results)
+    script.add([runs], results)
     made = {str(p.relative_to(results)) for p in results.rglob("*.*")}
     assert made == {
         "ring/quick/gan.json",
@@ -60,46 +50,106 @@ def test_add_copies_every_run_below_a_folder_to_the_same_path(script, tmp_path):
 
 
 def test_add_copies_a_benchmark(script, tmp_path):
-    path = tmp_path / "training.json"
-    path.write_text(json.dumps({"command": "python scripts/bench/training.py"}))
-    script.add(path, tmp_path / "results")
-    assert (tmp_path / "results/speed/training.json").exists()
+    path = ROOT / "results/speed/training.json"
+    script.add([path], tmp_path / "results")
+    copy = tmp_path / "results/speed/training.json"
+    assert json.loads(copy.read_text()) == json.loads(path.read_text())
+
+
+def leave_rescored(path: pathlib.Path, modes: float, seed: int = 0, **more) -> None:
+    """Write what eval_stacked_mnist.py --output does."""
+    metrics = dict.fromkeys(stacked_mnist_metrics.METRICS, 0.5) | {"modes": modes}
+    judge = {"seed": seed, "sha256": f"{seed}" * 64, "test_accuracy": 99.4}
+    record = {
+        "command": "python scripts/eval_stacked_mnist.py --classifier=/x run",
+        "file": "runs/stacked_mnist/quick/gan",
+        "dataset": "mnist",
+        "metrics": metrics,
+        "histogram": [],
+        "classifier": judge,
+    }
+    path.write_text(json.dumps(record | more))
+
+
+def rescored_cells(script, results) -> list[list[str]]:
+    lines = script.stacked_mnist.classifiers(results).splitlines()
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
 
 
 def test_samples_scored_by_several_classifiers_make_a_table(script, tmp_path):
     results = tmp_path / "results"
     for seed, modes in enumerate((10, 12, 17)):
-        path = tmp_path / f"gan-{seed}.json"
-        record = {
-            "command": "python scripts/eval_stacked_mnist.py --classifier=/x run",
-            "file": "runs/stacked_mnist/quick/gan",
-            "metrics": {"modes": modes, "kl_data": 0.5},
-            "histogram": [],
-            "classifier": {
-                "seed": seed,
-                "sha256": f"{seed}" * 64,
-                "test_accuracy": 99.4,
-            },
-        }
-        path.write_text(json.dumps(record))
-        script.add(path, results)
-    trained = results / "stacked_mnist/quick/gan.json"
-    trained.parent.mkdir()
-    trained.write_text(json.dumps({"std": {"modes": 48.2, "kl_data": 0.681}}))
-    lines = script.stacked_mnist.classifiers(results).splitlines()
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    assert cells[0] == ["", "classifier", "modes", "kl data"]
-    assert cells[3] == ["GAN", "11111111, seed 1, 99.40 %", "12", "0.5"]
+        leave_rescored(tmp_path / f"gan-{seed}.json", modes, seed)
+    # A slash at the end, or another folder above, is the same run.
+    leave_rescored(tmp_path / "gan-1.json", 12, 1, file="/w/stacked_mnist/quick/gan/")
+    script.add(sorted(tmp_path.glob("gan-*.json")), results)
+    cells = rescored_cells(script, results)
+    assert cells[0][:4] == ["", "classifier", "modes", "kl uniform"]
+    assert cells[3][:4] == ["GAN", "11111111, seed 1, 99.40 %", "12", "0.5"]
     # (3^2 + 1^2 + 4^2) / 2 = 13
-    assert cells[5] == ["**GAN**", "all classifiers", "13 ± 3.6", "0.5 ± 0"]
-    assert cells[6] == ["GAN", "spread over training seeds", "± 48", "± 0.68"]
+    assert cells[5][:4] == ["**GAN**", "all classifiers", "13 ± 3.6", "0.5 ± 0"]
+    assert len(cells) == 6  # the run's own record is not in results/
+    image = np.zeros((2, 40, 8, 8, 3), np.uint8)
+    run = tmp_path / "run"
+    std = dict.fromkeys(stacked_mnist_metrics.METRICS, 0.681) | {"vendi": None}
+    records_of_runs.leave(
+        run, "stacked_mnist", "quick", image=image, real=image[0], std=std
+    )
+    script.add([run], results)
+    last = ["GAN", "spread over training seeds", *["± 0.68"] * 5, ""]
+    assert rescored_cells(script, results)[6] == last
+
+
+def test_one_classifier_has_no_spread_and_an_infinite_kl_no_mean(script, tmp_path):
+    results = tmp_path / "results"
+    leave_rescored(tmp_path / "one.json", 10)
+    script.add([tmp_path / "one.json"], results)
+    assert rescored_cells(script, results)[3][2:4] == ["10", "0.5"]
+    metrics = dict.fromkeys(stacked_mnist_metrics.METRICS, None)
+    leave_rescored(tmp_path / "two.json", 0, 1, metrics=metrics)
+    script.add([tmp_path / "two.json"], results)
+    assert rescored_cells(script, results)[4][2:4] == ["", ""]
 
 
 @pytest.mark.parametrize("name", ["empty", "none.json"])
 def test_add_refuses_what_is_no_run(script, tmp_path, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(errors.InputError, match=f"--add=.*{name}: "):
-        script.add(tmp_path / name, tmp_path / "results")
+        script.add([tmp_path / name], tmp_path / "results")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"file": "st3.npy"}, "file must be the work directory of a run, .*'st3.npy'"),
+        ({"file": "/data/w"}, "file must be the work directory of a run"),
+        ({"file": "w/stacked_mnist/quick/hinge"}, "file must be the work directory"),
+        ({"file": "w/stacked_mnist/tiny/gan"}, "file must be the work directory"),
+        ({"file": "w/stacked_digits/quick/gan"}, "file must be the work directory"),
+        ({"file": 3}, "file must be the work directory"),
+        ({"dataset": "digits"}, "dataset must be one of mnist, not 'digits'"),
+        ({"classifier": {"seed": 0, "sha256": "0"}}, "lacks classifier.test_accuracy"),
+        ({"command": "python x.py --note='it"}, "command must be a command as a shell"),
+    ],
+)
+def test_a_rescored_record_that_no_table_can_show_is_refused(
+    script, tmp_path, more, message
+):
+    leave_rescored(tmp_path / "e3.json", 10, **more)
+    with pytest.raises(errors.InputError, match=f"e3.json.* {message}"):
+        script.add([tmp_path / "e3.json"], tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_record_of_no_table_is_not_a_benchmark(script, tmp_path):
+    of_samples = {"command": "python x.py", "histogram": [], "dataset": "ring"}
+    (tmp_path / "only.json").write_text(json.dumps(of_samples | {"metrics": {}}))
+    with pytest.raises(errors.InputError, match=r"only\.json: no table shows it; give"):
+        script.add([tmp_path / "only.json"], tmp_path / "results")
+    (tmp_path / "training.json").write_text(json.dumps(of_samples))
+    with pytest.raises(errors.InputError, match=r"training\.json lacks commit: make"):
+        script.add([tmp_path / "training.json"], tmp_path / "results")
+    assert not (tmp_path / "results").exists()
 
 
 def test_fill_rewrites_what_is_between_markers_only(script, tmp_path):
