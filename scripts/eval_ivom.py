@@ -22,10 +22,9 @@ import early  # noqa: F401
 import numpy as np
 
 from veegan_jax import methods
-from veegan_jax.common import files, plots_errors
 from veegan_jax.common import flags as common_flags
+from veegan_jax.common import plots_errors
 from veegan_jax.config import Config
-from veegan_jax.data import pixels
 from veegan_jax.experiments import diverged, ivom_table, ivom_targets, stored
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import ivom as ivom_experiment
@@ -64,7 +63,7 @@ def source_of(
 def draw_figures(
     config: Config, found: dict[str, np.ndarray], seeds: list[int], output: pathlib.Path
 ) -> None:
-    """Draw errors.png, and for images nearest.png; write nearest.npz.
+    """Draw errors.png, and for images nearest.png.
 
     Args:
       config: the run's.
@@ -88,23 +87,11 @@ def draw_figures(
         dashed=tuple(baselines),
         title=f"{about}: errors of the nearest generated images",
     )
-    shape = ivom_targets.image_shape(config)
-    if shape is None:
+    if ivom_targets.image_shape(config) is None:
         return
 
-    nearest = np.nan_to_num(found["nearest"][0])  # NaN is shown black
-    test, nearest = (
-        pixels.unit_to_uint8(x_NX.reshape(-1, *shape))
-        for x_NX in (found["test"], nearest)
-    )
+    test, nearest = ivom_experiment.nearest_images(found, config)
     error_N = found["error"][0]
-    files.write_compressed(
-        output / "nearest.npz",
-        test=test,
-        nearest=nearest,
-        error=found["error"],
-        **{name: found[name] for name in ("pca", "random", "mean_image")},
-    )
     places = np.linspace(0, len(error_N) - 1, min(48, len(error_N))).astype(int)
     chosen = np.argsort(error_N)[places]
     rows = {

@@ -103,8 +103,9 @@ def test_samples_to_score(tmp_path, canary, name):
 
 
 def test_blocks_of_ivom(tmp_path, canary):
+    block = ivom_blocks.Block(0, "prior", range(4), latent_size=2, reports=3)
     bad_npz(tmp_path / "seed-0-prior-000000.npz", canary, "error", "z")
-    assert ivom_blocks.read(tmp_path / "seed-0-prior-000000.npz") is None
+    assert ivom_blocks.read(block, tmp_path) is None
     assert (tmp_path / "seed-0-prior-000000.npz.damaged").exists()
 
 

@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 import PIL.Image
+import pytest
 from tables import common
 from tables import images as image_tables
 
+from veegan_jax.common import errors
 from veegan_jax.metrics import published
 
 METHODS = ("gan", "veegan")
@@ -93,6 +95,42 @@ def test_records_become_tables_and_figures(generator, tmp_path):
     for end in ("", "-nearest", "-errors"):
         with PIL.Image.open(results / "figures" / f"cifar10-quick{end}.png") as image:
             assert min(image.size) > 100
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "value", "message"),
+    [
+        ("ivom/results.json", "trained", {}, "lacks trained.commit"),
+        ("ivom/results.json", "trained", None, ""),
+        ("ivom/results.json", "baselines", {"pca": 0.1}, "lacks baselines.mean_image"),
+        ("ivom/results.json", "published", ["DCGAN"], "published must be a list of 3"),
+        ("ivom/nearest.npz", "pca", None, "lacks the array pca"),
+        ("ivom/nearest.npz", "", None, "cannot be read"),
+        ("samples.npz", "real", None, "lacks the array real"),
+        ("results.json", "mean", {}, "lacks mean.variety"),
+        ("results.json", "code", "R(x)", "no table shows runs of inference_cifar10"),
+    ],
+)
+def test_a_damaged_run_changes_no_results(
+    generator, tmp_path, file, name, value, message
+):
+    path, _ = run(tmp_path / "gan", generator, "gan", 0.03)
+    if file.endswith(".json"):
+        changed = json.loads((path / file).read_text()) | {name: value}
+        (path / file).write_text(json.dumps(changed))
+    elif name:
+        with np.load(path / file) as data:
+            kept = {n: data[n] for n in data if n != name}
+        np.savez(path / file, **kept)
+    else:
+        (path / file).unlink()
+    whole = json.loads((path / "results.json").read_text())
+    if not message:  # an IvOM of a run that goes on
+        copies = image_tables.collect(path, whole, tmp_path / "results")
+        assert copies[1].record["trained"] is None
+        return
+    with pytest.raises(errors.InputError, match=f"{file}:? {message}"):
+        image_tables.collect(path, whole, tmp_path / "results")
 
 
 def test_where_records_belong():

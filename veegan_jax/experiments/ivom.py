@@ -20,8 +20,9 @@ from jax.tree_util import Partial
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors, fields, json_files, memory, records
+from veegan_jax.common import errors, fields, files, json_files, memory, records
 from veegan_jax.config import Config
+from veegan_jax.data import pixels
 from veegan_jax.experiments import (
     base,
     diverged,
@@ -124,7 +125,7 @@ def measure(
     Args:
       workdir: of a training script of this repository.
       options: how to measure.
-      output: gets config.json, blocks/ and results.json.
+      output: gets config.json, blocks/, of images nearest.npz, and results.json.
       source: see `ivom_targets.load`.
 
     Returns:
@@ -193,11 +194,43 @@ def measure(
             trained, config, options, targets, states, found, done
         )
         record["wall_seconds"] = round(before + time.perf_counter() - start, 3)
+        if ivom_targets.image_shape(config) is not None:
+            write_nearest(metrics, config, output / "nearest.npz")
+        # The record is last: what has one is whole.
         records.write(output / "results.json", record)
         arrays.update(metrics)
         return record
 
     return distributed.on_main_process(summarize), arrays
+
+
+def nearest_images(
+    found: dict[str, np.ndarray], config: Config
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the test images and the first seed's nearest, uint8 [N, H, W, C].
+
+    Args:
+      found: see `measure`.
+      config: the run's, on images.
+    """
+    shape = ivom_targets.image_shape(config)
+    nearest_NX = np.nan_to_num(found["nearest"][0])  # NaN is shown black
+    test, nearest = (
+        pixels.unit_to_uint8(x_NX.reshape(-1, *shape))
+        for x_NX in (found["test"], nearest_NX)
+    )
+    return test, nearest
+
+
+def write_nearest(
+    found: dict[str, np.ndarray], config: Config, path: pathlib.Path
+) -> None:
+    """Write the images of `nearest_images`, and all errors, to an .npz file."""
+    test, nearest = nearest_images(found, config)
+    names = ("error", "pca", "random", "mean_image")
+    files.write_compressed(
+        path, test=test, nearest=nearest, **{name: found[name] for name in names}
+    )
 
 
 def _record_of_training(workdir: pathlib.Path) -> dict[str, Any] | None:
@@ -216,7 +249,13 @@ def _blocks(
         for kind in kinds:
             for first in range(0, options.images, options.block):
                 last = min(first + options.block, options.images)
-                yield ivom_blocks.Block(seed, kind, range(first, last))
+                yield ivom_blocks.Block(
+                    seed,
+                    kind,
+                    range(first, last),
+                    config.latent_size,
+                    len(options.report_at()),
+                )
 
 
 def _measure_block(

@@ -24,6 +24,19 @@ class Block(NamedTuple):
     seed: int
     kind: str  # where z starts: "prior" or "r"
     ids: range
+    latent_size: int
+    reports: int  # iterations whose errors are kept
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of its arrays, which `read` demands."""
+        num = len(self.ids)
+        return {
+            "error": (num,),
+            "z": (num, self.latent_size),
+            "curve": (num, self.reports),
+            "converged": (num,),
+            "seconds": (),
+        }
 
     def path(self, folder: pathlib.Path) -> pathlib.Path:
         """Return the file that keeps it."""
@@ -52,7 +65,7 @@ def measure_missing(
 
     def missing() -> list[int]:
         folder.mkdir(exist_ok=True)
-        return [i for i, b in enumerate(plan) if read(b.path(folder)) is None]
+        return [i for i, block in enumerate(plan) if read(block, folder) is None]
 
     # Those of one kind together: `gather` wants arrays of one shape.
     todo = sorted(
@@ -101,7 +114,7 @@ def measure_missing(
 
 def seconds(plan: list[Block], folder: pathlib.Path) -> float:
     """Return the time that the blocks in the folder took."""
-    kept = (read(block.path(folder)) for block in plan)
+    kept = (read(block, folder) for block in plan)
     return sum(float(arrays["seconds"]) for arrays in kept if arrays is not None)
 
 
@@ -113,7 +126,7 @@ def join(plan: list[Block], folder: pathlib.Path) -> dict[tuple[int, str], Array
     """
     found: dict[tuple[int, str], list[Arrays]] = {}
     for block in plan:
-        arrays = read(block.path(folder))
+        arrays = read(block, folder)
         if arrays is None:
             raise errors.InputError(
                 f"{block.path(folder)} is gone: give the same command to measure it"
@@ -128,11 +141,21 @@ def join(plan: list[Block], folder: pathlib.Path) -> dict[tuple[int, str], Array
     }
 
 
-def read(path: pathlib.Path) -> Arrays | None:
-    """Return a block that was measured before; None if none can be read."""
+def read(block: Block, folder: pathlib.Path) -> Arrays | None:
+    """Return what was measured of a block before; None if it cannot be read.
+
+    A file that is damaged, or of other arrays, is set aside.
+    """
 
     def load(file: BinaryIO) -> Arrays:
-        with np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in block.shapes()}
+        for name, shape in block.shapes().items():
+            array = arrays[name]
+            if array.shape != shape or array.dtype.kind not in "bfiu":
+                raise ValueError(f"{name} is {array.dtype} of shape {array.shape}")
+        if not 0 <= arrays["seconds"] < np.inf:
+            raise ValueError(f"it took {arrays['seconds']} seconds")
+        return arrays
 
-    return files.load_cached(path, load)
+    return files.load_cached(block.path(folder), load)
