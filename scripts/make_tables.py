@@ -48,7 +48,7 @@ _COLLECT = {
 _DATASET = checks.one_of((*_COLLECT, *image_tables.FOLDERS.values()))
 
 
-def add(paths: list[pathlib.Path], results: pathlib.Path) -> None:
+def add(paths: list[pathlib.Path], results: pathlib.Path) -> list[pathlib.Path]:
     """Copy the finished runs at or below folders, and records of benchmarks.
 
     Everything is read and checked before anything is written.
@@ -56,6 +56,9 @@ def add(paths: list[pathlib.Path], results: pathlib.Path) -> None:
     Args:
       paths: the folders and the records.
       results: the folder of the records.
+
+    Returns:
+      The records that were written.
 
     Raises:
       InputError: naming the file that cannot be used.
@@ -71,6 +74,7 @@ def add(paths: list[pathlib.Path], results: pathlib.Path) -> None:
                 )
     for copy in found.values():
         copy.write()
+    return list(found)
 
 
 def collect(path: pathlib.Path, results: pathlib.Path) -> list[common.Copy]:
@@ -114,8 +118,8 @@ def collect(path: pathlib.Path, results: pathlib.Path) -> list[common.Copy]:
     return copies
 
 
-def fill(path: pathlib.Path, tables: dict[str, str]) -> None:
-    """Replace what stands between a file's table markers.
+def fill(path: pathlib.Path, tables: dict[str, str]) -> set[str]:
+    """Replace what stands between a file's table markers, and return their names.
 
     Raises:
       InputError: for a marker whose name is not a table.
@@ -130,6 +134,22 @@ def fill(path: pathlib.Path, tables: dict[str, str]) -> None:
     pattern = r"<!-- table: (\S+) -->\n.*?<!-- end -->"
     text = path.read_text(encoding="utf-8")
     files.write_atomically(path, re.sub(pattern, replace, text, flags=re.DOTALL))
+    return set(re.findall(pattern, text, flags=re.DOTALL))
+
+
+def unplaced(records: list[pathlib.Path], placed: set[str]) -> list[str]:
+    """Say which records are in tables that no page has, with what to do."""
+    lines = []
+    for path in records:
+        folder, preset = path.parts[-3:-1]
+        name = f"{folder}-{preset}"
+        known = folder in (*stacked_mnist_experiment.DIGITS, *image_tables.FOLDERS)
+        if known and preset != "classifiers" and name not in placed:
+            lines.append(
+                f"{path} is in the table {name}, which no page has: write "
+                f"<!-- table: {name} --> and <!-- end --> into one, below each other"
+            )
+    return lines
 
 
 def main() -> None:
@@ -137,7 +157,7 @@ def main() -> None:
     results = root / "results"
     if not (root / "README.md").is_file():
         raise errors.InputError(f"--root={root} is no checkout: it has no README.md")
-    add([pathlib.Path(path) for path in ADD.value], results)
+    added = add([pathlib.Path(path) for path in ADD.value], results)
     tables = {
         **mixtures.tables(results),
         "ablation": ablations.table(results),
@@ -146,8 +166,11 @@ def main() -> None:
         **lgan_tables.tables(results),
         **speed.tables(results),
     }
+    placed = set()
     for page in (root / "README.md", *sorted(results.glob("*.md"))):
-        fill(page, tables)
+        placed |= fill(page, tables)
+    for line in unplaced(added, placed):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -152,10 +152,18 @@ def test_a_record_of_no_table_is_not_a_benchmark(script, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+def test_a_table_on_no_page_is_named(script, tmp_path):
+    names = ("stacked_digits/quick/gan", "cifar10/quick/gan", "ring/quick/gan")
+    records = [tmp_path / f"{n}.json" for n in (*names, "lgan/mnist-1")]
+    records.append(tmp_path / "stacked_mnist/classifiers/a.json")
+    (line,) = script.unplaced(records, {"cifar10-quick"})
+    assert "<!-- table: stacked_digits-quick --> and <!-- end -->" in line
+
+
 def test_fill_rewrites_what_is_between_markers_only(script, tmp_path):
     page = tmp_path / "page.md"
     page.write_text("a\n<!-- table: one -->\nold\n<!-- end -->\nb\n")
-    script.fill(page, {"one": "new"})
+    assert script.fill(page, {"one": "new"}) == {"one"}
     assert page.read_text() == "a\n<!-- table: one -->\nnew\n<!-- end -->\nb\n"
     with pytest.raises(errors.InputError, match=r"page\.md: unknown table 'one'"):
         script.fill(page, {})
