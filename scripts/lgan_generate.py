@@ -271,7 +271,7 @@ def run() -> None:
         "classes": dict(zip(given.names, counts, strict=True)),
         "images_sha256": given.sha256(),
     }
-    workdirs.claim(workdir, identity)
+    workdirs.claim(workdir, identity, source=f"--image_dir={image_dir}")
 
     split = splits.stratified(given.label, 1.0, options.seed)
     image_MX = given.image.reshape(len(given.image), -1)

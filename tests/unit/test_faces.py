@@ -72,5 +72,5 @@ def test_another_folder_is_refused(folder, tmp_path):
     faces.check(preset(), where, tmp_path / "run", same)
     (other / "02.png").unlink()
     fewer = faces.read(options(other), 8, 4)
-    with pytest.raises(errors.InputError, match="images: 43 there, 42 now"):
+    with pytest.raises(errors.InputError, match=r"images: 43 then, 42 now\)"):
         faces.check(preset(), where, tmp_path / "run", fewer)

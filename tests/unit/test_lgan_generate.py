@@ -260,7 +260,12 @@ def test_changed_images_need_another_workdir(
         changed = np.array(image)
     changed[0, 0] ^= 1
     PIL.Image.fromarray(changed).save(tmp_path / "data" / "bar" / "0.png")
-    with pytest.raises(errors.InputError, match=r"(?s)different run:\n  images_sha256"):
+    with pytest.raises(
+        errors.InputError, match=r"=data: .*\(as many, but others\): put"
+    ):
+        generate(image_dir="data")
+    shutil.copy(*((tmp_path / "data" / "bar" / name) for name in ("0.png", "z.png")))
+    with pytest.raises(errors.InputError, match=r"\(classes\.bar: \d+ then, \d+ now\)"):
         generate(image_dir="data")
     with pytest.raises(errors.InputError, match="seed: 0 there, 1 now"):
         generate(image_dir="data", seed=1)

@@ -137,7 +137,9 @@ def test_samples_of_every_float_are_those_of_float32(eval_samples, tmp_path, gen
         np.testing.assert_array_equal(found, x_NX)
 
 
-def test_scoring_takes_about_its_estimate_of_memory(eval_samples, tmp_path, monkeypatch):
+def test_scoring_takes_about_its_estimate_of_memory(
+    eval_samples, tmp_path, monkeypatch
+):
     import jax
 
     ring, num = mixtures.ring(), 1000

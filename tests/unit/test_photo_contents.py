@@ -70,7 +70,10 @@ def test_a_run_is_not_continued_on_other_contents(data, tmp_path):
     workdirs.claim(tmp_path / "old" / "data", identity)
     exchange(data / "00.bmp")
     second = read(data)
-    words = rf"contents_sha256: {first.contents} there, {second.contents} now"
+    words = (
+        rf"^--image_dir={data} --crop=\S+: the images are not those .* began with "
+        r"\(as many, but others\): put them back or give .*, or give another --workdir$"
+    )
     with pytest.raises(errors.InputError, match=words):
         faces.check(config, where, tmp_path / "run", second)
     measure = (str(data), 0, config, "")
@@ -80,5 +83,8 @@ def test_a_run_is_not_continued_on_other_contents(data, tmp_path):
     assert workdirs.claimed(tmp_path / "old" / "data") == identity
     faces.load_for_evaluation(tmp_path / "old", *measure)
     (data / "00.bmp").unlink()
-    with pytest.raises(errors.InputError, match="sha256"):
+    with pytest.raises(errors.InputError, match=r"\(images: 44 then, 43 now\): put"):
         faces.check(config, where, tmp_path / "old", read(data))
+    (tmp_path / "old" / "data" / "config.json").unlink()
+    with pytest.raises(errors.InputError, match=r"config\.json, which .* put it back$"):
+        faces.load_for_evaluation(tmp_path / "old", *measure)

@@ -7,6 +7,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -98,7 +99,9 @@ def check(
     """
     image_experiment.check([(workdir, config)], options)
     if not options.dry_run:
-        workdirs.claim(workdir / "data", _identity(photos, workdir / "data"))
+        data, given = workdir / "data", f"--image_dir={options.image_dir}"
+        source = f"{given} --crop={options.crop}" if options.image_dir else "CelebA"
+        workdirs.claim(data, _identity(photos, data), source=source)
 
 
 def _identity(photos: photo_lists.Photos, data: pathlib.Path) -> dict[str, Any]:
@@ -211,6 +214,11 @@ def load_for_evaluation(
     )
     photos = read(options, config.data.image_size, config.batch_size)
     data = workdir / "data"
+    if not os.path.exists(data / "config.json"):
+        raise errors.InputError(
+            f"{data / 'config.json'}, which tells what images the run was trained on, "
+            "is missing: put it back"
+        )
     if _identity(photos, data) != workdirs.claimed(data):
         raise errors.InputError(
             f"--image_dir={image_dir or ''} --crop={crop}: {workdir} was trained on "

@@ -34,11 +34,12 @@ class Checkpoints:
     Args:
       directory: where they are.
       keep: how many are kept.
-      flag: the flag that names the directory or one above it, for messages.
+      flag: the flag that names the directory or one above it, for messages; None:
+        --workdir if this process has claimed that, else no flag.
     """
 
     def __init__(
-        self, directory: pathlib.Path, keep: int = 3, *, flag: str = "workdir"
+        self, directory: pathlib.Path, keep: int = 3, *, flag: str | None = None
     ) -> None:
         self._directory, self._flag = directory.absolute(), flag
         self._manager: Any = None  # orbax's; None where another process does the work
@@ -137,9 +138,10 @@ class Checkpoints:
                     "checkpoint %s cannot be read (%s): %s", path, why, what
                 )
         if steps:
+            instead = workdirs.instead_of(self._directory, self._flag)
             raise errors.InputError(
-                f"no checkpoint under {self._directory} can be read; give another "
-                f"--{self._flag}, or move this one away to start over"
+                f"no checkpoint under {self._directory} can be read; give {instead}, "
+                "or move this one away to start over"
             )
         return 0, like
 
@@ -149,7 +151,8 @@ class Checkpoints:
 
         digest = read(digest=ocp.args.JsonRestore()).digest
         path = self._directory / str(step)
-        workdirs.refuse_other_version(path, digest.get("version"), self._flag)
+        instead = workdirs.instead_of(path, self._flag)
+        workdirs.refuse_other_version(path, digest.get("version"), instead)
         abstract = jax.eval_shape(_data, like)
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = jax.tree.map(
