@@ -134,7 +134,6 @@ def line(step: int, **more) -> bytes:
     "damage",
     [
         DEEP,
-        b"",
         b'{"step": 20}',
         line(-3),
         line(0),
@@ -151,7 +150,7 @@ def line(step: int, **more) -> bytes:
         line(20, modes=[math.nan, 1]),
         b'{"step": 20, "step": 20, "seconds": 1}',
     ],
-    ids=range(17),
+    ids=range(16),
 )
 def test_a_line_that_cannot_be_read_blocks_no_run(tmp_path, caplog, damage):
     path = log(tmp_path, line(10), damage, line(30), line(40))
@@ -167,6 +166,17 @@ def test_a_line_that_cannot_be_read_blocks_no_run(tmp_path, caplog, damage):
     assert metrics_log.wall_seconds(tmp_path) is None
     metrics_log.MetricsLog(tmp_path, 30).close()
     assert metrics_log.read(tmp_path) == kept
+
+
+def test_blank_lines_of_a_log_are_passed_over(tmp_path):
+    log(tmp_path, b"", line(10), b" \r", b"", line(20))
+    assert [one["step"] for one in metrics_log.read(tmp_path)] == [10, 20]
+    metrics_log.MetricsLog(tmp_path, 20).close()
+    assert not list(tmp_path.glob("*.damaged"))
+    assert metrics_log.wall_seconds(tmp_path) == 3
+    log(tmp_path, b"", line(10), b"{", line(20))
+    with pytest.raises(errors.InputError, match="line 3 cannot be read"):
+        metrics_log.read(tmp_path)
 
 
 def test_a_log_that_is_a_folder_is_named(tmp_path):

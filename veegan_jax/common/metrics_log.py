@@ -197,11 +197,17 @@ def _read_lines(path: pathlib.Path) -> tuple[list[dict[str, Any]], str]:
             f"{path} cannot be read ({error.strerror or error}): move it away, then "
             "give the same command to go on"
         ) from error
-    parsed = [_parse_line(line) for line in text.split(b"\n")[:-1]]
-    lengths = collections.Counter(len(x_S) for line in parsed for x_S in _lists(line))
+    parsed = {  # by number; blank lines, which hold nothing, are passed over
+        place: _parse_line(line)
+        for place, line in enumerate(text.split(b"\n")[:-1], 1)
+        if line.strip()
+    }
+    lengths = collections.Counter(
+        len(x_S) for line in parsed.values() for x_S in _lists(line)
+    )
     seeds = max(lengths, key=lengths.__getitem__, default=0)
     lines, damaged, gap = [], [], False
-    for place, line in enumerate(parsed, 1):
+    for place, line in parsed.items():
         if line and all(len(x_S) == seeds for x_S in _lists(line)):
             # The seconds of a line count from the line before.
             lines.append(line | {"seconds": None} if gap else line)
