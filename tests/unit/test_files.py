@@ -84,6 +84,15 @@ def test_a_damaged_cache_is_set_aside_with_a_warning(tmp_path, caplog):
     assert files.load_cached(path, refuse) is None
     assert "cache cannot be read (too short): set aside" in caplog.text
     assert [p.name for p in tmp_path.iterdir()] == ["cache.damaged"]
+    # NumPy's advice to load it unsafely is not passed on.
+    path.write_bytes(b"no array")
+    assert files.load_cached(path, lambda file: np.load(file)) is None
+    assert "it is no file of NumPy" in caplog.text and "unsafe" not in caplog.text
+    path.mkdir()
+    (path / "x").touch()
+    assert files.load_cached(path, refuse) is None
+    names = ["cache.damaged", "cache.damaged-2", "cache.damaged-3"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
 
 
 @pytest.mark.parametrize("array", [np.float32, jnp.float32])

@@ -18,6 +18,8 @@ import numpy as np
 
 from veegan_jax.common import errors
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # or pathlib's form of one
+
 
 def user_path(text: str | os.PathLike, name: str = "") -> pathlib.Path:
     """Return the path that a user gave, with `~` and `~user` as their home folders.
@@ -32,10 +34,11 @@ def user_path(text: str | os.PathLike, name: str = "") -> pathlib.Path:
     given = os.fspath(text)
     shown = f"{name}={given}" if name else given
     # pathlib makes gs:/bucket of gs://bucket; a drive of Windows has one letter.
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", given):
+    if _URL.match(given):
+        local = "" if "://" in given else f"; of a folder here, give ./{given}"
         raise errors.InputError(
             f"{shown} is a URL: only local and mounted folders can be used; mount it, "
-            "or copy it here, and give that path"
+            f"or copy it here, and give that path{local}"
         )
     path = pathlib.Path(os.path.expanduser(given))
     if given.startswith("~") and str(path).startswith("~"):
@@ -43,8 +46,9 @@ def user_path(text: str | os.PathLike, name: str = "") -> pathlib.Path:
             f"{shown}: the home folder of {path.parts[0]} is unknown; give the path "
             "without ~, or as ./~ if this is the name of a file"
         )
-    # Without its "./" a name would mean a home folder the next time.
-    return path.absolute() if str(path).startswith("~") else path
+    # Without its "./" a name would mean a home folder or a URL the next time.
+    odd = str(path).startswith("~") or _URL.match(str(path))
+    return path.absolute() if odd else path
 
 
 def variable_path(name: str) -> pathlib.Path | None:
@@ -173,9 +177,14 @@ def load_cached(path: pathlib.Path, load: Callable[[BinaryIO], Any]) -> Any:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except Exception as error:  # a damaged file raises many kinds of exception
-        logging.warning("%s cannot be read (%s): set aside, made again", path, error)
+        why = str(error)
+        if "pickle" in why:  # NumPy would advise to load it unsafely
+            why = "it is no file of NumPy"
+        # A folder, unlike a file, cannot be put in the place of an older one.
+        aside = free_name(path.with_name(path.name + ".damaged"))
         with contextlib.suppress(OSError):
-            path.replace(path.with_name(path.name + ".damaged"))
+            path.rename(aside)
+        logging.warning("%s cannot be read (%s): set aside, made again", path, why)
         return None
 
 

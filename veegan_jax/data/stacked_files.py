@@ -64,8 +64,8 @@ def bytes_each(shape: tuple[int, ...], itemsize: int = 1) -> int:
       shape: of the image.
       itemsize: bytes of a number in its file.
     """
-    # uint8 is copied once, and floats are scaled in two copies of float32.
-    copies = 1 if itemsize == 1 else 8
+    # uint8 is copied once; floats are checked, and scaled in float32.
+    copies = 1 if itemsize == 1 else 5
     return math.prod(shape) * (itemsize + copies) + 1_000
 
 
