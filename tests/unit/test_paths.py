@@ -41,9 +41,7 @@ def test_home_folders_are_found_and_urls_refused(monkeypatch):
     assert named == here / "~nobody-x" == files.user_path(str(named))
     named = files.user_path("./run1:/x")
     assert named == here / "run1:" / "x" == files.user_path(str(named))
-    with pytest.raises(
-        errors.InputError, match=r"path; of a folder here, give \./run1:/x$"
-    ):
+    with pytest.raises(errors.InputError, match=r"of a folder here, give \./run1:/x$"):
         files.user_path("run1:/x")
     for text in ("gs://b/run", "s3://b", "https://x.org/a.npy", "file:///a", "GS://b"):
         for given in (text, pathlib.Path(text)):

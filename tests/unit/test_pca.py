@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
+from veegan_jax.common import errors
 from veegan_jax.metrics import baselines, pca
 
 
@@ -58,3 +59,28 @@ def test_repeated_images_and_a_single_one(generator):
     one_1X, two_2X = x_NX[:1], x_NX[[0, 4]]
     found_M = baselines.pca_errors(one_1X, two_2X, 0)
     np.testing.assert_allclose(found_M, np.mean((two_2X - one_1X) ** 2, axis=1))
+
+
+@pytest.mark.parametrize("size", (9, 50))
+def test_rounding_noise_is_no_component(generator, size):
+    """Of repeated images, PCA spans what one copy of each spans."""
+    one_4X = generator.normal(size=(4, size))
+    test_MX = generator.normal(size=(6, size))
+    found_M = baselines.pca_errors(np.repeat(one_4X, 5, axis=0), test_MX, 9)
+    expected_M = baselines.pca_errors(one_4X, test_MX, 3)
+    np.testing.assert_allclose(found_M, expected_M, rtol=1e-9)
+
+
+@pytest.mark.parametrize("value", (np.nan, np.inf))
+def test_images_that_are_not_finite_are_named(generator, value):
+    x_NX = generator.normal(size=(5, 8))
+    bad_NX = x_NX.copy()
+    bad_NX[1, 2] = value
+    for measure in (
+        baselines.mean_image_errors,
+        lambda *images: baselines.pca_errors(*images, 2),
+    ):
+        with pytest.raises(errors.InputError, match="1 of 5 training images hold NaN"):
+            measure(bad_NX, x_NX)
+        with pytest.raises(errors.InputError, match="1 of 5 test images hold NaN"):
+            measure(x_NX, bad_NX)

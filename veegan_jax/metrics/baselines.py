@@ -15,6 +15,8 @@ import numpy as np
 from veegan_jax.common import errors
 from veegan_jax.metrics import pca
 
+_NOISE = 1e-12  # share of the largest variance; float64 rounds repeats to less
+
 
 def mean_image_errors(train_NX: Any, targets_MX: Any) -> np.ndarray:
     """Compute each test image's error to the mean of the training images.
@@ -27,7 +29,7 @@ def mean_image_errors(train_NX: Any, targets_MX: Any) -> np.ndarray:
       float64 [M].
 
     Raises:
-      InputError: if their shapes do not fit.
+      InputError: if their shapes do not fit, or values are not finite.
     """
     train_NX, targets_MX = _flat(train_NX, targets_MX)
     return np.mean((targets_MX - train_NX.mean(axis=0)) ** 2, axis=1)
@@ -48,7 +50,9 @@ def pca_errors(train_NX: Any, targets_MX: Any, components: int) -> np.ndarray:
       float64 [M].
 
     Raises:
-      InputError: if the shapes do not fit, or the images have fewer components.
+      InputError: if the shapes do not fit, values are not finite, or there are too
+        few images for so many components. Repeated images span fewer dimensions, and
+        rounding noise is no component.
     """
     train_NX, targets_MX = _flat(train_NX, targets_MX)
     num, size = train_NX.shape
@@ -57,7 +61,7 @@ def pca_errors(train_NX: Any, targets_MX: Any, components: int) -> np.ndarray:
             f"{components=}: {num} images of {size} values have "
             f"0 to {min(num - 1, size)}"
         )
-    model = pca.fit(train_NX, components, min_share=0.0)
+    model = pca.fit(train_NX, components, min_share=_NOISE)
     return np.mean((targets_MX - model.reconstruct(targets_MX)) ** 2, axis=1)
 
 
@@ -68,6 +72,13 @@ def _flat(train_NX: Any, targets_MX: Any) -> tuple[np.ndarray, np.ndarray]:
             f"training images have shape {train_NX.shape}, the others "
             f"{targets_MX.shape}; they must differ in number only"
         )
+    for name, x in (("training", train_NX), ("test", targets_MX)):
+        bad_N = ~np.isfinite(x).reshape(len(x), -1).all(axis=1)
+        if bad_N.any():
+            raise errors.InputError(
+                f"{bad_N.sum()} of {len(x)} {name} images hold NaN or infinity: leave "
+                "them out"
+            )
     return tuple(
         x.reshape(len(x), -1).astype(np.float64) for x in (train_NX, targets_MX)
     )
