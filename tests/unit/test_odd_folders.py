@@ -112,6 +112,30 @@ def test_a_class_that_is_such_a_link_is_named(data, target):
     assert names(read_photos(data)) == ["a/0.png", "b/0.png"]
 
 
+def test_a_link_to_nowhere_beside_the_classes_is_ignored(data, caplog):
+    whole = folders.read_classes(data).sha256()
+    (data / "README.txt").symlink_to("/gone")
+    (data / "notes.md").symlink_to("README.txt/x")
+    assert folders.read_classes(data).sha256() == whole
+    assert f"{data / 'README.txt'} is a link that leads nowhere" in caplog.text
+
+
+def test_a_link_that_loops_is_to_be_removed_not_merged(data):
+    loop = data / "a" / "loop"
+    for target in (".", "..", "../b"):
+        loop.symlink_to(target)
+        with pytest.raises(errors.InputError) as caught:
+            folders.read_classes(data)
+        words = f"{loop} is a link to a folder, within a class: remove the link"
+        assert str(caught.value) == words
+        loop.unlink()
+    (data / "loop").symlink_to(".")
+    with pytest.raises(errors.InputError) as caught:
+        folders.read_classes(data)
+    words = f"{data / 'loop'} is a link to {data} itself: remove the link"
+    assert str(caught.value) == words
+
+
 @pytest.mark.parametrize("read", [folders.read_classes, read_photos])
 def test_the_folder_itself_may_be_such_a_link(tmp_path, read, monkeypatch):
     link = tmp_path / "link"

@@ -164,11 +164,21 @@ def printable(name: str) -> str:
 def _is_class(path: pathlib.Path) -> bool:
     """Return whether an entry is a folder; refuse what might be one."""
     try:
-        return stat.S_ISDIR(os.stat(path).st_mode)
+        if not stat.S_ISDIR(os.stat(path).st_mode):
+            return False
     except OSError as error:
+        nowhere = isinstance(error, FileNotFoundError | NotADirectoryError)
+        if nowhere and path.suffix:  # of a file, which would be ignored
+            logging.warning("%s is a link that leads nowhere: it is ignored", path)
+            return False
         raise errors.InputError(
             f"{path} cannot be read ({error.strerror}): repair or remove it"
         ) from error
+    if os.path.samefile(path, path.parent):
+        raise errors.InputError(
+            f"{path} is a link to {path.parent} itself: remove the link"
+        )
+    return True
 
 
 def _files(folder: pathlib.Path, root: pathlib.Path, least: int) -> list[pathlib.Path]:
@@ -183,6 +193,10 @@ def _files(folder: pathlib.Path, root: pathlib.Path, least: int) -> list[pathlib
                 f"{path} leads out of {root}: copy it there instead"
             )
     for path in entries:
+        if os.path.isdir(path) and path.is_symlink():
+            raise errors.InputError(
+                f"{path} is a link to a folder, within a class: remove the link"
+            )
         if os.path.isdir(path):
             raise errors.InputError(
                 f"{path} is a folder within a class: move its images to {folder}, or "
