@@ -23,6 +23,7 @@ def home(tmp_path, monkeypatch):
 def tfds_dir(tmp_path) -> pathlib.Path:
     write(tmp_path / "sets" / "tfds")
     (tmp_path / "sets" / "notes").mkdir()
+    (tmp_path / "sets" / "tfds" / "notes.txt").touch()
     return tmp_path / "sets" / "tfds"
 
 
@@ -32,6 +33,8 @@ WRONG = {
     "a level too high": (".", "which holds notes, tfds"),
     "misspelt": ("tdfs", "which does not exist"),
     "beside it": ("notes", "which holds nothing"),
+    "a file of it": ("tfds/mnist/3.0.1/features.json", "which is a file"),
+    "a file beside": ("tfds/notes.txt", "which is a file"),
 }
 
 
@@ -53,7 +56,9 @@ def test_a_wrong_folder_is_named_with_the_right_one(place, flag, tfds_dir, monke
         with pytest.raises(errors.InputError) as caught:
             use()
         messages.append(str(caught.value))
-    assert len(set(messages)) == 1 and "classifier" not in messages[0]
+    # Only where the set is chosen may the digits take its place.
+    assert messages[0] == f"{messages[1]}\n--dataset=digits needs no download."
+    assert messages[1] == messages[2] and "classifier" not in messages[1]
     start = f"mnist is not prepared under {named}, the folder that {who} names, {held}"
     assert messages[0].startswith(start)
     assert f": it is prepared under {tfds_dir}, so give that folder" in messages[0]

@@ -101,16 +101,16 @@ def choose(dataset: str, data_dir: str | None = None) -> str:
     line says that the digits take the place of MNIST.
 
     Raises:
-      InputError: if there is no such set (the message lists those that exist), or MNIST
-        is not in the folder that is named.
+      InputError: if there is no such set (the message lists those that exist), or it is
+        not prepared. Only here may the digits take its place, as the message says.
     """
     _check("dataset", dataset, ("auto", *SHAPES))
-    if dataset != "auto":
-        return dataset
-    if is_prepared("mnist", data_dir):
-        return "mnist"
-    if prepared.naming(data_dir):
-        raise prepared.not_prepared("mnist", data_dir)
+    wanted = "mnist" if dataset == "auto" else dataset
+    if is_prepared(wanted, data_dir):
+        return wanted
+    if dataset != "auto" or prepared.naming(data_dir):
+        error = prepared.not_prepared(wanted, data_dir)
+        raise errors.InputError(f"{error}\n--dataset=digits needs no download.")
     print(
         f"MNIST is not prepared under {prepared.data_root(None)}, so this uses "
         "scikit-learn's 8 x 8 digits; --dataset=mnist says how to prepare it",

@@ -24,12 +24,12 @@ def find(dataset: str, data_dir: str | None) -> pathlib.Path | None:
     """Return the folder of a set's newest prepared version, or None."""
     try:
         return _newest(data_root(data_dir) / dataset)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise errors.InputError(
             f"{error.filename} cannot be read ({error.strerror}): give another folder "
-            "by --data_dir or TFDS_DATA_DIR; --dataset=digits needs none"
+            "by --data_dir or TFDS_DATA_DIR"
         ) from error
 
 
@@ -57,7 +57,7 @@ def missing(dataset: str, data_dir: str | None) -> str:
     named = f", the folder that {named_by} names" if named_by else ""
     inside = [path.name for path in _children(root)]
     if not os.path.isdir(root):
-        held = "which does not exist"
+        held = "which is a file" if os.path.exists(root) else "which does not exist"
     elif dataset in inside:
         held = f"whose {dataset} holds no prepared version, with its dataset_info.json"
     else:
@@ -76,9 +76,14 @@ def missing(dataset: str, data_dir: str | None) -> str:
 
 
 def _near(dataset: str, root: pathlib.Path) -> pathlib.Path | None:
-    """Return where a set is instead: one or two levels up, one down, or beside."""
+    """Return where a set is instead: one or two levels up, one down, or beside.
+
+    A file stands for its folder.
+    """
     root = root.absolute()
-    for path in (*root.parents[:2], *_children(root), *_children(root.parent)):
+    if os.path.isfile(root):
+        root = root.parent
+    for path in (root, *root.parents[:2], *_children(root), *_children(root.parent)):
         with contextlib.suppress(OSError):
             if _newest(path / dataset):
                 return path
@@ -86,13 +91,15 @@ def _near(dataset: str, root: pathlib.Path) -> pathlib.Path | None:
 
 
 def not_prepared(dataset: str, data_dir: str | None) -> errors.InputError:
+    """Return the error for a set that is not prepared, with the remedies."""
     message, root = missing(dataset, data_dir), data_root(data_dir)
     if not _near(dataset, root):
+        where = "" if os.path.isfile(root) else f" --data_dir={root}"
         message += (
             ", or prepare it once:\n  pip install -e '.[data]' && python "
-            f"scripts/prepare_data.py --datasets={dataset} --data_dir={root}"
+            f"scripts/prepare_data.py --datasets={dataset}{where}"
         )
-    return errors.InputError(f"{message}\n--dataset=digits needs no download.")
+    return errors.InputError(message)
 
 
 def naming(data_dir: str | None) -> str | None:
