@@ -5,7 +5,7 @@ import pathlib
 import warnings
 import zipfile
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def as_float32(dtype: np.dtype) -> str:
     return f": save {_FLOATS}" if numbers else ""
 
 
-def _read(file: BinaryIO, size: int, check: Check | None) -> np.ndarray:
+def _read(file: IO[bytes], size: int, check: Check | None) -> np.ndarray:
     """Read a file in the format of .npy, of `size` bytes."""
     shape, dtype = _header(file)
     if dtype.hasobject:
@@ -100,7 +100,7 @@ def _read(file: BinaryIO, size: int, check: Check | None) -> np.ndarray:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     """Read the shape and type at the start of a file in the format of .npy."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0
