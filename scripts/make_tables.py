@@ -101,7 +101,7 @@ def collect(path: pathlib.Path, results: pathlib.Path) -> list[common.Copy]:
         ablation = (run / "ablation.json").exists()
         if "cells" in record:
             if ablation:
-                lgan_ablations.add(run.parent)
+                lgan_ablations.add(run.resolve().parent)
             else:
                 copies.append(lgan_tables.collect(run, results))
             continue

@@ -30,7 +30,7 @@ def collect(run: pathlib.Path, results: pathlib.Path) -> common.Copy:
     dataset = whose["config"]["dataset"]
     record = checks.read(source, form(dataset))
     folder = results / "ablation" / dataset / record["options"]["preset"]
-    return common.Copy(source, folder / f"{run.name}.json", record)
+    return common.Copy(source, folder / f"{run.resolve().name}.json", record)
 
 
 def table(results: pathlib.Path) -> str:

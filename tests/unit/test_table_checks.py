@@ -191,6 +191,20 @@ def test_drawing_names_a_missing_file(script, tmp_path):
         mixtures.draw(tmp_path / "results", "quick", runs)
 
 
+def test_a_variant_is_added_from_within_its_folder(script, tmp_path, monkeypatch):
+    run, results = tmp_path / "no_penalty", tmp_path / "results"
+    record = records_of_runs.leave(run, "grid", "best", plane=PLANE)
+    about = {"without": "penalty", "changes": {"penalty": False}}
+    (run / "ablation.json").write_text(json.dumps(about | record))
+    monkeypatch.chdir(run)
+    target = results / "ablation/grid/best/no_penalty.json"
+    assert script.add([pathlib.Path()], results) == [target]
+    damaged = json.dumps(record | {"without": "penalty"})
+    target.write_text(damaged)
+    with pytest.raises(errors.InputError, match=r"no_penalty\.json lacks changes"):
+        ablations.table(results)
+
+
 def test_an_undefined_metric_sorts_last():
     worst = ablations._quality({"mean": {"modes": 1.0, "high_quality": None}})
     assert worst < ablations._quality({"mean": {"modes": 1.0, "high_quality": 0.0}})
