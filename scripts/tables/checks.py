@@ -60,6 +60,7 @@ def one_of(names: Iterable[str]) -> Kind:
 TEXT = Kind("a text", lambda v: isinstance(v, str))
 COMMAND = Kind("a command as a shell reads it", _is_command)
 NUMBER = Kind("a number", _is_number)
+POSITIVE = Kind("a number above 0", lambda v: _is_number(v) and v > 0)
 COUNT = Kind("a whole number", lambda v: _is_number(v) and v >= 0 and v == int(v))
 FLAG = Kind("true or false", lambda v: isinstance(v, bool))
 METRIC = OrNull(NUMBER)  # null: undefined

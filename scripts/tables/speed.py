@@ -105,14 +105,14 @@ FORMS = {
     },
     "scaling": {
         **_REPEAT,
-        "efficiency": checks.NUMBER,
+        "efficiency": checks.POSITIVE,
         "rows": [
             {
                 "case": checks.TEXT,
                 "mode": checks.TEXT,
                 "batch_size": checks.COUNT,
                 "batch_norm": checks.FLAG,
-                "flops_per_example": checks.NUMBER,
+                "flops_per_example": checks.POSITIVE,
                 "strong": [_COUNTED],
                 "weak": [_COUNTED],
             }

@@ -237,6 +237,10 @@ def test_a_damaged_record_of_lgan(tmp_path, name, value, message):
 @pytest.mark.parametrize("path", sorted((ROOT / "results/speed").glob("*")))
 def test_a_benchmark_without_a_value(tmp_path, path):
     record = json.loads(path.read_text())
+    if "efficiency" in record:
+        (tmp_path / path.name).write_text(json.dumps(record | {"efficiency": 0}))
+        with pytest.raises(errors.InputError, match="efficiency must be a number abov"):
+            speed.collect(tmp_path / path.name, tmp_path)
     for name in ("device", "rows"):
         if name in record:
             (tmp_path / path.name).write_text(json.dumps(changed(record, name, del_)))
