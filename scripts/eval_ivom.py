@@ -90,7 +90,7 @@ def draw_figures(
     if ivom_targets.image_shape(config) is None:
         return
 
-    test, nearest = ivom_experiment.nearest_images(found, config)
+    test, nearest = ivom_targets.nearest_images(found, config)
     error_N = found["error"][0]
     places = np.linspace(0, len(error_N) - 1, min(48, len(error_N))).astype(int)
     chosen = np.argsort(error_N)[places]

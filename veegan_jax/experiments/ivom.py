@@ -20,9 +20,8 @@ from jax.tree_util import Partial
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import errors, fields, files, json_files, memory, records
+from veegan_jax.common import errors, fields, json_files, memory, records
 from veegan_jax.config import Config
-from veegan_jax.data import pixels
 from veegan_jax.experiments import (
     base,
     diverged,
@@ -195,42 +194,13 @@ def measure(
         )
         record["wall_seconds"] = round(before + time.perf_counter() - start, 3)
         if ivom_targets.image_shape(config) is not None:
-            write_nearest(metrics, config, output / "nearest.npz")
+            ivom_targets.write_nearest(metrics, config, output / "nearest.npz")
         # The record is last: what has one is whole.
         records.write(output / "results.json", record)
         arrays.update(metrics)
         return record
 
     return distributed.on_main_process(summarize), arrays
-
-
-def nearest_images(
-    found: dict[str, np.ndarray], config: Config
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the test images and the first seed's nearest, uint8 [N, H, W, C].
-
-    Args:
-      found: see `measure`.
-      config: the run's, on images.
-    """
-    shape = ivom_targets.image_shape(config)
-    nearest_NX = np.nan_to_num(found["nearest"][0])  # NaN is shown black
-    test, nearest = (
-        pixels.unit_to_uint8(x_NX.reshape(-1, *shape))
-        for x_NX in (found["test"], nearest_NX)
-    )
-    return test, nearest
-
-
-def write_nearest(
-    found: dict[str, np.ndarray], config: Config, path: pathlib.Path
-) -> None:
-    """Write the images of `nearest_images`, and all errors, to an .npz file."""
-    test, nearest = nearest_images(found, config)
-    names = ("error", "pca", "random", "mean_image")
-    files.write_compressed(
-        path, test=test, nearest=nearest, **{name: found[name] for name in names}
-    )
 
 
 def _record_of_training(workdir: pathlib.Path) -> dict[str, Any] | None:

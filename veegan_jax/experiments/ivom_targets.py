@@ -5,15 +5,16 @@ shape).
 """
 
 import dataclasses
+import pathlib
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from veegan_jax.common import errors
+from veegan_jax.common import errors, files
 from veegan_jax.config import Config
-from veegan_jax.data import images, mixtures, stacked_mnist
+from veegan_jax.data import images, mixtures, pixels, stacked_mnist
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import sampling
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
@@ -74,6 +75,35 @@ def image_shape(config: Config) -> tuple[int, int, int] | None:
     if config.dataset in stacked_mnist_experiment.DIGITS:
         return config.data.shape
     return sampling.shape(config)
+
+
+def nearest_images(
+    found: dict[str, np.ndarray], config: Config
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the test images and the first seed's nearest, uint8 [N, H, W, C].
+
+    Args:
+      found: see `ivom.measure`.
+      config: the run's, on images.
+    """
+    shape = image_shape(config)
+    nearest_NX = np.nan_to_num(found["nearest"][0])  # NaN is shown black
+    test, nearest = (
+        pixels.unit_to_uint8(x_NX.reshape(-1, *shape))
+        for x_NX in (found["test"], nearest_NX)
+    )
+    return test, nearest
+
+
+def write_nearest(
+    found: dict[str, np.ndarray], config: Config, path: pathlib.Path
+) -> None:
+    """Write the images of `nearest_images`, and all errors, to an .npz file."""
+    test, nearest = nearest_images(found, config)
+    names = ("error", "pca", "random", "mean_image")
+    files.write_compressed(
+        path, test=test, nearest=nearest, **{name: found[name] for name in names}
+    )
 
 
 def load(
