@@ -57,7 +57,7 @@ from scipy import optimize
 
 from veegan_jax.common import errors, records
 from veegan_jax.common import flags as common_flags
-from veegan_jax.experiments import ivom_targets
+from veegan_jax.experiments import ivom_targets, stored
 from veegan_jax.metrics import batched_lbfgs, ivom
 from veegan_jax.runtime import distributed, program
 
@@ -300,6 +300,8 @@ def check_flags(names: Sequence[str]) -> None:
 def main() -> None:
     check_flags(SIZES.value)
     tiny, num = TINY.value, IMAGES.value
+    if RUN.value:
+        stored.configuration(pathlib.Path(RUN.value))  # before a folder is made
     default = f"runs/speed/ivom{'_tiny' if tiny else ''}.json"
     output = timing.output(OUTPUT.value, default)
     # JAX would take most of a GPU's memory, and PyTorch needs some of it.

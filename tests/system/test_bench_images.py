@@ -153,7 +153,7 @@ def test_rates_take_turns():
 
 
 def test_record_fills_the_table(tmp_path, peers):
-    path = tmp_path / "bench_images.json"
+    path = tmp_path / "images.json"
     assert speed_tables.images(path) == common.EMPTY
     script = [sys.executable, "-W", "error", SCRIPTS / "bench/images.py", "--tiny"]
     done = subprocess.run(

@@ -95,7 +95,7 @@ def test_samples_to_score(tmp_path, canary, name):
         np.save(tmp_path / name, bad, allow_pickle=True)
     else:
         bad_npz(tmp_path / name, canary, "x")
-    with pytest.raises(errors.InputError, match="is not one"):
+    with pytest.raises(errors.InputError, match="holds Python objects"):
         arrays.read(tmp_path / name)
     (tmp_path / name).write_bytes(pickle.dumps(Malicious(canary)))
     with pytest.raises(errors.InputError, match="is not one"):

@@ -348,9 +348,10 @@ def test_damaged_caches_are_set_aside_and_made_again(write, data, tmp_path, capl
         found = read(data)
         np.testing.assert_array_equal(found.image, expected.image)
         assert found.report() == expected.report()
-        assert path.with_name(path.name + ".damaged").read_bytes() == content
+        kept = cache.glob(f"{path.name}.damaged*")
+        assert content in [other.read_bytes() for other in kept]
     assert caplog.text.count("set aside, made again") == 5
-    assert len(list(cache.iterdir())) == 4  # and no parts
+    assert len(list(cache.iterdir())) == 2 + 5  # and no parts
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(write, data, tmp_path, caplog):
