@@ -112,3 +112,8 @@ def test_a_platform_without_devices_is_one_message(monkeypatch, error, why):
     monkeypatch.setattr(jax, "devices", devices)
     message = f"JAX_PLATFORMS=cpu: {why}; unset it, or give cpu"
     assert numerics.missing_platform() == message
+
+
+def test_names_of_the_caller_keep_their_order():
+    """A sweep's variants follow from it."""
+    assert numerics.standard(list)({"b": 1, "a": 2}) == ["b", "a"]

@@ -86,7 +86,10 @@ def standard(function: Function) -> Function:
             for name, (context, value) in _NEEDED.items():
                 if getattr(_config, name) != value:
                     stack.enter_context(context(value))
-            args, kwargs = jax.tree.map(_as_by_default, (args, kwargs))
+            # Not always: `tree.map` would sort the names of a user's dict.
+            given = jax.tree.leaves((args, kwargs))
+            if any(_as_by_default(leaf) is not leaf for leaf in given):
+                args, kwargs = jax.tree.map(_as_by_default, (args, kwargs))
             return function(*args, **kwargs)
 
     return call  # type: ignore[return-value]

@@ -76,8 +76,10 @@ def run(main: Callable[..., None], file: str = "") -> None:
     except OSError as error:
         if error.errno not in _OF_THE_DISK:
             _end_with_traceback(error)
-        # Writers name their files; what is left may be the standard output.
-        _end(files.refusal(error.filename or "a file", error.errno))
+        # Writers name their files, but not all of orbax's do.
+        folders = ", ".join(map(str, workdirs.places()))
+        place = error.filename or f"a file under {folders or 'this folder'}"
+        _end(files.refusal(place, error.errno))
     except distributed.Unreachable as error:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)
@@ -100,6 +102,7 @@ class _Output(io.FileIO):
             return super().write(data)
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: a terminal hung up
+                error.filename = "the standard output"
                 raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
             return memoryview(data).nbytes
@@ -125,7 +128,7 @@ def _lasting(stream: Any) -> Any:
 def _stop_at_once(*_: Any) -> NoReturn:
     """End this process at once; only a checkpoint that is being written is lost."""
     message = "stopped at once by SIGINT"
-    if workdirs.any_claimed():
+    if workdirs.places():
         message += "; give the same command to go on from the newest checkpoint"
     with contextlib.suppress(OSError):  # nobody may be there to read it
         os.write(2, f"\n{message}\n".encode())

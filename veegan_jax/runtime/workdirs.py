@@ -167,9 +167,9 @@ def instead_of(path: pathlib.Path, flag: str | None) -> str:
     return f"another --{flag}" if flag else "another work directory"
 
 
-def any_claimed() -> bool:
-    """Return whether this process has claimed a directory."""
-    return bool(_locks)
+def places() -> list[pathlib.Path]:
+    """Return the directories that this process has claimed."""
+    return list(_locks)
 
 
 def _lock(workdir: pathlib.Path, flag: str) -> None:
