@@ -25,7 +25,6 @@ import pathlib
 
 import early  # noqa: F401
 
-from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.data import images
@@ -54,11 +53,9 @@ common_flags.define(distributed.Options, from_preset=False)
 def plan(options: inference.Options) -> list[tuple[pathlib.Path, Config]]:
     """Make the list of runs that the flags ask for, with their work directories."""
     changes = common_flags.read(*SETTINGS)
-    dataset = images.choose(changes.pop("dataset", "auto"), options.data_dir or None)
-    if dataset not in inference.DATASETS:
-        raise errors.InputError(
-            f"--dataset={dataset} must be {', '.join(inference.DATASETS)} or auto"
-        )
+    named = changes.pop("dataset", "auto")
+    data_dir = options.data_dir or None
+    dataset = images.choose(named, data_dir, inference.DATASETS)
     if dataset == "digits":
         common_flags.refuse("the digits come with scikit-learn", "data_dir")
     return base.plan(

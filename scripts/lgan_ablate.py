@@ -22,6 +22,8 @@ from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images
 from veegan_jax.runtime import distributed, loop, program
 
+DATASETS = ("digits", "mnist")
+
 DATASET = flags.DEFINE_string("dataset", "auto", "mnist, digits or auto")
 GENERATOR = flags.DEFINE_string(
     "generator", "lgan", "the one to take apart: lgan, lgan_shared or lgan_moves"
@@ -46,7 +48,7 @@ def main() -> None:
         raise errors.InputError(
             f"--generator={GENERATOR.value} must be lgan, lgan_shared or lgan_moves"
         )
-    dataset = images.choose(DATASET.value, DATA_DIR.value or None)
+    dataset = images.choose(DATASET.value, DATA_DIR.value or None, DATASETS)
     if dataset == "digits":
         common_flags.refuse("the digits come with scikit-learn", "data_dir")
     chosen = options.Options(

@@ -30,6 +30,8 @@ from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images
 from veegan_jax.runtime import distributed, program
 
+DATASETS = ("digits", "mnist")
+
 WORKDIR = common_flags.define_path(
     "workdir", None, "where everything goes (default: runs/lgan/DATASET/FRACTION)"
 )
@@ -43,7 +45,8 @@ def main() -> None:
     changes = common_flags.read(config.Config)
     changed_options = common_flags.read(options.Options)
     data_dir = changed_options.get("data_dir")
-    dataset = images.choose(changes.pop("dataset", "auto"), data_dir or None)
+    named = changes.pop("dataset", "auto")
+    dataset = images.choose(named, data_dir or None, DATASETS)
     run_config = config.preset(dataset, **changes)
     chosen = options.preset(dataset, **changed_options)
     if dataset == "digits":

@@ -23,7 +23,6 @@ import pathlib
 
 import early  # noqa: F401
 
-from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
 from veegan_jax.data import images
@@ -58,12 +57,12 @@ def plan(
 ) -> list[tuple[pathlib.Path, Config]]:
     """Make the list of runs that the flags ask for, with their work directories."""
     changes = common_flags.read(*SETTINGS)
-    digits = images.choose(changes.pop("dataset", "auto"), options.data_dir or None)
+    named = changes.pop("dataset", "auto")
+    known = tuple(stacked_mnist_experiment.DIGITS.values())
+    digits = images.choose(named, options.data_dir or None, known)
     if digits == "digits":
         common_flags.refuse("the digits come with scikit-learn", "data_dir")
     dataset = f"stacked_{digits}"
-    if dataset not in stacked_mnist_presets.DATASETS:
-        raise errors.InputError(f"--dataset={digits} must be mnist, digits or auto")
     return base.plan(
         options, changes, [dataset], WORKDIR.value, method_file=METHOD_FILE.value
     )

@@ -223,7 +223,7 @@ def test_names_are_checked_and_auto_is_mnist_if_prepared(tmp_path):
         images.choose("cifar10")
     assert images.is_prepared("digits") and not images.is_prepared("mnist")
     assert not images.is_prepared("cifar10", str(tmp_path))
-    with pytest.raises(errors.InputError, match="'svhn': one of auto, mnist, cifar10"):
+    with pytest.raises(errors.InputError, match="=svhn must be one of mnist, cifar10"):
         images.choose("svhn")
     with pytest.raises(errors.InputError, match="dataset 'auto': one of mnist"):
         images.load("auto", "train")

@@ -205,7 +205,10 @@ def script():
     (
         ({"method": "gan"}, "--method=gan has no reconstructor.*one of ali, veegan"),
         ({"method": "vegan"}, "unknown method 'vegan': one of gan, pacgan, ali"),
-        ({"dataset": "cifar10"}, "--dataset=cifar10 must be mnist, digits or auto"),
+        (
+            {"dataset": "cifar10"},
+            "--dataset=cifar10 must be one of mnist, d",
+        ),
         ({"preset": "tiny"}, "unknown preset 'tiny': one of quick"),
         (
             {"networks": "ali"},

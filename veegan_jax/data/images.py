@@ -94,17 +94,27 @@ def is_prepared(dataset: str, data_dir: str | None = None) -> bool:
     return dataset == "digits" or prepared.find(dataset, data_dir) is not None
 
 
-def choose(dataset: str, data_dir: str | None = None) -> str:
+def choose(
+    dataset: str, data_dir: str | None = None, among: tuple[str, ...] = tuple(SHAPES)
+) -> str:
     """Return the set that a name means; "auto" is MNIST if prepared, else digits.
 
     If a folder is named, by data_dir or TFDS_DATA_DIR, MNIST must be there. A printed
     line says that the digits take the place of MNIST.
 
+    Args:
+      dataset: "auto", or one of `among`.
+      data_dir: see `load`.
+      among: the sets that may be chosen.
+
     Raises:
-      InputError: if there is no such set (the message lists those that exist), or it is
-        not prepared. Only here may the digits take its place, as the message says.
+      InputError: if it is no such set (the message lists them), or it is not prepared.
+        Only here may the digits take its place, as the message says.
     """
-    _check("dataset", dataset, ("auto", *SHAPES))
+    if dataset not in ("auto", *among):
+        raise errors.InputError(
+            f"--dataset={dataset} must be one of {', '.join(among)} or auto"
+        )
     wanted = "mnist" if dataset == "auto" else dataset
     if is_prepared(wanted, data_dir):
         return wanted
