@@ -1,4 +1,4 @@
-"""What tables need of a record and of its arrays, checked first. No flags here.
+"""Check records and arrays before tables use them. No flags here.
 
 A form says what a JSON value must be:
 

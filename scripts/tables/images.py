@@ -17,7 +17,7 @@ _SHOWN = 16  # images of a figure
 # The columns of the first table of a page; the "-details" have all.
 _IVOM = ("ivom", "ivom_5", "ivom_25", "ivom_from_r", "r", "random", "latent_rms")
 IMAGES = (None, None, None, None)
-# Of nearest.npz: images, and their errors by seed and by the baselines.
+# The arrays of nearest.npz: images, and their errors by seed and by the baselines.
 NEAREST = {
     "test": IMAGES,
     "nearest": IMAGES,

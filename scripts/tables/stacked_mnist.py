@@ -27,7 +27,7 @@ def _is_run(value: Any) -> bool:
     )
 
 
-# Of a record of eval_stacked_mnist.py.
+# The form of a record of eval_stacked_mnist.py.
 RESCORED = {
     "command": checks.COMMAND,
     "file": checks.Kind(

@@ -101,3 +101,14 @@ def test_unit_pixels_round_to_the_nearest_and_are_clipped(array):
     found = pixels.unit_to_uint8(image)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, [0, 0, 0, 1, 128, 255, 255])
+
+
+def test_where_no_file_can_be_locked_the_work_goes_on_with_a_warning(tmp_path, caplog):
+    class Lock:
+        lock_file = str(tmp_path / "a.lock")
+
+        def acquire(self, timeout):
+            raise NotImplementedError
+
+    files.take_at_once(Lock())
+    assert f"the file system of {tmp_path} knows no locks" in caplog.text

@@ -188,6 +188,23 @@ def load_cached(path: pathlib.Path, load: Callable[[BinaryIO], Any]) -> Any:
         return None
 
 
+def take_at_once(lock: filelock.BaseFileLock) -> None:
+    """Take a lock, or warn where the file system has none: the work goes on there.
+
+    Raises:
+      filelock.Timeout: if another process has it.
+      OSError: if its file cannot be written.
+    """
+    try:
+        lock.acquire(timeout=0)
+    except NotImplementedError:
+        logging.warning(
+            "the file system of %s knows no locks: see to it that no other process "
+            "uses this folder",
+            pathlib.Path(lock.lock_file).parent,
+        )
+
+
 @contextlib.contextmanager
 def alone(path: pathlib.Path, doing: str) -> Iterator[None]:
     """Let one process at a time do something; others wait, and say why.
@@ -201,15 +218,10 @@ def alone(path: pathlib.Path, doing: str) -> Iterator[None]:
     """
     lock = filelock.FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        take_at_once(lock)
     except filelock.Timeout:
         print(f"another process {doing}: waiting until it ends ({path})", flush=True)
         lock.acquire()
-    except NotImplementedError:
-        logging.warning(
-            "the file system of %s knows no locks: see to it that no other process %s",
-            *(path.parent, doing),
-        )
     try:
         yield
     finally:

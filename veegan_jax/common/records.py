@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from veegan_jax.common import errors, files, json_files
+from veegan_jax.common import files, json_files
 
 
 def commit() -> str:
@@ -50,25 +50,14 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def read(path: pathlib.Path, *names: str) -> dict[str, Any]:
+def read(path: pathlib.Path) -> dict[str, Any]:
     """Read a record that `write` wrote.
 
-    Args:
-      path: the file.
-      *names: values that it must have, such as "command" or "config.dataset".
-
     Raises:
-      InputError: if it cannot be read, or lacks a value.
+      InputError: if it cannot be read.
     """
     remedy = "make it again by the command that wrote it, or move it away"
-    record = json_files.read(path, remedy)
-    for name in names:
-        value: Any = record
-        for part in name.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if value is None:
-            raise errors.InputError(f"{path} lacks {name}: {remedy}")
-    return record
+    return json_files.read(path, remedy)
 
 
 def write(path: pathlib.Path, record: dict[str, Any]) -> None:

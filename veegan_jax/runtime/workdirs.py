@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import json
-import logging
 import os
 import pathlib
 import socket
@@ -185,7 +184,7 @@ def _lock(workdir: pathlib.Path, flag: str) -> None:
     holder = workdir / ".in_use.json"
     lock = filelock.FileLock(workdir / ".in_use.lock")
     try:
-        lock.acquire(timeout=0)
+        files.take_at_once(lock)
     except filelock.Timeout:
         who = "another process"
         # The holder writes this file just after it takes the lock.
@@ -196,11 +195,6 @@ def _lock(workdir: pathlib.Path, flag: str) -> None:
             f"--{flag}={workdir} is in use by {who}: wait until it ends, or give "
             f"another --{flag}"
         ) from None
-    except NotImplementedError:
-        logging.warning(
-            "the file system of %s knows no locks: see to it that no other run uses it",
-            workdir,
-        )
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     owner = {"process": os.getpid(), "host": socket.gethostname(), "since": now}
     files.write_atomically(holder, json.dumps(owner) + "\n")
