@@ -1,17 +1,23 @@
 """Convolutions that run on every backend, with flax's parameters and results.
 
 XLA's strided and transposed convolutions are an order of magnitude slower on CPU than
-a matrix product of the same size, so there each is written as one:
+a matrix product of the same size, so there each is written as one. A convolution is a
+form that is linear in each of three arrays: the larger image x, the smaller image y
+and the kernel. Three products give one of them from the other two, and each one's
+gradients are the other two:
 
-- many channels: the patches under the kernel, gathered into rows, times the kernel
-  as a matrix; a transposed convolution is the linear transpose of that;
-- few channels: the same for a tile of several outputs at a time, whose patch is
-  little larger and whose matrix, the kernel repeated along its band, is wide enough
-  for a fast product. Transposed: a tile is what one input position spreads over.
+- `_down`, the convolution: the patches of x under the kernel, times the kernel;
+- `_up`, the transposed convolution: y times the kernel gives patches, which are added
+  up where they overlap;
+- `_correlate`, the kernel's gradient: y times the patches of x.
+
+With few channels a patch has few outputs, and the product is thin. There `_down` and
+`_up` take a tile of several outputs at a time, whose patch is little larger and whose
+matrix is the kernel repeated along its band.
 
 GPUs and TPUs keep XLA's own.
 
-Dimension key: B batch, H height, W width, C channels in, O channels out, k kernel
+Dimension key: B batch, H height, W width, C channels of x, O channels of y, k kernel
 size, q tile size.
 """
 
@@ -24,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-FEW_CHANNELS = 16  # measured: below it, tiles are faster than patches
+FEW_CHANNELS = 16  # measured: up to it, tiles are faster than patches
 
 
 class Conv(nn.Module):
@@ -87,9 +93,7 @@ def conv(x_BHWC: jax.Array, kernel_kkCO: jax.Array, stride: int) -> jax.Array:
             "SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-    if kernel_kkCO.shape[-1] < FEW_CHANNELS:
-        return _tiled(x_BHWC, kernel_kkCO, stride)
-    return _patches(x_BHWC, stride, kernel_kkCO)
+    return _down(x_BHWC, kernel_kkCO, stride)
 
 
 def conv_transpose(
@@ -103,13 +107,76 @@ def conv_transpose(
     # As the transpose of a convolution from `size`, whose kernel is this one turned
     # upside down and from O to C channels.
     kernel_kkOC = kernel_kkCO[::-1, ::-1].swapaxes(2, 3)
-    if kernel_kkCO.shape[-1] < FEW_CHANNELS:
-        return _tiled_transpose(x_BHWC, kernel_kkOC, stride, size)
-    like = jax.ShapeDtypeStruct(
-        (x_BHWC.shape[0], *size, kernel_kkCO.shape[-1]), x_BHWC.dtype
-    )
-    forward = functools.partial(_patches, stride=stride, kernel_kkCO=kernel_kkOC)
-    return jax.linear_transpose(forward, like)(x_BHWC)[0]
+    return _up(x_BHWC, kernel_kkOC, stride, size)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _down(x_BHWC: jax.Array, kernel_kkCO: jax.Array, stride: int) -> jax.Array:
+    """The convolution of x: y."""
+    k, _, _, features = kernel_kkCO.shape
+    if features < FEW_CHANNELS:
+        return _down_by_tiles(x_BHWC, kernel_kkCO, stride)
+    return _patches(x_BHWC, k, stride) @ kernel_kkCO.reshape(-1, features)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _up(
+    y_BHWO: jax.Array, kernel_kkCO: jax.Array, stride: int, size: tuple[int, int]
+) -> jax.Array:
+    """The transpose of `_down` from x of a size: x."""
+    k, _, channels, features = kernel_kkCO.shape
+    if stride == 1 and k % 2 and features < channels:  # patches of y are smaller
+        return _down(y_BHWO, kernel_kkCO[::-1, ::-1].swapaxes(2, 3), 1)
+    if channels < FEW_CHANNELS and features <= FEW_CHANNELS:
+        return _up_by_tiles(y_BHWO, kernel_kkCO, stride, size)
+    patches = y_BHWO @ kernel_kkCO.reshape(-1, features).T
+    return _add_patches(patches, k, stride, size)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _correlate(x_BHWC: jax.Array, y_BHWO: jax.Array, k: int, stride: int) -> jax.Array:
+    """The kernel's gradient [k, k, C, O] where x is the input and y the output's."""
+    channels, features = x_BHWC.shape[-1], y_BHWO.shape[-1]
+    if stride == 1 and k % 2 and features < channels:  # patches of y are smaller
+        turned = _product_of_rows(x_BHWC, _patches(y_BHWO, k, 1))
+        turned = turned.reshape(channels, k, k, features)
+        return turned[:, ::-1, ::-1].transpose(1, 2, 0, 3)
+    kernel = _product_of_rows(y_BHWO, _patches(x_BHWC, k, stride)).T
+    return kernel.reshape(k, k, channels, features)
+
+
+def _down_fwd(x, kernel, stride):
+    return _down(x, kernel, stride), (x, kernel)
+
+
+def _down_bwd(stride, residuals, y):
+    x, kernel = residuals
+    return _up(y, kernel, stride, x.shape[1:3]), _correlate(x, y, len(kernel), stride)
+
+
+def _up_fwd(y, kernel, stride, size):
+    return _up(y, kernel, stride, size), (y, kernel)
+
+
+def _up_bwd(stride, size, residuals, x):
+    del size
+    y, kernel = residuals
+    return _down(x, kernel, stride), _correlate(x, y, len(kernel), stride)
+
+
+def _correlate_fwd(x, y, k, stride):
+    return _correlate(x, y, k, stride), (x, y)
+
+
+def _correlate_bwd(k, stride, residuals, kernel):
+    del k
+    x, y = residuals
+    return _up(y, kernel, stride, x.shape[1:3]), _down(x, kernel, stride)
+
+
+_down.defvjp(_down_fwd, _down_bwd)
+_up.defvjp(_up_fwd, _up_bwd)
+_correlate.defvjp(_correlate_fwd, _correlate_bwd)
 
 
 def _padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -119,19 +186,56 @@ def _padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _patches(x_BHWC: jax.Array, stride: int, kernel_kkCO: jax.Array) -> jax.Array:
-    k = kernel_kkCO.shape[0]
+def _patches(x_BHWC: jax.Array, k: int, stride: int) -> jax.Array:
+    """Gather the patch under the kernel for each output: [B, H, W, k * k * C]."""
     height, width = x_BHWC.shape[1:3]
     pads = [_padding(n, k, stride) for n in (height, width)]
     x_BHWC = jnp.pad(x_BHWC, ((0, 0), *pads, (0, 0)))
     rows, columns = (stride * (-(-n // stride) - 1) + 1 for n in (height, width))
-    patches = [
-        x_BHWC[:, i : i + rows : stride, j : j + columns : stride]
-        for i in range(k)
-        for j in range(k)
-    ]
-    patches = jnp.concatenate(patches, axis=-1)
-    return patches @ kernel_kkCO.reshape(-1, kernel_kkCO.shape[-1])
+    # First whole rows, then columns: the first copies have long runs.
+    patches = jnp.stack([x_BHWC[:, i : i + rows : stride] for i in range(k)], axis=3)
+    patches = jnp.stack(
+        [patches[:, :, j : j + columns : stride] for j in range(k)], axis=4
+    )
+    return patches.reshape(*patches.shape[:3], -1)
+
+
+def _add_patches(
+    patches: jax.Array, k: int, stride: int, size: tuple[int, int]
+) -> jax.Array:
+    """Transpose `_patches`: add up what falls on each position, axis by axis."""
+    batch, height, width, _ = patches.shape
+    patches = patches.reshape(batch, height, width, k, k, -1)
+    # Along an axis, `stride` neighbouring taps of one output fall on one block of
+    # positions; the next taps fall on the next block.
+    taps = [(n, n * stride, min((n + 1) * stride, k)) for n in range(-(-k // stride))]
+    more = len(taps) - 1
+
+    def pads(block: int, first: int, last: int) -> list[tuple[int, int]]:
+        return [(block, more - block), (0, stride - (last - first))]
+
+    none = (0, 0)
+    columns = sum(
+        jnp.pad(patches[..., a:b, :], (none, none, pad[0], none, pad[1], none))
+        for n, a, b in taps
+        for pad in [pads(n, a, b)]
+    )
+    blocks = sum(
+        jnp.pad(columns[:, :, :, a:b], (none, pad[0], none, pad[1], none, none))
+        for n, a, b in taps
+        for pad in [pads(n, a, b)]
+    )
+    whole = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(
+        batch, stride * (height + more), stride * (width + more), -1
+    )
+    (top, _), (left, _) = (_padding(n, k, stride) for n in size)
+    return whole[:, top : top + size[0], left : left + size[1]]
+
+
+def _product_of_rows(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Sum the outer products of two images' channels over all positions."""
+    a, b = (array.reshape(-1, array.shape[-1]) for array in (a, b))
+    return a.T @ b
 
 
 def _output_tile(kernel: int, stride: int) -> int:
@@ -139,7 +243,7 @@ def _output_tile(kernel: int, stride: int) -> int:
     return kernel // stride + 1
 
 
-def _down(x_BHWC: jax.Array, kernel_kkCO: jax.Array, stride: int) -> jax.Array:
+def _down_by_tiles(x_BHWC: jax.Array, kernel_kkCO: jax.Array, stride: int) -> jax.Array:
     """A convolution, one tile of outputs per row of a matrix product."""
     k = kernel_kkCO.shape[0]
     out = tuple(-(-n // stride) for n in x_BHWC.shape[1:3])
@@ -152,10 +256,10 @@ def _down(x_BHWC: jax.Array, kernel_kkCO: jax.Array, stride: int) -> jax.Array:
     return _product(x_BHWC, kernel_kkCO, windows, out)
 
 
-def _up(
+def _up_by_tiles(
     y_BHWO: jax.Array, kernel_kkCO: jax.Array, stride: int, size: tuple[int, int]
 ) -> jax.Array:
-    """The transpose of `_down` from `size`, one tile of `stride` outputs per row."""
+    """The transpose of `_down_by_tiles`, one tile of `stride` outputs per row."""
     k = kernel_kkCO.shape[0]
     windows = []
     for n in size:
@@ -165,35 +269,6 @@ def _up(
         tap = reach - stride * np.arange(first, last + 1)[:, None]
         windows.append(_Windows(_taps(tap, k), first, 1))
     return _product(y_BHWO, kernel_kkCO.swapaxes(2, 3), windows, size)
-
-
-_tiled = jax.custom_vjp(_down, nondiff_argnums=(2,))
-_tiled_transpose = jax.custom_vjp(_up, nondiff_argnums=(2, 3))
-
-
-def _tiled_fwd(x, kernel, stride):
-    return _tiled(x, kernel, stride), (x, kernel)
-
-
-def _tiled_bwd(stride, residuals, out):
-    # Each gradient is a gather, too: XLA would scatter overlapping patches.
-    x, kernel = residuals
-    to_kernel = jax.linear_transpose(lambda w: _down(x, w, stride), kernel)
-    return _tiled_transpose(out, kernel, stride, x.shape[1:3]), *to_kernel(out)
-
-
-def _tiled_transpose_fwd(y, kernel, stride, size):
-    return _tiled_transpose(y, kernel, stride, size), (y, kernel)
-
-
-def _tiled_transpose_bwd(stride, size, residuals, out):
-    y, kernel = residuals
-    to_kernel = jax.linear_transpose(lambda w: _up(y, w, stride, size), kernel)
-    return _tiled(out, kernel, stride), *to_kernel(out)
-
-
-_tiled.defvjp(_tiled_fwd, _tiled_bwd)
-_tiled_transpose.defvjp(_tiled_transpose_fwd, _tiled_transpose_bwd)
 
 
 class _Windows(NamedTuple):
