@@ -216,6 +216,30 @@ def test_d_moves_on_every_second_step_if_told_so(generator):
     assert int(states[2].opt_state["discriminator"][0].count) == 1
 
 
+@pytest.mark.parametrize("method", ("gan", "veegan_plus"))
+def test_seeds_in_one_program_skip_d_and_take_turns_each_by_its_own_step(
+    method, generator
+):
+    """One seed may be behind, as after it diverged: both of its turns are its own."""
+    config, x = tiny(method, discriminator_every=2), images(generator)
+    alone = step(config)
+    states = [init(config)]
+    states.append(alone(states[0], x)[0])
+    update = functools.partial(methods.get(method).train_step, config=config)
+    both = jax.jit(jax.vmap(update, (0, None)))
+    stacked = jax.tree.map(lambda *a: jnp.stack(a), *states)
+    after, _ = both(stacked, x)
+    for n, state in enumerate(states):
+        expected, _ = alone(state, x)
+        for a, b in leaves(after.params, expected.params):
+            np.testing.assert_allclose(a[n], b, rtol=1e-4, atol=1e-5)
+    # The branch is still one: `vmap` turns a `cond` on each seed's own flag into both.
+    assert "stablehlo.case" in both.lower(stacked, x).as_text()
+    always = functools.partial(methods.get(method).train_step, config=tiny(method))
+    lowered = jax.jit(jax.vmap(always, (0, None))).lower(stacked, x)
+    assert "stablehlo.case" not in lowered.as_text()
+
+
 @pytest.mark.slow
 def test_bfloat16_is_float32_up_to_its_rounding(generator):
     """Activations only: parameters, moments and losses stay float32."""

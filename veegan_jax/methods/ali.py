@@ -91,7 +91,7 @@ def train_step(
         return (loss_d, loss_gr), {"generator": stats_g, "reconstructor": stats_r}
 
     grads, (loss_d, loss_gr), batch_stats = base.simultaneous_gradients(
-        losses, state.params
+        losses, state.params, base.turn_of_d(state, config)
     )
     metrics = {"loss_d": loss_d, "loss_gr": loss_gr}
     return base.update(

@@ -135,9 +135,30 @@ def apply_training(
     return output, updates.get("batch_stats", {})
 
 
+def turn_of_d(state: TrainState, config: Config) -> jax.Array | bool:
+    """Return whether D moves in this step: a constant if it moves in every step."""
+    every = config.optimizer.discriminator_every
+    return every == 1 or state.step % every == 0
+
+
+def gradient_on_turn(turn: jax.Array | bool, gradient: Callable[[], Any]) -> Any:
+    """Compute a gradient in the steps that use it; elsewhere return zeros.
+
+    Args:
+      turn: bool [], or True.
+      gradient: returns a tree of arrays.
+    """
+    if turn is True:
+        return gradient()
+    shapes = jax.eval_shape(gradient)
+    zeros = functools.partial(jax.tree.map, lambda a: jnp.zeros(a.shape, a.dtype))
+    return jax.lax.cond(parallel.any_member(turn), gradient, lambda: zeros(shapes))
+
+
 def simultaneous_gradients(
     losses: Callable[[Params], tuple[tuple[jax.Array, jax.Array], Any]],
     params: Params,
+    turn: jax.Array | bool = True,
 ) -> tuple[Params, tuple[jax.Array, jax.Array], Any]:
     """Differentiate D's loss and that of all other networks, from one forward pass.
 
@@ -145,16 +166,16 @@ def simultaneous_gradients(
       losses: parameters of all networks -> ((loss of the discriminator, loss of the
         others), anything else).
       params: of all networks.
+      turn: whether D's gradient is wanted, see `turn_of_d`; otherwise it is zero.
 
     Returns:
       The gradients by network, the two losses, and anything else.
     """
     (loss_d, loss_g), pullback, aux = jax.vjp(losses, params, has_aux=True)
     # Each network keeps the gradient of its own loss; XLA drops the other half.
-    (grads_of_d,) = pullback((1.0, 0.0))
+    grad_d = gradient_on_turn(turn, lambda: pullback((1.0, 0.0))[0]["discriminator"])
     (grads,) = pullback((0.0, 1.0))
-    grads = grads | {"discriminator": grads_of_d["discriminator"]}
-    return grads, (loss_d, loss_g), aux
+    return grads | {"discriminator": grad_d}, (loss_d, loss_g), aux
 
 
 def update(
@@ -190,13 +211,12 @@ def advance(
 ) -> TrainState:
     """Update every network by its Adam, and G's average, by averaged gradients."""
     params, opt_state = {}, {}
-    every = config.optimizer.discriminator_every
+    turn = turn_of_d(state, config)
     for name, grad in grads.items():
         old = state.params[name], state.opt_state[name]
         updates, opt_state[name] = optimizer(config, name).update(grad, old[1])
         params[name] = optax.apply_updates(old[0], updates)
-        if name == "discriminator" and every > 1:
-            turn = state.step % every == 0
+        if name == "discriminator" and turn is not True:
             params[name], opt_state[name] = jax.tree.map(
                 functools.partial(jnp.where, turn), (params[name], opt_state[name]), old
             )

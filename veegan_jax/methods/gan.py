@@ -54,7 +54,7 @@ def train_step(
         return (loss_d, loss_g), {"generator": stats_g}
 
     grads, (loss_d, loss_g), batch_stats = base.simultaneous_gradients(
-        losses, state.params
+        losses, state.params, base.turn_of_d(state, config)
     )
     metrics = {"loss_d": loss_d, "loss_g": loss_g}
     return base.update(

@@ -111,7 +111,7 @@ def train_step(
         return (loss_d, loss_gr), (reconstruction, batch_stats)
 
     grads, (loss_d, loss_gr), (reconstruction, batch_stats) = (
-        base.simultaneous_gradients(losses, state.params)
+        base.simultaneous_gradients(losses, state.params, base.turn_of_d(state, config))
     )
     metrics = {"loss_d": loss_d, "loss_gr": loss_gr, "reconstruction": reconstruction}
     return base.update(

@@ -203,9 +203,12 @@ def train_step(
             loss += gamma(state.step, config) * penalty
         return loss, (logits, slopes, penalty)
 
-    (loss_d, (logits, (slope_z, slope_x), penalty)), grad_d = jax.value_and_grad(
-        loss_of_d, has_aux=True
-    )(state.params["discriminator"])
+    loss_d, pullback_d, (logits, (slope_z, slope_x), penalty) = jax.vjp(
+        loss_of_d, state.params["discriminator"], has_aux=True
+    )
+    grad_d = base.gradient_on_turn(
+        base.turn_of_d(state, config), lambda: pullback_d(jnp.ones_like(loss_d))[0]
+    )
     # The penalty has D's slope at every pair already: the chain rule through
     # L_GR's derivatives in the logits is all that is left for G and R.
     loss_gr, (dlogit_fake_B, dlogit_real_B) = jax.value_and_grad(

@@ -51,6 +51,22 @@ def local_examples(array: jax.Array, rows: int, axis_name: str | None) -> jax.Ar
     return jax.lax.dynamic_slice_in_dim(array, first, rows)
 
 
+@jax.custom_batching.custom_vmap
+def any_member(flag: jax.Array) -> jax.Array:
+    """Return whether a flag is set for any of the seeds that `vmap` maps over.
+
+    The result is the same for all of them, so a `lax.cond` on it stays a branch under
+    `vmap`. Without `vmap` it is the flag.
+    """
+    return flag
+
+
+@any_member.def_vmap
+def _any_member_of(axis_size, in_batched, flag):
+    del axis_size
+    return any_member(jnp.any(flag, axis=0) if in_batched[0] else flag), False
+
+
 def check(
     mode: str, batch_size: int, num_devices: int, flag: str = "batch_size"
 ) -> None:
