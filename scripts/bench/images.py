@@ -311,7 +311,7 @@ def main() -> None:
     scoring = images_scoring.measure(plan, 500 if tiny else 2000, **times)
     text = summarize(rows)
     record = {
-        **records.provenance(),
+        **timing.provenance(),
         "torch": version,
         **times,
         "tiny": tiny,

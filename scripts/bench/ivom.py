@@ -332,7 +332,7 @@ def main() -> None:
         rows.append(measure(task, torch_device=device, **settings))
         print(f"{time.perf_counter() - start:4.0f} s: {task.name}", flush=True)
     record = {
-        **records.provenance(),
+        **timing.provenance(),
         "scipy": scipy.__version__,
         "torch": version,
         **settings,

@@ -261,7 +261,7 @@ def main() -> None:
         }
     by_workers = rates[f"stream, {NUM_WORKERS.value} workers"]
     record = {
-        **records.provenance(),
+        **timing.provenance(),
         **settings,
         "tiny": tiny,
         "method": config.method,
@@ -270,7 +270,6 @@ def main() -> None:
         "image_size": config.data.image_size,
         "num_images": num_images,
         "num_workers": NUM_WORKERS.value,
-        "cpu_cores": distributed.cpu_cores(),
         "wall_seconds": time.perf_counter() - start,
         "peak_memory_mib": timing.memory(),
         "images_per_second": rates,

@@ -175,7 +175,7 @@ def main() -> None:
         print(f"{time.perf_counter() - start:4.0f} s: {name}", flush=True)
     tables = scaling_table.table(rows), estimate.table(rows, EFFICIENCY.value)
     record = {
-        **records.provenance(),
+        **timing.provenance(),
         "num_steps": NUM_STEPS,
         "efficiency": EFFICIENCY.value,
         "chips": {

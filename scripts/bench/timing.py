@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from veegan_jax.common import errors, files
+from veegan_jax.common import errors, files, records
 from veegan_jax.runtime import distributed, parallel
 
 Runner = tuple[Callable[[], None], int]  # works and waits; steps, or images, per call
@@ -51,6 +51,11 @@ def output(given: str | None, default: str) -> pathlib.Path:
     with files.writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def provenance() -> dict[str, Any]:
+    """Return what `records.provenance` returns, and how many CPU cores were used."""
+    return records.provenance() | {"cpu_cores": distributed.cpu_cores()}
 
 
 def seconds(run: Callable[[], None]) -> float:

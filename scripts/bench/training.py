@@ -287,7 +287,7 @@ def main() -> None:
     peak = max(value for rates in peaks for value in rates.values())
     text = summarize(rows, peak)
     record = {
-        **records.provenance(),
+        **timing.provenance(),
         "torch": version,
         "repeats": REPEATS.value,
         "min_seconds": MIN_SECONDS.value,

@@ -30,12 +30,14 @@ def provenance() -> dict[str, Any]:
     code.
     """
     import flax
+    import jaxlib
     import optax
 
     devices = jax.devices()
     on_cpu = devices[0].platform == "cpu"
     found = commit()
-    kind = _processor() if on_cpu else devices[0].device_kind
+    processor = _processor()
+    kind = processor if on_cpu else devices[0].device_kind
     return {
         "command": shlex.join(["python", *sys.argv]),
         "commit": found,
@@ -43,10 +45,12 @@ def provenance() -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             "jax": jax.__version__,
+            "jaxlib": jaxlib.__version__,
             "flax": flax.__version__,
             "optax": optax.__version__,
         },
         "device": f"{len(devices)} x {devices[0].platform} ({kind})",
+        "processor": processor,
     }
 
 

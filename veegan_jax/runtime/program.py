@@ -18,7 +18,7 @@ from veegan_jax.common import errors, files
 from veegan_jax.runtime import distributed, loop, numerics, watchdog, workdirs
 
 
-def run(main: Callable[..., None], file: str = "") -> None:
+def run(main: Callable[..., None], file: str = "", count: int = 1) -> None:
     """Run a script's main; a mistake in its input ends it with one message.
 
     The exit status is 0 when all is done. It is 75 (EX_TEMPFAIL) when the same command
@@ -29,8 +29,9 @@ def run(main: Callable[..., None], file: str = "") -> None:
     numbers are set back; see `numerics.pin`.
 
     Args:
-      main: called with the one argument that is not a flag, or with none.
-      file: the meaning of that argument, for messages; "" if there is none.
+      main: called with the arguments that are not flags.
+      file: the meaning of these arguments, for messages; "" if there are none.
+      count: how many there are: 1 or 2.
     """
 
     def checked(argv: list[str]) -> None:
@@ -40,8 +41,8 @@ def run(main: Callable[..., None], file: str = "") -> None:
             if type(handler) is log.StreamHandler:  # a library's: all would come twice
                 log.root.removeHandler(handler)
         arguments = argv[1:]
-        if file and len(arguments) != 1:
-            raise errors.InputError(f"give one {file}")
+        if file and len(arguments) != count:
+            raise errors.InputError(f"give {('one', 'two')[count - 1]} {file}")
         if arguments and not file:
             raise errors.InputError(
                 f"unknown argument {arguments[0]!r}: flags start with --"
