@@ -6,13 +6,13 @@ Dimension key: B batch, X data dimensions.
 """
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
-from unittest import mock
 
+import given_noise
 import jax
 import jax.numpy as jnp
+import numpy as np
 import torch
 import torch_networks
 import torch_training
@@ -20,45 +20,55 @@ import torch_training
 from veegan_jax import methods
 from veegan_jax.config import Config
 from veegan_jax.methods.base import TrainState
-from veegan_jax.runtime import rng
 
 
-class Mismatch(ValueError):
-    """A peer does not compute what its JAX method computes."""
+def check(config: Config, device: str) -> float:
+    """Train the eager peer and JAX side by side; see `compare`."""
+    start = warm_up(config, device)
+    peer = torch_training.PEERS[config.method](config, start, torch.device(device))
+    return compare(peer, start)
 
 
-def check(config: Config, device: str, warm_up: int = 30, steps: int = 3) -> float:
+def warm_up(config: Config, device: str, steps: int = 30) -> TrainState:
+    """Take the first JAX steps on a peer's batches and noise.
+
+    At step 0 Adam moves by the gradient's sign, and turns the rounding of a gradient
+    near 0 into a whole step.
+    """
+    state = methods.get(config.method).init(jax.random.key(0), config)
+    draw = torch_training.make(config, device)
+    with exact_products():
+        step = given_noise.step_on_given_noise(config)
+        for _ in range(steps):
+            state, _ = step(state, *_to_jax(draw.data(), *draw.noise()))
+    return state
+
+
+def compare(peer: torch_training.Peer, start: TrainState, steps: int = 3) -> float:
     """Train both side by side on the same weights, batches and noise.
 
     Args:
-      config: what to train.
-      device: where the peer runs.
-      warm_up: steps that JAX takes first. (At step 0 Adam moves by the gradient's
-        sign, and turns the rounding of a gradient near 0 into a whole step.)
+      peer: made from `start`.
+      start: where JAX starts.
       steps: steps compared.
 
     Returns:
       The largest relative error of the first compared step's losses.
 
     Raises:
-      Mismatch: if a loss of the first compared step differs by more than 1e-5, or if
-        at the end a network's parameters are, on average, further from JAX's than 5 %
-        of their movement. (Float64 runs agree to 1e-13.)
+      given_noise.Mismatch: if a loss of the first compared step differs by more than
+        1e-5, or if at the end a network's parameters are, on average, further from
+        JAX's than 5 % of their movement. (Float64 runs agree to 1e-13.)
     """
-    state = methods.get(config.method).init(jax.random.key(0), config)
-    draw = torch_training.make(config, device)
+    state = start
     with exact_products():
-        step = step_on_given_noise(config)
-        for _ in range(warm_up):
-            state, _ = step(state, *_to_jax(draw.data(), *draw.noise()))
-        start = state
-        peer = torch_training.PEERS[config.method](config, state, torch.device(device))
+        step = given_noise.step_on_given_noise(peer.config)
         for i in range(steps):
             x_BX, noise = peer.data(), peer.noise()
             state, ours = step(state, *_to_jax(x_BX, *noise))
             theirs = peer.step(x_BX, *noise)
             if i == 0:
-                errors = compare_losses(config, theirs, ours)
+                errors = given_noise.compare_losses(peer.config, theirs, ours)
     compare_parameters(peer, start, state)
     return max(errors)
 
@@ -79,27 +89,6 @@ def _to_jax(*tensors: torch.Tensor) -> list[jax.Array]:
     return [jnp.asarray(a.cpu().numpy()) for a in tensors]
 
 
-def compare_losses(
-    config: Config, theirs: torch_training.Losses, ours: Any
-) -> list[float]:
-    """Return the losses' relative errors.
-
-    Raises:
-      Mismatch: if one is above 1e-5.
-    """
-    if set(theirs) != set(ours):
-        raise Mismatch(f"{config.method}: losses {set(theirs)}, in JAX {set(ours)}")
-    errors = []
-    for name, loss in theirs.items():
-        value, expected = loss.item(), float(ours[name])
-        errors.append(abs(value - expected) / max(abs(expected), 1e-6))
-        if not errors[-1] <= 1e-5:
-            raise Mismatch(
-                f"{config.method}: {name} is {value:.8g}, in JAX {expected:.8g}"
-            )
-    return errors
-
-
 def compare_parameters(
     peer: Any,
     start: TrainState,
@@ -115,7 +104,7 @@ def compare_parameters(
       tensors: turns a flax network's parameters into a list like the peer's.
 
     Raises:
-      Mismatch: see `check`.
+      given_noise.Mismatch: see `compare`.
     """
     trees = {
         name: (network.parameters(), start.params[name], end.params[name])
@@ -123,42 +112,15 @@ def compare_parameters(
     }
     if peer.ema is not None:
         trees["average"] = peer.ema, start.ema, end.ema
+
+    def flat(tensors: Any) -> np.ndarray:
+        return torch.cat([p.detach().cpu().flatten() for p in tensors]).numpy()
+
     for name, (theirs, before, after) in trees.items():
         cpu = torch.device("cpu")
-        there = torch.cat([p.detach().cpu().flatten() for p in theirs])
-        origin, here = (
-            torch.cat([p.flatten() for p in tensors(tree, cpu)])
-            for tree in (before, after)
+        given_noise.compare_moves(
+            f"{peer.config.method}: the {name}",
+            flat(theirs),
+            start=flat(tensors(before, cpu)),
+            end=flat(tensors(after, cpu)),
         )
-        # The mean, not the maximum: where a gradient is only rounding (D's last bias
-        # under a relativistic loss), Adam turns the rounding into whole steps.
-        moved, apart = (here - origin).abs().mean(), (here - there).abs().mean()
-        if not apart <= 0.05 * moved + 1e-7 * here.abs().mean():  # 1e-7: float32
-            raise Mismatch(
-                f"{peer.config.method}: the {name} moved by {moved:.3g} in JAX, but "
-                f"PyTorch's is {apart:.3g} away (mean over its parameters)"
-            )
-
-
-@functools.cache  # compiling is most of a check's time
-def step_on_given_noise(config: Config) -> Any:
-    """Make the JAX step a function of (state, batch, *normals)."""
-    train_step = methods.get(config.method).train_step
-
-    def step(state, x_BX, *noise):
-        unused = list(noise)
-
-        def normal(key, shape, *, axis_name=None):
-            del key, axis_name
-            if not unused or unused[0].shape != tuple(shape):
-                raise Mismatch(f"{config.method} draws {shape}, the peer does not")
-            return unused.pop(0)
-
-        # Every method draws by this one function; only tracing sees the substitute.
-        with mock.patch.object(rng, "normal", normal):
-            result = train_step(state, x_BX, config=config)
-        if unused:
-            raise Mismatch(f"{config.method} never draws {unused[0].shape}")
-        return result
-
-    return jax.jit(step)

@@ -180,7 +180,7 @@ def measure(
       seed of the GAN at the first preset. Lists hold the single measurements.
 
     Raises:
-      check_peers.Mismatch: if the PyTorch step is not the JAX step.
+      given_noise.Mismatch: if the PyTorch step is not the JAX step.
     """
     num_steps = steps_per_call(config, digits_NHW, most_steps)
     every = base.init_seeds(range(max(seeds)), config)

@@ -161,7 +161,7 @@ def by_torch(
     """Return a pair's minimization by PyTorch, the variant, and its difference.
 
     Raises:
-      check_peers.Mismatch: if the generator does not make JAX's images.
+      given_noise.Mismatch: if the generator does not make JAX's images.
     """
     import torch_ivom
 
@@ -206,7 +206,7 @@ def measure(
       hold the single measurements, or an error for each of the loops' images.
 
     Raises:
-      check_peers.Mismatch: if PyTorch's generator does not make JAX's images.
+      given_noise.Mismatch: if PyTorch's generator does not make JAX's images.
     """
     num, size = len(task.targets_NX), task.config.latent_size
     key = jax.random.key(ivom_targets.KEY)

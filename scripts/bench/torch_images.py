@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import check_peers
+import given_noise
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -248,7 +249,7 @@ def _minimize(
 def warm_up(peer: GAN, state: TrainState, steps: int = 10) -> TrainState:
     """Take an even number of JAX steps; `check_peers.check` says why."""
     with check_peers.exact_products():
-        step = check_peers.step_on_given_noise(peer.config)
+        step = given_noise.step_on_given_noise(peer.config)
         for _ in range(steps):
             state, _ = step(state, *to_jax(peer.data(), peer.noise()))
     return state
@@ -266,18 +267,18 @@ def check(peer: GAN, start: TrainState, steps: int = 4) -> float:
       The largest relative error of the first compared step's losses.
 
     Raises:
-      check_peers.Mismatch: if the two differ; see `check_peers.check`.
+      given_noise.Mismatch: if the two differ; see `check_peers.check`.
     """
     peer.restore(start)
     state = start
     with check_peers.exact_products():
-        step = check_peers.step_on_given_noise(peer.config)
+        step = given_noise.step_on_given_noise(peer.config)
         for i in range(steps):
             x_BCHW, z_BZ = peer.data(), peer.noise()
             state, ours = step(state, *to_jax(x_BCHW, z_BZ))
             theirs = peer.step(x_BCHW, z_BZ)
             if i == 0:
-                errors = check_peers.compare_losses(peer.config, theirs, ours)
+                errors = given_noise.compare_losses(peer.config, theirs, ours)
     check_peers.compare_parameters(peer, start, state, tensors)
     return max(errors)
 
@@ -318,7 +319,7 @@ def variants(
       Runners by name, the largest relative error, and how compiling went.
 
     Raises:
-      check_peers.Mismatch: if a peer's step is not the JAX step.
+      given_noise.Mismatch: if a peer's step is not the JAX step.
     """
     runners, errors, times = {}, [], {}
     for layout in LAYOUTS:

@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import check_peers
+import given_noise
 import jax
 import numpy as np
 import timing
@@ -111,14 +112,14 @@ def check(peer: Peer, sample: Any, z_BZ: np.ndarray) -> float:
     """Return the largest difference of a pixel from JAX's images of the same z.
 
     Raises:
-      check_peers.Mismatch: if it exceeds 1e-4.
+      given_noise.Mismatch: if it exceeds 1e-4.
     """
     with check_peers.exact_products(), torch.no_grad():
         ours = np.asarray(sample(jax.numpy.asarray(z_BZ)))
         theirs = peer(torch.tensor(z_BZ, device=peer.device)).flip(2, 3)
     difference = np.abs(theirs.permute(0, 2, 3, 1).cpu().numpy() - ours).max()
     if not difference <= 1e-4:
-        raise check_peers.Mismatch(
+        raise given_noise.Mismatch(
             f"PyTorch's generator differs from JAX's by {difference:.3g} in a pixel"
         )
     return float(difference)

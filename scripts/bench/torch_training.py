@@ -1,10 +1,13 @@
-"""The PyTorch peers of five methods: the same steps in plain eager PyTorch.
+"""The PyTorch peers of five methods: the same steps, eager or compiled.
 
 They are written as a careful PyTorch user would write them: nn.Linear and
 nn.BatchNorm1d, one forward pass for both losses, `torch.autograd.grad` so that each
 loss reaches only its own networks, the fused Adam, and noise drawn in the step.
-`check_peers.py` checks that a peer equals the JAX method before `bench/training.py`
-times it.
+`torch_variants.py` makes and checks those that `bench/training.py` times.
+
+What was tried on CPU and is not faster: one pass of D over real and generated examples
+together; noise and batches drawn by the compiled program. Adam inside of it is hardly
+faster and takes a minute to compile (torch.compile cannot read the fused one).
 
 Dimension key: B batch, Z latent, E noise inputs, X data dimensions, K modes.
 """
@@ -28,6 +31,7 @@ from veegan_jax.data import mixtures
 from veegan_jax.methods.base import TrainState
 
 Losses = dict[str, torch.Tensor]
+Gradients = Sequence[torch.Tensor]
 
 
 class Peer(abc.ABC):
@@ -71,6 +75,7 @@ class Peer(abc.ABC):
         mixture = mixtures.get(config.dataset)
         self.means_KX = torch_networks.tensor(mixture.means_KX).to(device)
         self.sigma, self.live_size = mixture.sigma, mixture.live_size
+        self.run_gradients: Callable = self.gradients
 
     def _adam(self, params: list[nn.Parameter]) -> torch.optim.Adam:
         betas = self.config.optimizer.beta1, self.config.optimizer.beta2
@@ -102,17 +107,33 @@ class Peer(abc.ABC):
         return [self.config.latent_shape(1)[1]]
 
     @abc.abstractmethod
+    def gradients(
+        self, x_BX: torch.Tensor, *noise: torch.Tensor
+    ) -> tuple[Losses, Gradients, Gradients]:
+        """Compute the losses, and the gradients of D and of G and R."""
+
+    def both(
+        self, loss_d: torch.Tensor, loss_gr: torch.Tensor
+    ) -> tuple[Gradients, Gradients]:
+        """Compute both gradients from one forward pass."""
+        grads_d = grad(loss_d, self.params_d, retain_graph=True)
+        return grads_d, grad(loss_gr, self.params_gr)
+
+    def compile(self, mode: str | None = None) -> None:
+        """Make losses and gradients one program; the first step compiles it."""
+        # Without this, gradients are not compiled. Older versions lack it.
+        torch._dynamo.config.trace_autograd_ops = True
+        self.run_gradients = torch.compile(
+            self.gradients, fullgraph=True, dynamic=False, mode=mode
+        )
+
     def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
         """Update all networks once, as the JAX method does."""
+        losses, grads_d, grads_gr = self.run_gradients(x_BX, *noise)
+        self.update(grads_d, grads_gr)
+        return losses
 
-    def minimize(self, loss_d: torch.Tensor, loss_gr: torch.Tensor) -> None:
-        """Compute both gradients from one forward pass, then update."""
-        grads_d = grad(loss_d, self.params_d, retain_graph=True)
-        self.update(grads_d, grad(loss_gr, self.params_gr))
-
-    def update(
-        self, grads_d: Sequence[torch.Tensor] | None, grads_gr: Sequence[torch.Tensor]
-    ) -> None:
+    def update(self, grads_d: Gradients | None, grads_gr: Gradients) -> None:
         """Update all networks by Adam (not D if grads_d is None), then G's average."""
         rate, rate_d = self.rates(self.steps_taken)
         if grads_d is not None:
@@ -146,31 +167,33 @@ def _minimize(
         p.grad = g
     adam.param_groups[0]["lr"] = rate
     adam.step()
+    for p in params:  # a CUDA graph may use its memory again
+        p.grad = None
 
 
 class GAN(Peer):
-    def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
+    def gradients(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Any:
         (z_BZ,) = noise
         real_logit, fake_logit = self.d(x_BX), self.d(self.g(z_BZ))
         loss_d = softplus(-real_logit).mean() + softplus(fake_logit).mean()
         loss_g = softplus(-fake_logit).mean()
-        self.minimize(loss_d, loss_g)
-        return {"loss_d": loss_d, "loss_g": loss_g}
+        losses = {"loss_d": loss_d.detach(), "loss_g": loss_g.detach()}
+        return losses, *self.both(loss_d, loss_g)
 
 
 class ALI(Peer):
     def noise_sizes(self) -> list[int]:
         return [*super().noise_sizes(), self.config.objective.reconstructor_noise]
 
-    def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
+    def gradients(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Any:
         latent_BZE, noise_BE = noise
         z_BZ = latent_BZE[:, : self.config.latent_size]
         real_logit = self.d(self.r(noise_BE, x_BX), x_BX)
         fake_logit = self.d(z_BZ, self.g(latent_BZE))
         loss_d = softplus(-real_logit).mean() + softplus(fake_logit).mean()
         loss_gr = softplus(real_logit).mean() + softplus(-fake_logit).mean()
-        self.minimize(loss_d, loss_gr)
-        return {"loss_d": loss_d, "loss_gr": loss_gr}
+        losses = {"loss_d": loss_d.detach(), "loss_gr": loss_gr.detach()}
+        return losses, *self.both(loss_d, loss_gr)
 
 
 class Unrolled(Peer):
@@ -180,6 +203,9 @@ class Unrolled(Peer):
         self.m_d, self.v_d = torch_networks.moments(
             state.opt_state["discriminator"], device
         )
+
+    def gradients(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Any:
+        raise NotImplementedError  # D's updates are part of G's gradient
 
     def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
         (z_BZ,) = noise
@@ -226,7 +252,7 @@ class VEEGAN(Peer):
     def noise_sizes(self) -> list[int]:
         return [*super().noise_sizes(), self.config.latent_size]
 
-    def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
+    def gradients(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Any:
         objective = self.config.objective
         latent_BZE, code_noise_BZ = noise
         z_BZ = latent_BZE[:, : self.config.latent_size]
@@ -237,12 +263,21 @@ class VEEGAN(Peer):
         fake_logit, real_logit = self.d(z_BZ, fake_BX), self.d(code_BZ, x_BX)
         loss_d = softplus(-fake_logit).mean() + softplus(real_logit).mean()
         loss_gr = fake_logit.mean() + objective.reconstruction_weight * reconstruction
-        self.minimize(loss_d, loss_gr)
-        return {"loss_d": loss_d, "loss_gr": loss_gr, "reconstruction": reconstruction}
+        losses = dict(loss_d=loss_d, loss_gr=loss_gr, reconstruction=reconstruction)
+        losses = {name: loss.detach() for name, loss in losses.items()}
+        return losses, *self.both(loss_d, loss_gr)
 
 
 class VEEGANPlus(Peer):
+    def __init__(self, config: Config, state: TrainState, device: torch.device) -> None:
+        super().__init__(config, state, device)
+        self.gamma = torch.zeros((), device=device)  # a number would compile anew
+
     def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
+        self.gamma.fill_(self.weight_of_penalty())
+        return super().step(x_BX, *noise)
+
+    def gradients(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Any:
         config, rows = self.config, len(x_BX)
         (latent_BZE,) = noise
         x_BX = x_BX / config.data.scale
@@ -259,7 +294,7 @@ class VEEGANPlus(Peer):
         penalty = 0.5 * ((slope_z**2).sum() + (slope_x**2).sum()) / rows
         loss_d = softplus(-margin_B).mean()
         if config.objective.penalty:
-            loss_d = loss_d + self.gamma() * penalty
+            loss_d = loss_d + self.gamma * penalty
         grads_d = grad(loss_d, self.params_d)
         # As in JAX: D's slopes are known, so G and R need no second pass through D.
         outputs = fake_BX, code_BZ, reconstruction
@@ -271,16 +306,17 @@ class VEEGANPlus(Peer):
                 slope_B1 * slope_z[rows:],
                 torch.full_like(reconstruction, weight),
             )
-        self.update(grads_d, grad(outputs, self.params_gr, cotangents))
-        loss_gr = softplus(margin_B).mean() + weight * reconstruction
-        return {
+        grads_gr = grad(outputs, self.params_gr, cotangents)
+        losses = {
             "loss_d": loss_d,
-            "loss_gr": loss_gr,
+            "loss_gr": softplus(margin_B).mean() + weight * reconstruction,
             "reconstruction": reconstruction,
             "penalty": penalty,
         }
+        losses = {name: loss.detach() for name, loss in losses.items()}
+        return losses, grads_d, grads_gr
 
-    def gamma(self) -> float:
+    def weight_of_penalty(self) -> float:
         """Return the weight of the penalty at this step."""
         weight = self.config.objective
         start, end = weight.gamma_decay_start, weight.gamma_decay_end
@@ -302,32 +338,3 @@ def make(config: Config, device: str) -> Peer:
     """Make a peer at step 0."""
     state = methods.get(config.method).init(jax.random.key(0), config)
     return PEERS[config.method](config, state, torch.device(device))
-
-
-def runner(
-    config: Config, device: str, num_steps: int, threads: int
-) -> tuple[Callable[[], None], int]:
-    """Return a function that trains for num_steps and waits; and num_steps."""
-    peer = make(config, device)
-
-    def run() -> None:
-        torch.set_num_threads(threads)
-        for _ in range(num_steps):
-            peer.step(peer.data(), *peer.noise())
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    run()  # the first steps allocate
-    return run, num_steps
-
-
-def matmul(device: str, size: int) -> Callable[[], None]:
-    """Return a function that multiplies two square matrices and waits."""
-    a = torch.randn(size, size, device=device)
-
-    def run() -> None:
-        torch.mm(a, a)
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return run

@@ -173,7 +173,7 @@ def measure(
       Rows of the record; lists hold the single measurements.
 
     Raises:
-      check_peers.Mismatch: if the PyTorch step is not the JAX step.
+      given_noise.Mismatch: if the PyTorch step is not the JAX step.
     """
     per_step = flops_per_step(config)
     theirs, shared = {}, {}

@@ -239,8 +239,9 @@ def test_check_sees_a_peer_that_differs(change, what, torch_training, monkeypatc
 
     monkeypatch.setitem(torch_training.PEERS, "veegan", Wrong)
     import check_peers
+    import given_noise
 
-    with pytest.raises(check_peers.Mismatch, match=what):
+    with pytest.raises(given_noise.Mismatch, match=what):
         check_peers.check(config, "cpu")
 
 

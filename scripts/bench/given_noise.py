@@ -1,0 +1,83 @@
+"""What the checks of all peers share: our step on given noise, and the comparison."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+from unittest import mock
+
+import jax
+import numpy as np
+
+from veegan_jax import methods
+from veegan_jax.config import Config
+from veegan_jax.runtime import rng
+
+
+class Mismatch(ValueError):
+    """A peer does not compute what its JAX method computes."""
+
+
+@functools.cache  # compiling is most of a check's time
+def step_on_given_noise(config: Config) -> Any:
+    """Make the JAX step a function of (state, batch, *normals)."""
+    train_step = methods.get(config.method).train_step
+
+    def step(state, x_BX, *noise):
+        unused = list(noise)
+
+        def normal(key, shape, *, axis_name=None):
+            del key, axis_name
+            if not unused or unused[0].shape != tuple(shape):
+                raise Mismatch(f"{config.method} draws {shape}, the peer does not")
+            return unused.pop(0)
+
+        # Every method draws by this one function; only tracing sees the substitute.
+        with mock.patch.object(rng, "normal", normal):
+            result = train_step(state, x_BX, config=config)
+        if unused:
+            raise Mismatch(f"{config.method} never draws {unused[0].shape}")
+        return result
+
+    return jax.jit(step)
+
+
+def compare_losses(
+    config: Config, theirs: Mapping[str, Any], ours: Mapping[str, Any]
+) -> list[float]:
+    """Return the losses' relative errors.
+
+    Raises:
+      Mismatch: if one is above 1e-5.
+    """
+    if set(theirs) != set(ours):
+        raise Mismatch(f"{config.method}: losses {set(theirs)}, in JAX {set(ours)}")
+    errors = []
+    for name, loss in theirs.items():
+        value, expected = loss.item(), float(ours[name])
+        errors.append(abs(value - expected) / max(abs(expected), 1e-6))
+        if not errors[-1] <= 1e-5:
+            raise Mismatch(
+                f"{config.method}: {name} is {value:.8g}, in JAX {expected:.8g}"
+            )
+    return errors
+
+
+def compare_moves(what: str, there: np.ndarray, *, start: Any, end: Any) -> None:
+    """Refuse parameters that did not move as JAX's did.
+
+    Args:
+      what: method and network, for the message.
+      there: the peer's parameters at the end, flat.
+      start, end: of JAX's, flat, in the same order.
+
+    Raises:
+      Mismatch: if they are, on average, further away than 5 % of the movement.
+    """
+    # The mean, not the maximum: where a gradient is only rounding (D's last bias
+    # under a relativistic loss), Adam turns the rounding into whole steps.
+    moved, apart = np.abs(end - start).mean(), np.abs(end - there).mean()
+    if not apart <= 0.05 * moved + 1e-7 * np.abs(end).mean():  # 1e-7: float32
+        raise Mismatch(
+            f"{what} moved by {moved:.3g} in JAX, but the peer's is {apart:.3g} away "
+            "(mean over its parameters)"
+        )

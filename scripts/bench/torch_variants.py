@@ -1,0 +1,115 @@
+"""The PyTorch peers on mixtures as bench/training.py times them: made and checked.
+
+Eager and compiled, each with one thread (which small networks often prefer) and with
+all cores; on a GPU also compiled to CUDA graphs, which save the launches of kernels.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+
+import check_peers
+import given_noise
+import timing
+import torch
+import torch_training
+
+from veegan_jax.config import Config
+from veegan_jax.runtime import distributed
+
+COMPILED = "compiled"
+NOT_UNROLLED = "not tried: the unrolled updates take over five minutes to compile"
+# Name of a way on a GPU -> torch.compile's mode.
+_MODES = {COMPILED: None, "compiled, CUDA graphs": "reduce-overhead"}
+
+
+def settings(device: str, *, compiled: bool) -> list[tuple[str, int]]:
+    """List the ways to run a peer: "eager" or how it is compiled, and CPU threads."""
+    cores = distributed.cpu_cores()
+    if device == "cpu":
+        ways, threads = ["eager", COMPILED], sorted({1, cores})
+    else:
+        ways, threads = ["eager", *_MODES], [cores]
+    kept = ways if compiled else ways[:1]
+    return list(itertools.product(kept, threads))
+
+
+def label(way: str, threads: int, device: str) -> str:
+    """Name a variant in the record."""
+    if device != "cpu":
+        return way
+    return f"{way}, {threads} thread{'s' * (threads > 1)}"
+
+
+def make(
+    config: Config, device: str, *, compiled: bool, num_steps: int = 10
+) -> tuple[Mapping[str, timing.Runner], float, str]:
+    """Make every variant of a peer, and check each against the JAX step.
+
+    Args:
+      config: what to train.
+      device: where.
+      compiled: whether to try `torch.compile`.
+      num_steps: steps per call of a runner.
+
+    Returns:
+      Runners by name, the largest relative error, and how compiling went.
+
+    Raises:
+      given_noise.Mismatch: if a peer's step is not the JAX step.
+    """
+    note = "compiled and checked" if compiled else "not tried"
+    if compiled and config.method == "unrolled":
+        compiled, note = False, NOT_UNROLLED
+    start = check_peers.warm_up(config, device)
+    torch.compiler.reset()  # else programs of earlier peers count against a limit
+    runners, errors = {}, []
+    for way, threads in settings(device, compiled=compiled):
+        peer = torch_training.PEERS[config.method](config, start, torch.device(device))
+        try:
+            torch.set_num_threads(threads)  # which a program is compiled for
+            if way != "eager":
+                peer.compile(_MODES[way])
+            errors.append(check_peers.compare(peer, start))
+            name = label(way, threads, device)
+            runners[name] = runner(peer, num_steps, threads)
+        except given_noise.Mismatch:
+            raise
+        except Exception as error:  # of many kinds: no C++ compiler, an older PyTorch
+            if way == "eager":
+                raise
+            note = unavailable(error)
+            break
+    return runners, max(errors), note
+
+
+def unavailable(error: Exception) -> str:
+    """Say in one line why there is no compiled peer."""
+    reason = (str(error).strip() or "no reason given").splitlines()[0]
+    return f"unavailable: {type(error).__name__}: {reason}"
+
+
+def runner(peer: torch_training.Peer, num_steps: int, threads: int) -> timing.Runner:
+    """Return a function that trains for num_steps and waits; and num_steps."""
+
+    def run() -> None:
+        torch.set_num_threads(threads)
+        for _ in range(num_steps):
+            torch.compiler.cudagraph_mark_step_begin()
+            peer.step(peer.data(), *peer.noise())
+        if peer.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    run()  # the first steps allocate
+    return run, num_steps
+
+
+def matmul(device: str, size: int) -> Callable[[], None]:
+    """Return a function that multiplies two square matrices and waits."""
+    a = torch.randn(size, size, device=device)
+
+    def run() -> None:
+        torch.mm(a, a)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return run
