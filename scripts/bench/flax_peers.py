@@ -8,10 +8,10 @@ Dimension key: B batch, Z latent, X data dimensions, N digits, K modes.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
+import flax_networks
 import given_noise
 import jax
 import jax.numpy as jnp
@@ -24,98 +24,15 @@ from jax.nn import softplus
 from veegan_jax.config import Config
 from veegan_jax.data import mixtures
 from veegan_jax.methods.base import TrainState
-from veegan_jax.networks import configs, dcgan
+from veegan_jax.networks import configs
 
 METHODS = {configs.MLP: ("gan", "veegan"), configs.DCGAN: ("gan",)}
-
-
-class MLP(nn.Module):
-    """Hidden layers, then a linear output."""
-
-    widths: Sequence[int]
-    out_size: int
-    activation: Callable
-
-    @nn.compact
-    def __call__(self, *inputs_BF):
-        h = jnp.concatenate(inputs_BF, axis=-1)
-        for width in self.widths:
-            h = self.activation(nn.Dense(width)(h))
-        return nn.Dense(self.out_size)(h)
-
-
-class Generator(nn.Module):
-    """DCGAN's generator, to images [B, H, W, C]."""
-
-    widths: Sequence[int]
-    kernel: int
-    output_conv: bool
-    size: int
-    channels: int
-
-    @nn.compact
-    def __call__(self, z_BZ):
-        stages = len(self.widths) - self.output_conv
-        sizes = [-(-self.size // 2**i) for i in range(stages, -1, -1)]
-        kernel = self.kernel, self.kernel
-
-        def normalize(h):
-            return nn.relu(nn.BatchNorm(use_running_average=False, momentum=0.9)(h))
-
-        h = nn.Dense(self.widths[0] * sizes[0] ** 2, use_bias=False)(z_BZ)
-        h = normalize(h.reshape(len(z_BZ), sizes[0], sizes[0], self.widths[0]))
-        outs = [*self.widths[1:]] + [self.channels] * (not self.output_conv)
-        for i, (width, size) in enumerate(zip(outs, sizes[1:], strict=True)):
-            last = i == stages - 1 and not self.output_conv
-            h = nn.ConvTranspose(width, kernel, (2, 2), use_bias=last)(h)
-            h = h[:, -size:, -size:]  # 7 of 8 rows
-            h = h if last else normalize(h)
-        if self.output_conv:
-            h = nn.Conv(self.channels, kernel)(h)
-        return jnp.tanh(h)
-
-
-class Discriminator(nn.Module):
-    """DCGAN's discriminator: one logit for an image."""
-
-    widths: Sequence[int]
-    kernel: int
-
-    @nn.compact
-    def __call__(self, h):
-        for i, width in enumerate(self.widths):
-            h = nn.Conv(width, (self.kernel, self.kernel), (2, 2), use_bias=not i)(h)
-            if i:
-                h = nn.BatchNorm(use_running_average=False)(h)
-            h = nn.leaky_relu(h, dcgan.LEAK)
-        return nn.Dense(1)(h.reshape(len(h), -1))
 
 
 class State(train_state.TrainState):
     """One network's parameters, optimizer and running BatchNorm moments."""
 
     batch_stats: Any
-
-
-def networks(config: Config) -> dict[str, nn.Module]:
-    """Build the networks of a configuration, in the form of `methods.base`."""
-    sizes = config.networks
-    if isinstance(sizes, configs.DCGAN):
-        widths, k = sizes.generator_widths, sizes.kernel_size
-        _, image_size, channels = (*config.data.shape[:2], config.data.channels)
-        return {
-            "generator": Generator(widths, k, sizes.output_conv, image_size, channels),
-            "discriminator": Discriminator(sizes.discriminator_widths, k),
-        }
-    activation = getattr(nn, sizes.activation)
-    found = {
-        "generator": MLP(sizes.generator_widths, config.data.size, activation),
-        "discriminator": MLP(sizes.discriminator_widths, 1, activation),
-    }
-    if config.method == "veegan":
-        widths = sizes.reconstructor_widths
-        found["reconstructor"] = MLP(widths, config.latent_size, activation)
-    return found
 
 
 def make(config: Config, ours: TrainState) -> dict[str, Any]:
@@ -130,7 +47,7 @@ def make(config: Config, ours: TrainState) -> dict[str, Any]:
     inputs = {"generator": [z_BZ], "reconstructor": [x_BX], "discriminator": [x_BX]}
     if config.method == "veegan":
         inputs["discriminator"] = [z_BZ[:, : config.latent_size], x_BX]
-    for name, network in networks(config).items():
+    for name, network in flax_networks.make(config).items():
         rate = adam.learning_rate
         rate = adam.learning_rate_d if name == "discriminator" else rate
         if adam.schedule == "cosine":
@@ -277,13 +194,17 @@ def is_turn_of_d(config: Config, step: int) -> bool:
     return step % config.optimizer.discriminator_every == 0
 
 
-def check(config: Config, start: TrainState, digits_NHW: Any = None) -> float:
+def check(
+    config: Config, state: TrainState, digits_NHW: Any = None, warm_up: int = 30
+) -> float:
     """Train the peer and ours side by side on the same weights, batches and noise.
 
     Args:
       config: what to train.
-      start: where both begin, after some steps.
+      state: where ours begins.
       digits_NHW: uint8, what is stacked, for images.
+      warm_up: steps that ours takes first; an even number. (At step 0 Adam moves by the
+        gradient's sign, and turns the rounding of a gradient near 0 into a whole step.)
 
     Returns:
       The largest relative error of the first step's losses.
@@ -291,19 +212,22 @@ def check(config: Config, start: TrainState, digits_NHW: Any = None) -> float:
     Raises:
       given_noise.Mismatch: if the two differ.
     """
-    theirs, ours = make(config, start), start
     draw, random = batches(config, digits_NHW), np.random.default_rng(1)
     update = jax.jit(update_of(config), static_argnames="turn_of_d")
+    ours = state
     with jax.default_matmul_precision("highest"):
         step = given_noise.step_on_given_noise(config)
-        for i in range(4):
+        for i in range(warm_up + 4):
+            if i == warm_up:
+                start, theirs = ours, make(config, ours)
             x = draw()
             noise = [random.standard_normal(n, "float32") for n in noise_shapes(config)]
-            turn = is_turn_of_d(config, int(start.step) + i)
             ours, expected = step(ours, x, *noise)
+            if i < warm_up:
+                continue
+            turn = is_turn_of_d(config, i)
             theirs, losses = update(theirs, x, *noise, turn_of_d=turn)
-            if not i:
-                expected = {name: expected[name] for name in losses}
+            if i == warm_up:
                 errors = given_noise.compare_losses(config, losses, expected)
 
     def flat(tree: Any) -> np.ndarray:

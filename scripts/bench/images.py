@@ -1,4 +1,4 @@
-"""Measure the speed of training and scoring on Stacked MNIST, against PyTorch.
+"""Measure the speed of training and scoring on Stacked MNIST, against rivals.
 
     pip install -e '.[bench]'
     python scripts/bench/images.py
@@ -10,22 +10,25 @@
         The full DCGAN alone, in three minutes.
     python scripts/bench/images.py --seeds=1
         Without the rows of four seeds: about 9 minutes.
-    python scripts/bench/images.py --all_sizes
-        Every method, and the four seeds, at every size: for a GPU.
+    python scripts/bench/images.py --all_sizes --seeds=1,5 --precision=float32,tf32
+        Every method, both kinds of convolutions, and the five seeds, at every size: for
+        a GPU. Precisions: see precisions.py.
     python scripts/bench/images.py --tiny --repeats=1 --min_seconds=0
         Networks of a few channels, to try the program: its numbers mean nothing.
 
-The GAN's step is timed against PyTorch's, in turns: eager, in both memory layouts, and
-compiled in the faster layout where torch.compile works. The fastest counts; the record
-holds all. torch_images.py first checks that each computes the JAX step. PyTorch's peer
-leaves out D's gradient in the steps in which D stays as it is (every second one at
-`paper`); the JAX step computes and discards it.
+The GAN's step is timed against PyTorch's, in turns: eager, in both memory layouts and
+on CPU with one thread and all, and the fastest of these also compiled, where
+torch.compile works. The fastest counts; the record holds all; one that is clearly
+slower leaves after two turns. At the first size there are also the public JAX way
+(flax_peers.py), our own step called from Python a step at a time, and our scan with the
+convolutions that `networks.conv` has for the other kind of device: XLA's own on CPU.
+Each peer is first checked to compute our step. PyTorch's and flax's leave out D's
+gradient in the steps in which D stays as it is (every second one at `paper`).
 
 Steps/s count every seed's steps; images/s are steps/s times the batch size. Both are
-medians over the repeats. PyTorch trains one seed at a time. JAX runs a compiled scan of
-many steps, without its compilation. The images are random pixels, which take as long as
-digits. Further rows are for drawing samples, for scoring them by the classifier, and,
-on CPU, for the GAN's step with XLA's own convolutions instead of `networks.conv`'s.
+medians over the repeats. PyTorch and flax train one seed at a time. JAX runs a compiled
+scan of many steps, without its compilation. The images are random pixels, which take as
+long as digits. Further rows are for drawing samples and scoring them.
 
 Leave the cores free: PyTorch's threads spin while they wait for each other, and with
 other work on the cores they are many times slower, which would flatter JAX.
@@ -35,17 +38,20 @@ The record goes to runs/speed/images.json; `make_tables.py --add=` keeps it.
 
 import contextlib
 import functools
+import itertools
 import os
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
 
 import early  # noqa: F401
+import flax_peers
 import images_scoring
 import jax
 import numpy as np
+import precisions
+import summaries
 import timing
 from absl import flags
 
@@ -89,6 +95,12 @@ OUTPUT = common_flags.define_path(
 )
 TORCH = flags.DEFINE_bool("torch", True, "compare with PyTorch")
 COMPILE = flags.DEFINE_bool("compile", True, "try torch.compile")
+PRECISION = flags.DEFINE_list(
+    "precision",
+    [],
+    "of products, and bfloat16 of activations: float32, tf32, bfloat16 (default: "
+    "float32 on CPU, which is all it has, tf32 elsewhere)",
+)
 TINY = flags.DEFINE_bool("tiny", False, "tiny networks, to try the program")
 
 
@@ -144,9 +156,10 @@ def steps_per_call(config: Config, digits_NHW: np.ndarray, most: int) -> int:
 
 
 @contextlib.contextmanager
-def xla_convolutions() -> Iterator[None]:
-    """Make `networks.conv`, which chooses by the backend, use XLA's convolutions."""
-    with mock.patch.object(jax, "default_backend", return_value="any but the CPU"):
+def other_convolutions() -> Iterator[None]:
+    """Give `networks.conv`, which chooses by the backend, the other kind's choice."""
+    other = "gpu" if jax.default_backend() == "cpu" else "cpu"
+    with mock.patch.object(jax, "default_backend", return_value=other):
         yield
 
 
@@ -160,7 +173,9 @@ def measure(
     seeds: Sequence[int],
     torch_device: str | None,
     compiled: bool = True,
+    precision: str = "float32",
     most_steps: int = 200,
+    everything: bool = False,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Measure one configuration.
 
@@ -173,107 +188,86 @@ def measure(
       seeds: how many at once in JAX, row by row.
       torch_device: where PyTorch trains the GAN; None: not at all.
       compiled: whether to try torch.compile.
+      precision: of products, and of activations; see precisions.py.
       most_steps: of one call.
+      everything: flax, and the other kind of convolutions, also at other presets than
+        the first and for all numbers of seeds.
 
     Returns:
-      A row for each number of seeds; and a row for the convolutions, on CPU for one
-      seed of the GAN at the first preset. Lists hold the single measurements.
+      A row for each number of seeds, and rows that compare convolutions. Lists hold the
+      single measurements.
 
     Raises:
-      given_noise.Mismatch: if the PyTorch step is not the JAX step.
+      given_noise.Mismatch: if a peer's step is not ours.
     """
     num_steps = steps_per_call(config, digits_NHW, most_steps)
     every = base.init_seeds(range(max(seeds)), config)
     states = {n: jax.tree.map(lambda a, n=n: a[:n], every) for n in seeds}
-    theirs, shared = {}, {}
+    first = jax.tree.map(lambda a: a[0], every)
+    theirs, about = {}, {"method": config.method, "preset": preset}
+    about |= {"batch_size": config.batch_size, "precision": precision}
     if torch_device and config.method == "gan":
         import torch_images
 
-        theirs, shared["relative_error"], shared["torch_compile"] = (
-            torch_images.variants(
-                config,
-                jax.tree.map(lambda a: a[0], every),
-                torch_device,
-                digits_NHW,
-                min(num_steps, 20),
-                compiled=compiled,
-            )
+        theirs, about["relative_error"], about["torch_compile"] = torch_images.variants(
+            config,
+            first,
+            torch_device,
+            digits_NHW,
+            min(num_steps, 20),
+            compiled=compiled,
         )
-    step = functools.partial(stacked_mnist_experiment.step_on_stacks, config=config)
-    ours, compile_seconds = {}, {}
-    for count, state in states.items():
-        steps = max(4, num_steps // count)
-        ours[count], compile_seconds[count] = timing.jax_runner(
-            step, state, steps, digits_NHW
-        )
-    native = {}
-    on_cpu = jax.default_backend() == "cpu"
-    if on_cpu and 1 in seeds and (config.method, preset) == ("gan", PRESETS[0]):
-        with xla_convolutions():
-            native["xla"], _ = timing.jax_runner(
-                step, states[1], max(4, num_steps // 8), digits_NHW
-            )
-    rates = timing.rates(ours | theirs | native, repeats, min_seconds)
-    about = {"method": config.method, "preset": preset, "batch_size": config.batch_size}
-    rows = [
-        {
-            **about,
-            "seeds": count,
-            "compile_seconds": compile_seconds[count],
-            "jax_steps_per_second": rates[count],
-            "torch_steps_per_second_by_variant": {n: rates[n] for n in theirs},
-            "peak_memory_so_far_mib": timing.memory(),
-            **shared,
+        theirs = {
+            name: precisions.of_torch(precision, torch_device, runner)
+            for name, runner in theirs.items()
         }
-        for count in seeds
-    ]
+    inner = precisions.config_in(config, precision)
+    step = functools.partial(stacked_mnist_experiment.step_on_stacks, config=inner)
+    ours, other, compile_seconds = {}, {}, {}
+    compared = config.method == "gan" and (everything or preset == PRESETS[0])
+    with precisions.products(config, precision):
+        for count, state in states.items():
+            steps = max(4, num_steps // count)
+            ours[count], compile_seconds[count] = timing.jax_runner(
+                step, state, steps, digits_NHW
+            )
+        for count in seeds if everything else {1} & set(seeds):
+            if compared:
+                with other_convolutions():
+                    other["other", count], _ = timing.jax_runner(
+                        step, states[count], max(4, num_steps // 8), digits_NHW
+                    )
+        if compared:
+            few = min(num_steps, 20)
+            ours["a step a call"] = timing.step_runner(step, first, few, digits_NHW)
+            if precision != "bfloat16":  # it is written in float32
+                flax_peers.check(config, first, digits_NHW, warm_up=10)
+                ours["flax"] = flax_peers.runner(
+                    config, first, max(4, num_steps // 8), digits_NHW
+                )
+    ours = {
+        name: precisions.of_jax(config, precision, runner)
+        for name, runner in (ours | other).items()
+    }
+    rates = timing.rates(ours | theirs, repeats, min_seconds, rivals=theirs)
+    about["torch_steps_per_second_by_variant"] = {n: rates[n] for n in theirs}
+    about["peak_memory_so_far_mib"] = timing.memory()
+    rows = summaries.rows(about, rates, list(seeds))
+    for row in rows:
+        row["compile_seconds"] = compile_seconds[row["seeds"]]
+    name = "xla" if jax.default_backend() == "cpu" else "patches"
     convolutions = [
         {
-            **about,
-            "seeds": 1,
-            "ours_steps_per_second": rates[1],
-            "xla_steps_per_second": rates[name],
-            **timing.ratio(rates[1], rates[name]),
+            **{n: about[n] for n in ("method", "preset", "batch_size", "precision")},
+            "seeds": count,
+            "other": name,
+            "ours_steps_per_second": rates[count],
+            f"{name}_steps_per_second": rates["other", count],
+            **timing.ratio(rates[count], rates["other", count]),
         }
-        for name in native
+        for _, count in other
     ]
     return rows, convolutions
-
-
-def summarize(rows: list[dict[str, Any]]) -> str:
-    """Add medians and ratio to the rows of `measure`; return them as a table."""
-    header = ["method", "sizes", "seeds", "JAX images/s", "JAX steps/s"]
-    header += ["PyTorch steps/s (variant)", "JAX / PyTorch", "compile s"]
-    lines = []
-    for row in rows:
-        ours = row["jax_steps_per_second"]
-        row["jax_median"] = statistics.median(ours)
-        row["jax_images_per_second"] = row["jax_median"] * row["batch_size"]
-        cells = ["", ""]
-        by_variant = row["torch_steps_per_second_by_variant"]
-        if by_variant:
-            variant = timing.fastest(by_variant)
-            theirs = by_variant[variant]
-            row["torch_variant"] = variant
-            row["torch_median"] = statistics.median(theirs)
-            row["torch_images_per_second"] = row["torch_median"] * row["batch_size"]
-            row |= timing.ratio(ours, theirs)
-            cells = [
-                f"{row['torch_median']:.4g} ({variant})",
-                "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"]),
-            ]
-        lines.append(
-            [
-                row["method"],
-                row["preset"],
-                str(row["seeds"]),
-                f"{row['jax_images_per_second']:.4g}",
-                f"{row['jax_median']:.4g}",
-                *cells,
-                f"{row['compile_seconds']:.1f}",
-            ]
-        )
-    return records.table(header, lines)
 
 
 def main() -> None:
@@ -284,13 +278,14 @@ def main() -> None:
     # JAX would take most of a GPU's memory, and PyTorch needs some of it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     distributed.use_cpu_cores(distributed.cpu_cores())
+    chosen = precisions.chosen(PRECISION.value, tiny=tiny)
     start = time.perf_counter()
     device, version = timing.set_up_torch() if TORCH.value else (None, None)
     times = dict(repeats=REPEATS.value, min_seconds=MIN_SECONDS.value)
     digits_NHW = random_digits(plan[0][1])
     rows, convolutions = [], []
     seeds = [int(n) for n in SEEDS.value]
-    for preset, config in plan:
+    for (preset, config), precision in itertools.product(plan, chosen):
         several = ALL_SIZES.value or preset == PRESETS[0]
         more = measure(
             preset,
@@ -299,7 +294,9 @@ def main() -> None:
             seeds=seeds if several else seeds[:1],
             torch_device=device,
             compiled=COMPILE.value,
+            precision=precision,
             most_steps=4 if tiny else 200,
+            everything=ALL_SIZES.value,
             **times,
         )
         rows += more[0]
@@ -309,7 +306,7 @@ def main() -> None:
         note = f"; torch.compile: {compiling}" if compiling else ""
         print(f"{elapsed:4.0f} s: {config.method}, {preset}{note}", flush=True)
     scoring = images_scoring.measure(plan, 500 if tiny else 2000, **times)
-    text = summarize(rows)
+    text = summaries.summarize(rows)
     record = {
         **timing.provenance(),
         "torch": version,
@@ -329,7 +326,8 @@ def main() -> None:
     for row in convolutions:
         low, high = row["ratio_range"]
         print(
-            f"our convolutions / XLA's, {row['method']} at {row['preset']}: "
+            f"our convolutions / {row['other']}, {row['method']} at {row['preset']}, "
+            f"{row['seeds']} seeds, {row['precision']}: "
             f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})"
         )
     used = [f"{size:.0f} MiB of {kind}" for kind, size in timing.memory().items()]

@@ -13,6 +13,8 @@ this costs nothing.
 Dimension key: B batch, Z latent, N digits, H height, W width, C channels.
 """
 
+import functools
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +26,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import timing
 import torch
+import torch_training
+import torch_variants
 from torch import nn
 from torch.autograd import grad
 from torch.nn.functional import softplus
@@ -32,6 +37,7 @@ from torch.nn.functional import softplus
 from veegan_jax.config import Config
 from veegan_jax.methods.base import TrainState
 from veegan_jax.networks import dcgan
+from veegan_jax.runtime import distributed
 
 LAYOUTS = {
     "contiguous": torch.contiguous_format,
@@ -133,7 +139,6 @@ class GAN:
       device: where to train.
       digits_NHW: uint8, what is stacked.
       layout: one of LAYOUTS.
-      compiled: whether both gradients are one program of `torch.compile`.
     """
 
     ema = None  # no preset averages
@@ -145,7 +150,6 @@ class GAN:
         device: torch.device,
         digits_NHW: np.ndarray,
         layout: str = "contiguous",
-        compiled: bool = False,
     ) -> None:
         self.config, self.device = config, device
         self.layout = LAYOUTS[layout]
@@ -168,12 +172,10 @@ class GAN:
         )
         self.restore(state)
         self.run_gradients: Callable = self.gradients
-        if compiled:
-            # Without this, gradients are not compiled. Older versions lack it.
-            torch._dynamo.config.trace_autograd_ops = True
-            self.run_gradients = torch.compile(
-                self.gradients, fullgraph=True, dynamic=False
-            )
+
+    def compile(self, mode: str | None = None) -> None:
+        """Make losses and gradients one program; the first step compiles it."""
+        self.run_gradients = torch_training.compiled(self.gradients, mode)
 
     def restore(self, state: TrainState) -> None:
         """Continue from a JAX run."""
@@ -244,6 +246,8 @@ def _minimize(
     for p, g in zip(params, grads, strict=True):
         p.grad = g
     adam.step()
+    for p in params:  # a CUDA graph may use its memory again
+        p.grad = None
 
 
 def warm_up(peer: GAN, state: TrainState, steps: int = 10) -> TrainState:
@@ -283,11 +287,13 @@ def check(peer: GAN, start: TrainState, steps: int = 4) -> float:
     return max(errors)
 
 
-def runner(peer: GAN, num_steps: int) -> tuple[Callable[[], None], int]:
+def runner(peer: GAN, num_steps: int, threads: int) -> timing.Runner:
     """Return a function that trains for num_steps and waits; and num_steps."""
 
     def run() -> None:
+        torch.set_num_threads(threads)
         for _ in range(num_steps):
+            torch.compiler.cudagraph_mark_step_begin()
             peer.step(peer.data(), peer.noise())
         if peer.device.type == "cuda":
             torch.cuda.synchronize()
@@ -304,8 +310,10 @@ def variants(
     num_steps: int,
     *,
     compiled: bool = True,
-) -> tuple[dict[str, tuple[Callable[[], None], int]], float, str]:
+) -> tuple[dict[str, timing.Runner], float, str]:
     """Make a peer for each layout, and compile the faster one; check all of them.
+
+    On CPU each layout has one thread and all; the fastest of the four is compiled.
 
     Args:
       config: what to train.
@@ -322,24 +330,36 @@ def variants(
       given_noise.Mismatch: if a peer's step is not the JAX step.
     """
     runners, errors, times = {}, [], {}
-    for layout in LAYOUTS:
-        peer = GAN(config, state, torch.device(device), digits_NHW, layout)
-        state = state if times else warm_up(peer, state)
-        errors.append(check(peer, state))
-        runners[layout] = run, _ = runner(peer, num_steps)
-        start = time.perf_counter()
-        run()
-        times[layout] = time.perf_counter() - start
+    cores = distributed.cpu_cores()
+    numbers = sorted({1, cores}, reverse=True) if device == "cpu" else [cores]
+    make = functools.partial(GAN, config, state, torch.device(device), digits_NHW)
+    start = warm_up(make(), state)
+
+    def add(layout: str, threads: int, mode: str = "") -> str:
+        torch.set_num_threads(threads)  # which a program is compiled for
+        peer = make(layout)
+        if mode:
+            peer.compile(torch_variants.MODES[mode])
+        errors.append(check(peer, start))
+        way = f"{layout}, {mode}" if mode else layout
+        name = torch_variants.label(way, threads, device)
+        runners[name] = runner(peer, num_steps, threads)
+        return name
+
+    for layout, threads in itertools.product(LAYOUTS, numbers):
+        name = add(layout, threads)
+        times[layout, threads] = timing.seconds(runners[name][0])
     if not compiled:
         return runners, max(errors), "not tried"
-    layout = min(times, key=times.get)
-    start = time.perf_counter()
+    best = min(times, key=times.__getitem__)
+    torch.compiler.reset()  # else programs of earlier peers count against a limit
+    begin = time.perf_counter()
     try:
-        peer = GAN(config, state, torch.device(device), digits_NHW, layout, True)
-        errors.append(check(peer, state))
-        runners[f"{layout}, compiled"] = runner(peer, num_steps)
+        for mode in torch_variants.modes(device):
+            add(*best, mode)
+    except given_noise.Mismatch:
+        raise
     except Exception as error:  # of many kinds: no C++ compiler, an older PyTorch
-        reason = (str(error).strip() or "no reason given").splitlines()[0]
-        return runners, max(errors), f"unavailable: {type(error).__name__}: {reason}"
-    seconds = time.perf_counter() - start
+        return runners, max(errors), torch_variants.unavailable(error)
+    seconds = time.perf_counter() - begin
     return runners, max(errors), f"compiled and checked in {seconds:.0f} s"

@@ -121,11 +121,7 @@ class Peer(abc.ABC):
 
     def compile(self, mode: str | None = None) -> None:
         """Make losses and gradients one program; the first step compiles it."""
-        # Without this, gradients are not compiled. Older versions lack it.
-        torch._dynamo.config.trace_autograd_ops = True
-        self.run_gradients = torch.compile(
-            self.gradients, fullgraph=True, dynamic=False, mode=mode
-        )
+        self.run_gradients = compiled(self.gradients, mode)
 
     def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
         """Update all networks once, as the JAX method does."""
@@ -332,6 +328,13 @@ PEERS: dict[str, type[Peer]] = {
     "veegan": VEEGAN,
     "veegan_plus": VEEGANPlus,
 }
+
+
+def compiled(gradients: Callable, mode: str | None) -> Callable:
+    """Make one program of a function that calls `torch.autograd.grad`."""
+    # Without this, gradients are not compiled. Older versions lack it.
+    torch._dynamo.config.trace_autograd_ops = True
+    return torch.compile(gradients, fullgraph=True, dynamic=False, mode=mode)
 
 
 def make(config: Config, device: str) -> Peer:

@@ -4,8 +4,8 @@ Eager and compiled, each with one thread (which small networks often prefer) and
 all cores; on a GPU also compiled to CUDA graphs, which save the launches of kernels.
 """
 
-import itertools
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 
 import check_peers
 import given_noise
@@ -19,18 +19,12 @@ from veegan_jax.runtime import distributed
 COMPILED = "compiled"
 NOT_UNROLLED = "not tried: the unrolled updates take over five minutes to compile"
 # Name of a way on a GPU -> torch.compile's mode.
-_MODES = {COMPILED: None, "compiled, CUDA graphs": "reduce-overhead"}
+MODES = {COMPILED: None, "compiled, CUDA graphs": "reduce-overhead"}
 
 
-def settings(device: str, *, compiled: bool) -> list[tuple[str, int]]:
-    """List the ways to run a peer: "eager" or how it is compiled, and CPU threads."""
-    cores = distributed.cpu_cores()
-    if device == "cpu":
-        ways, threads = ["eager", COMPILED], sorted({1, cores})
-    else:
-        ways, threads = ["eager", *_MODES], [cores]
-    kept = ways if compiled else ways[:1]
-    return list(itertools.product(kept, threads))
+def modes(device: str) -> list[str]:
+    """List the ways to compile that mean something on a device."""
+    return list(MODES) if device == "cuda" else [COMPILED]
 
 
 def label(way: str, threads: int, device: str) -> str:
@@ -42,7 +36,7 @@ def label(way: str, threads: int, device: str) -> str:
 
 def make(
     config: Config, device: str, *, compiled: bool, num_steps: int = 10
-) -> tuple[Mapping[str, timing.Runner], float, str]:
+) -> tuple[dict[str, timing.Runner], float, str]:
     """Make every variant of a peer, and check each against the JAX step.
 
     Args:
@@ -57,29 +51,40 @@ def make(
     Raises:
       given_noise.Mismatch: if a peer's step is not the JAX step.
     """
-    note = "compiled and checked" if compiled else "not tried"
-    if compiled and config.method == "unrolled":
-        compiled, note = False, NOT_UNROLLED
     start = check_peers.warm_up(config, device)
-    torch.compiler.reset()  # else programs of earlier peers count against a limit
     runners, errors = {}, []
-    for way, threads in settings(device, compiled=compiled):
+
+    def add(way: str, threads: int) -> None:
         peer = torch_training.PEERS[config.method](config, start, torch.device(device))
-        try:
-            torch.set_num_threads(threads)  # which a program is compiled for
-            if way != "eager":
-                peer.compile(_MODES[way])
-            errors.append(check_peers.compare(peer, start))
-            name = label(way, threads, device)
-            runners[name] = runner(peer, num_steps, threads)
-        except given_noise.Mismatch:
-            raise
-        except Exception as error:  # of many kinds: no C++ compiler, an older PyTorch
-            if way == "eager":
-                raise
-            note = unavailable(error)
-            break
-    return runners, max(errors), note
+        torch.set_num_threads(threads)  # which a program is compiled for
+        if way != "eager":
+            peer.compile(MODES[way])
+        errors.append(check_peers.compare(peer, start))
+        runners[label(way, threads, device)] = runner(peer, num_steps, threads)
+
+    cores = distributed.cpu_cores()
+    numbers = sorted({1, cores}) if device == "cpu" else [cores]
+    for threads in numbers:
+        add("eager", threads)
+    if not compiled:
+        return runners, max(errors), "not tried"
+    if config.method == "unrolled":
+        return runners, max(errors), NOT_UNROLLED
+    # Compiling takes long: for the better number of threads alone.
+    best = min(
+        numbers, key=lambda n: timing.seconds(runners[label("eager", n, device)][0])
+    )
+    torch.compiler.reset()  # else programs of earlier peers count against a limit
+    begin = time.perf_counter()
+    try:
+        for way in modes(device):
+            add(way, best)
+    except given_noise.Mismatch:
+        raise
+    except Exception as error:  # of many kinds: no C++ compiler, an older PyTorch
+        return runners, max(errors), unavailable(error)
+    seconds = time.perf_counter() - begin
+    return runners, max(errors), f"compiled and checked in {seconds:.0f} s"
 
 
 def unavailable(error: Exception) -> str:

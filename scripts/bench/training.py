@@ -1,30 +1,37 @@
-"""Measure training speed: against eager PyTorch, and against the matmul peak.
+"""Measure training speed: against PyTorch and flax, and against the matmul peak.
 
     pip install -e '.[bench]'
     python scripts/bench/training.py
         Every method at the `paper` and the `quick` sizes, and VEEGAN with small
         networks at batch 256 and 64; one seed, and five spread over the CPU cores:
-        about 8 minutes on two free cores. Where the column "JAX / PyTorch" is above
-        1, JAX is faster; expect that everywhere, most of all for five seeds. Expect
-        fractions of the peak that fall with the size of the matrices.
+        about MINUTES minutes on two free cores. Where a ratio "JAX / ..." is above 1,
+        our scan is faster. Expect fractions of the peak that fall with the size of the
+        matrices.
     python scripts/bench/training.py --methods=veegan --presets=quick --repeats=3
-        One case, in less than a minute.
+        One case, in a minute.
     python scripts/bench/training.py --notorch
-        Without PyTorch: the fraction of the peak alone.
+        Without PyTorch.
+    python scripts/bench/training.py --precision=float32,tf32,bfloat16
+        On a GPU: each case in each precision; see precisions.py.
+    python scripts/bench/training.py --tiny --methods=gan --repeats=1 --min_seconds=0
+        Networks of a few units, to try the program: its numbers mean nothing.
 
-The record goes to runs/speed/training.json; `make_tables.py --add=` keeps it.
+The record goes to runs/speed/training.json; `make_tables.py --add=` keeps it, and
+`compare.py` compares two.
 
-All numbers come from one run, in which JAX and PyTorch take turns. Before a peer
-(torch_training.py) is timed, check_peers.py shows that it computes the JAX step: the
-same losses and updates on the same weights, batch and noise. Steps/s are medians over
-the repeats and count every seed's steps; PyTorch trains five seeds in turn, so
-its steps/s stay those of one. JAX runs a compiled scan of many steps, its compilation
-apart.
+All numbers come from one run, in which all take turns: our compiled scan of many steps,
+of one seed and of five; PyTorch eager and compiled (torch_variants.py); for the GAN and
+VEEGAN also the public JAX way (flax_peers.py) and our own step called from Python a
+step at a time. Each peer is first checked to compute our step: the same losses and
+updates on the same weights, batch and noise. Steps/s are medians over the repeats and
+count every seed's steps. PyTorch and flax train one seed at a time, so their steps/s
+for five seeds stay those of one. Compilation is timed apart.
 
 On CPU PyTorch is timed with all cores, its default, and with one thread, which small
-networks often prefer; the table takes the faster and the record holds both. Leave the
-cores free: PyTorch's threads spin while they wait for each other, and with other work
-on the cores they are ten times slower, which would flatter JAX.
+networks often prefer; it is compiled for the better of the two. The fastest counts and
+the record holds all; one that is clearly slower leaves after two turns. Leave the cores
+free: PyTorch's threads spin while they wait for each other, and with other work on the
+cores they are ten times slower, which would flatter JAX.
 
 A step's FLOPs are those of its matrix products, read from the program that JAX hands
 to XLA. (XLA's own count adds 2 to 15 %: it takes integer operations of the random
@@ -33,16 +40,19 @@ numbers for FLOPs.) The peak is the best rate, in either library, of a product o
 """
 
 import functools
+import itertools
 import os
-import statistics
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import early  # noqa: F401
+import flax_peers
 import jax
 import jax.numpy as jnp
 import numpy as np
+import precisions
+import summaries
 import timing
 from absl import flags
 from jax.sharding import NamedSharding
@@ -73,15 +83,28 @@ REPEATS = common_flags.define_number(
     "repeats", 5, "measurements of each number", within="[1, inf)"
 )
 MIN_SECONDS = common_flags.define_number(
-    "min_seconds", 0.8, "length of a measurement", within="(0, inf)"
+    "min_seconds", 0.5, "length of a measurement", within="[0, inf)"
 )
 OUTPUT = common_flags.define_path(
-    "output", None, "where the record goes (default: runs/speed/training.json)"
+    "output",
+    None,
+    "where the record goes (default: runs/speed/training.json, with --tiny "
+    "runs/speed/training_tiny.json)",
 )
 TORCH = flags.DEFINE_bool("torch", True, "compare with PyTorch")
+COMPILE = flags.DEFINE_bool("compile", True, "try torch.compile")
+PRECISION = flags.DEFINE_list(
+    "precision",
+    [],
+    "of products: float32, tf32, bfloat16 (default: float32 on CPU, which is all it "
+    "has, tf32 elsewhere)",
+)
+TINY = flags.DEFINE_bool("tiny", False, "tiny networks, to try the program")
 
 
-def cases(names: Sequence[str], presets: Sequence[str]) -> list[tuple[str, Config]]:
+def cases(
+    names: Sequence[str], presets: Sequence[str], *, tiny: bool = False
+) -> list[tuple[str, Config]]:
     """Make the configurations to measure, each with its preset's name.
 
     Raises:
@@ -90,13 +113,17 @@ def cases(names: Sequence[str], presets: Sequence[str]) -> list[tuple[str, Confi
     timing.check_names("methods", names, NAMES)
     timing.check_names("presets", presets, PRESETS)
     found = []
+    changes: dict[str, Any] = {}
+    if tiny:
+        changes = dict(batch_size=16, generator_widths=(5,), discriminator_widths=(4,))
     for preset in presets:
         for name in names:
             if preset not in SMALL:
-                found.append((preset, resolve.resolve(name, "ring", preset)))
+                config = resolve.resolve(name, "ring", preset, **changes)
+                found.append((preset, config))
             elif name == "veegan":
                 sizes = dict(latent_size=2, discriminator_widths=(128, 128))
-                sizes |= dict(batch_size=SMALL[preset])
+                sizes |= dict(batch_size=SMALL[preset]) | changes
                 found.append((preset, resolve.resolve(name, "ring", "paper", **sizes)))
     if not found:
         raise errors.InputError(
@@ -139,9 +166,9 @@ def matmul_rate(torch_device: str | None) -> dict[str, float]:
     work = 2 * MATMUL_SIZE**3
     runs = {"jax": (lambda: jax.block_until_ready(product(a_DNN)), len(devices))}
     if torch_device:
-        import torch_training
+        import torch_variants
 
-        runs["torch"] = (torch_training.matmul(torch_device, MATMUL_SIZE), 1)
+        runs["torch"] = (torch_variants.matmul(torch_device, MATMUL_SIZE), 1)
     return {
         name: count * work / min(timing.seconds(run) for _ in range(8))
         for name, (run, count) in runs.items()
@@ -155,6 +182,8 @@ def measure(
     repeats: int,
     min_seconds: float,
     torch_device: str | None,
+    compiled: bool = True,
+    precision: str = "float32",
     seeds: Sequence[int] = SEEDS,
     work_per_call: float = WORK_PER_CALL,
 ) -> list[dict[str, Any]]:
@@ -166,6 +195,8 @@ def measure(
       repeats: measurements of each number; JAX and PyTorch take turns.
       min_seconds: the least length of a measurement.
       torch_device: where PyTorch trains; None: not at all.
+      compiled: whether to try torch.compile.
+      precision: of products.
       seeds: how many at once in JAX, row by row.
       work_per_call: FLOPs in one call of the compiled scan, about.
 
@@ -173,124 +204,90 @@ def measure(
       Rows of the record; lists hold the single measurements.
 
     Raises:
-      given_noise.Mismatch: if the PyTorch step is not the JAX step.
+      given_noise.Mismatch: if a peer's step is not ours.
     """
     per_step = flops_per_step(config)
-    theirs, shared = {}, {}
+    theirs, about = {}, {"method": config.method, "preset": preset}
+    about |= {"batch_size": config.batch_size, "precision": precision}
+    about["flops_per_step"] = per_step
     if torch_device:
-        import check_peers
-        import torch_training
+        import torch_variants
 
-        shared["relative_error"] = check_peers.check(config, torch_device)
-        cores = distributed.cpu_cores() if torch_device == "cpu" else 1
-        for threads in sorted({1, cores}):
-            theirs[str(threads)] = torch_training.runner(
-                config, torch_device, 10, threads
-            )
-    ours, compile_seconds = {}, {}
-    for count in seeds:
-        num_steps = max(10, min(2000, int(work_per_call / (per_step * count))))
-        ours[count], compile_seconds[count] = jax_runner(config, count, num_steps)
-    rates = timing.rates(ours | theirs, repeats, min_seconds)
-    return [
-        {
-            "method": config.method,
-            "preset": preset,
-            "batch_size": config.batch_size,
-            "seeds": count,
-            "flops_per_step": per_step,
-            "compile_seconds": compile_seconds[count],
-            "jax_steps_per_second": rates[count],
-            "torch_steps_per_second_by_threads": {n: rates[n] for n in theirs},
-            "peak_memory_so_far_mib": timing.memory(),
-            **shared,
-        }
-        for count in seeds
-    ]
-
-
-def summarize(rows: list[dict[str, Any]], peak: float) -> str:
-    """Add medians, ratio and fractions to the rows; return them as a table.
-
-    Args:
-      rows: what `measure` returned.
-      peak: the matmul peak, FLOP/s.
-    """
-    header = [
-        "method",
-        "sizes",
-        "seeds",
-        "MFLOP/step",
-        "JAX steps/s",
-        "PyTorch steps/s (threads)",
-        "JAX / PyTorch",
-        "JAX of peak",
-        "PyTorch of peak",
-        "compile s",
-    ]
-    lines = []
-    for row in rows:
-        ours = row["jax_steps_per_second"]
-        row["jax_median"] = statistics.median(ours)
-        row["jax_of_peak"] = row["jax_median"] * row["flops_per_step"] / peak
-        cells = ["", "", ""]
-        by_threads = row["torch_steps_per_second_by_threads"]
-        if by_threads:
-            threads = timing.fastest(by_threads)
-            theirs = by_threads[threads]
-            row["torch_threads"] = int(threads)
-            row["torch_median"] = statistics.median(theirs)
-            row["torch_of_peak"] = row["torch_median"] * row["flops_per_step"] / peak
-            row |= timing.ratio(ours, theirs)
-            cells = [
-                f"{row['torch_median']:.4g} ({threads})",
-                "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"]),
-                f"{100 * row['torch_of_peak']:.1f} %",
-            ]
-        lines.append(
-            [
-                row["method"],
-                row["preset"],
-                str(row["seeds"]),
-                f"{row['flops_per_step'] / 1e6:.4g}",
-                f"{row['jax_median']:.4g}",
-                *cells[:2],
-                f"{100 * row['jax_of_peak']:.1f} %",
-                cells[2],
-                f"{row['compile_seconds']:.1f}",
-            ]
+        theirs, about["relative_error"], about["torch_compile"] = torch_variants.make(
+            config, torch_device, compiled=compiled
         )
-    return records.table(header, lines)
+        theirs = {
+            name: precisions.of_torch(precision, torch_device, runner)
+            for name, runner in theirs.items()
+        }
+    ours, compile_seconds = {}, {}
+    with precisions.products(config, precision):
+        for count in seeds:
+            num_steps = max(10, min(2000, int(work_per_call / (per_step * count))))
+            ours[count], compile_seconds[count] = jax_runner(config, count, num_steps)
+        if config.method in flax_peers.METHODS[type(config.networks)]:
+            ours |= from_python(config)
+    ours = {n: precisions.of_jax(config, precision, r) for n, r in ours.items()}
+    rates = timing.rates(ours | theirs, repeats, min_seconds, rivals=theirs)
+    about["torch_steps_per_second_by_variant"] = {n: rates[n] for n in theirs}
+    about["peak_memory_so_far_mib"] = timing.memory()
+    rows = summaries.rows(about, rates, list(seeds))
+    for row in rows:
+        row["compile_seconds"] = compile_seconds[row["seeds"]]
+    return rows
+
+
+def from_python(config: Config, num_steps: int = 20) -> dict[str, timing.Runner]:
+    """Make the runners that call a jitted step of one seed from Python.
+
+    Raises:
+      given_noise.Mismatch: if flax's step is not ours.
+    """
+    step = functools.partial(mixture_experiment.step_on_fresh_data, config=config)
+    state = jax.tree.map(lambda a: a[0], base.init_seeds([0], config))
+    flax_peers.check(config, state)
+    return {
+        "a step a call": timing.step_runner(step, state, num_steps),
+        "flax": flax_peers.runner(config, state, num_steps),
+    }
 
 
 def main() -> None:
-    plan = cases(METHODS.value, SIZES.value)
-    output = timing.output(OUTPUT.value, "runs/speed/training.json")
+    tiny = TINY.value
+    plan = cases(METHODS.value, SIZES.value, tiny=tiny)
+    default = f"runs/speed/training{'_tiny' if tiny else ''}.json"
+    output = timing.output(OUTPUT.value, default)
     # JAX would take most of a GPU's memory, and PyTorch needs some of it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     distributed.use_cpu_cores(distributed.cpu_cores())
+    chosen = precisions.chosen(PRECISION.value, tiny=tiny)
     start = time.perf_counter()
     device, version = timing.set_up_torch() if TORCH.value else (None, None)
+    times = dict(repeats=REPEATS.value, min_seconds=MIN_SECONDS.value)
     peaks = [matmul_rate(device)]
     rows = []
-    for preset, config in plan:
+    for (preset, config), precision in itertools.product(plan, chosen):
         rows += measure(
             preset,
             config,
-            repeats=REPEATS.value,
-            min_seconds=MIN_SECONDS.value,
             torch_device=device,
+            compiled=COMPILE.value,
+            precision=precision,
+            work_per_call=0 if tiny else WORK_PER_CALL,
+            **times,
         )
         elapsed = time.perf_counter() - start
-        print(f"{elapsed:4.0f} s: {config.method}, {preset}", flush=True)
+        note = rows[-1].get("torch_compile", "")
+        note = f"; torch.compile: {note}" if note else ""
+        print(f"{elapsed:4.0f} s: {config.method}, {preset}{note}", flush=True)
     peaks.append(matmul_rate(device))
     peak = max(value for rates in peaks for value in rates.values())
-    text = summarize(rows, peak)
+    text = summaries.summarize(rows, peak)
     record = {
         **timing.provenance(),
         "torch": version,
-        "repeats": REPEATS.value,
-        "min_seconds": MIN_SECONDS.value,
+        **times,
+        "tiny": tiny,
         "wall_seconds": time.perf_counter() - start,
         "matmul_flops_per_second": peaks,
         "peak_flops_per_second": peak,
