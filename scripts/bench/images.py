@@ -207,15 +207,17 @@ def measure(
     theirs, about = {}, {"method": config.method, "preset": preset}
     about |= {"batch_size": config.batch_size, "precision": precision}
     if torch_device and config.method == "gan":
-        import torch_images
+        import torch_image_variants
 
-        theirs, about["relative_error"], about["torch_compile"] = torch_images.variants(
-            config,
-            first,
-            torch_device,
-            digits_NHW,
-            min(num_steps, 20),
-            compiled=compiled,
+        theirs, about["relative_error"], about["torch_compile"] = (
+            torch_image_variants.make(
+                config,
+                first,
+                torch_device,
+                digits_NHW,
+                min(num_steps, 20),
+                compiled=compiled,
+            )
         )
         theirs = {
             name: precisions.of_torch(precision, torch_device, runner)

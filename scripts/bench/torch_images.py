@@ -3,7 +3,7 @@
 It is written as a careful PyTorch user would write it: one forward pass of G for both
 losses, `torch.autograd.grad` so that each loss reaches only its own network, no
 gradient of D in the steps in which D stays as it is, the fused Adam, and the digits on
-the device as uint8. `variants` makes a peer for each memory layout, and a compiled one.
+the device as uint8. `torch_image_variants.py` makes those that are timed.
 
 PyTorch pads an image equally on all sides; SAME padding of an even size pads the lower
 and right side more. Mirrored images give equal results: the peer's images and kernels
@@ -13,10 +13,7 @@ this costs nothing.
 Dimension key: B batch, Z latent, N digits, H height, W width, C channels.
 """
 
-import functools
-import itertools
 import math
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,10 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import timing
 import torch
 import torch_training
-import torch_variants
 from torch import nn
 from torch.autograd import grad
 from torch.nn.functional import softplus
@@ -37,7 +32,6 @@ from torch.nn.functional import softplus
 from veegan_jax.config import Config
 from veegan_jax.methods.base import TrainState
 from veegan_jax.networks import dcgan
-from veegan_jax.runtime import distributed
 
 LAYOUTS = {
     "contiguous": torch.contiguous_format,
@@ -285,81 +279,3 @@ def check(peer: GAN, start: TrainState, steps: int = 4) -> float:
                 errors = given_noise.compare_losses(peer.config, theirs, ours)
     check_peers.compare_parameters(peer, start, state, tensors)
     return max(errors)
-
-
-def runner(peer: GAN, num_steps: int, threads: int) -> timing.Runner:
-    """Return a function that trains for num_steps and waits; and num_steps."""
-
-    def run() -> None:
-        torch.set_num_threads(threads)
-        for _ in range(num_steps):
-            torch.compiler.cudagraph_mark_step_begin()
-            peer.step(peer.data(), peer.noise())
-        if peer.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    run()  # the first steps allocate
-    return run, num_steps
-
-
-def variants(
-    config: Config,
-    state: TrainState,
-    device: str,
-    digits_NHW: np.ndarray,
-    num_steps: int,
-    *,
-    compiled: bool = True,
-) -> tuple[dict[str, timing.Runner], float, str]:
-    """Make a peer for each layout, and compile the faster one; check all of them.
-
-    On CPU each layout has one thread and all; the fastest of the four is compiled.
-
-    Args:
-      config: what to train.
-      state: where JAX begins.
-      device: where.
-      digits_NHW: uint8, what is stacked.
-      num_steps: steps per call of a runner, even.
-      compiled: whether to try `torch.compile`.
-
-    Returns:
-      Runners by name, the largest relative error, and how compiling went.
-
-    Raises:
-      given_noise.Mismatch: if a peer's step is not the JAX step.
-    """
-    runners, errors, times = {}, [], {}
-    cores = distributed.cpu_cores()
-    numbers = sorted({1, cores}, reverse=True) if device == "cpu" else [cores]
-    make = functools.partial(GAN, config, state, torch.device(device), digits_NHW)
-    start = warm_up(make(), state)
-
-    def add(layout: str, threads: int, mode: str = "") -> str:
-        torch.set_num_threads(threads)  # which a program is compiled for
-        peer = make(layout)
-        if mode:
-            peer.compile(torch_variants.MODES[mode])
-        errors.append(check(peer, start))
-        way = f"{layout}, {mode}" if mode else layout
-        name = torch_variants.label(way, threads, device)
-        runners[name] = runner(peer, num_steps, threads)
-        return name
-
-    for layout, threads in itertools.product(LAYOUTS, numbers):
-        name = add(layout, threads)
-        times[layout, threads] = timing.seconds(runners[name][0])
-    if not compiled:
-        return runners, max(errors), "not tried"
-    best = min(times, key=times.__getitem__)
-    torch.compiler.reset()  # else programs of earlier peers count against a limit
-    begin = time.perf_counter()
-    try:
-        for mode in torch_variants.modes(device):
-            add(*best, mode)
-    except given_noise.Mismatch:
-        raise
-    except Exception as error:  # of many kinds: no C++ compiler, an older PyTorch
-        return runners, max(errors), torch_variants.unavailable(error)
-    seconds = time.perf_counter() - begin
-    return runners, max(errors), f"compiled and checked in {seconds:.0f} s"

@@ -4,7 +4,7 @@ import pathlib
 from typing import Any
 
 from bench import ivom_table, scaling_estimate, scaling_table
-from tables import checks, common
+from tables import checks, common, rivals
 
 from veegan_jax.common import errors, records
 
@@ -18,6 +18,12 @@ _SIZES = {
     "seeds": checks.COUNT,
 }
 _RATIO = {"ratio": checks.NUMBER, "ratio_range": (checks.NUMBER, checks.NUMBER)}
+_RIVALS = {
+    "against?": {"*": _RATIO},
+    "precision?": checks.TEXT,
+    "torch_variant?": checks.TEXT,
+    "torch_compile?": checks.TEXT,
+}
 _SOLVER = {
     "median": checks.NUMBER,
     "evaluations_per_pair": checks.NUMBER,
@@ -30,6 +36,7 @@ _COUNTED = {  # by bench/scaling.py, of one number of devices
     "flops": checks.NUMBER,
     "operations": {"*": (checks.NUMBER, checks.NUMBER)},
 }
+OTHER = {"xla": "XLA's own", "patches": "matrix products in place of"}
 EVALUATION = {"draw": "samples drawn", "score": "samples scored"}
 
 # Benchmark -> the form of its record.
@@ -44,6 +51,7 @@ FORMS = {
             {
                 **_SIZES,
                 **_RATIO,
+                **_RIVALS,
                 "jax_median": checks.NUMBER,
                 "torch_median": checks.NUMBER,
                 "jax_of_peak": checks.NUMBER,
@@ -60,10 +68,10 @@ FORMS = {
             {
                 **_SIZES,
                 **{f"{name}?": form for name, form in _RATIO.items()},
+                **_RIVALS,
                 "jax_images_per_second": checks.NUMBER,
                 "jax_median": checks.NUMBER,
                 "torch_images_per_second?": checks.NUMBER,
-                "torch_variant?": checks.TEXT,
                 "compile_seconds": checks.NUMBER,
             }
         ],
@@ -75,7 +83,13 @@ FORMS = {
             }
         ],
         "convolutions": [
-            {"method": common.METHOD, "preset": checks.TEXT, **_RATIO},
+            {
+                "method": common.METHOD,
+                "preset": checks.TEXT,
+                "seeds?": checks.COUNT,
+                "other?": checks.one_of(("xla", "patches")),
+                **_RATIO,
+            },
         ],
     },
     "pipeline": {
@@ -151,21 +165,29 @@ def training(path: pathlib.Path) -> str:
     if not path.exists():
         return common.EMPTY
     record = read(path)
-    lines = [
-        [
-            common.LABELS[row["method"]],
-            f"{row['preset']}, batch {row['batch_size']}",
-            f"{row['seeds']}",
-            f"{row['jax_median']:.4g}",
-            f"{row['torch_median']:.4g}",
-            "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"]),
-            f"{100 * row['jax_of_peak']:.0f} %",
-            f"{row['compile_seconds']:.0f}",
-        ]
-        for row in record["rows"]
-    ]
+    names = rivals.names(record["rows"])
+    lines = []
+    for row in record["rows"]:
+        variant = f" ({row['torch_variant']})" if "torch_variant" in row else ""
+        lines.append(
+            [
+                common.LABELS[row["method"]],
+                rivals.sizes(row),
+                f"{row['seeds']}",
+                f"{row['jax_median']:.4g}",
+                f"{row['torch_median']:.4g}{variant}",
+                "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"]),
+                *rivals.over(row, names),
+                f"{100 * row['jax_of_peak']:.0f} %",
+                f"{row['compile_seconds']:.0f}",
+            ]
+        )
     header = ["", "sizes", "seeds", "steps/s", "PyTorch's", "ratio (range)"]
-    header += ["of matmul peak", "compile, s"]
+    header += [
+        *(rivals.AGAINST[name] for name in names),
+        "of matmul peak",
+        "compile, s",
+    ]
     about = (
         f"`{record['command']}`, commit {record['commit'][:10]}, {record['device']}, "
         f"jax {record['versions']['jax']}, torch {record['torch']}, "
@@ -173,6 +195,7 @@ def training(path: pathlib.Path) -> str:
         f"{record['peak_flops_per_second'] / 1e9:.0f} GFLOP/s; peak memory "
         f"{record['peak_memory_mib']['process']:.0f} MiB for both libraries."
     )
+    about += rivals.not_compiled(record["rows"])
     return f"{records.table(header, lines)}\n\n{about}"
 
 
@@ -181,6 +204,7 @@ def images(path: pathlib.Path) -> str:
     if not path.exists():
         return common.EMPTY
     record = read(path)
+    names = rivals.names(record["rows"])
     lines = []
     for row in record["rows"]:
         theirs = ["", ""]
@@ -192,16 +216,18 @@ def images(path: pathlib.Path) -> str:
         lines.append(
             [
                 common.LABELS[row["method"]],
-                f"{row['preset']}, batch {row['batch_size']}",
+                rivals.sizes(row),
                 f"{row['seeds']}",
                 f"{row['jax_images_per_second']:.4g}",
                 f"{row['jax_median']:.4g}",
                 *theirs,
+                *rivals.over(row, names),
                 f"{row['compile_seconds']:.0f}",
             ]
         )
     header = ["", "sizes", "seeds", "images/s", "steps/s", "PyTorch's images/s"]
-    parts = [records.table([*header, "ratio (range)", "compile, s"], lines)]
+    header += ["ratio (range)", *(rivals.AGAINST[name] for name in names), "compile, s"]
+    parts = [records.table(header, lines)]
     lines = []
     for row in record["evaluation"]:
         size = f", {row['preset']}" if row["preset"] else ""
@@ -209,9 +235,12 @@ def images(path: pathlib.Path) -> str:
     parts.append(records.table(["", "images/s"], lines))
     for row in record["convolutions"]:
         parts.append(
-            f"{common.LABELS[row['method']]}, {row['preset']}, one seed: "
-            "{:.1f} ({:.1f} to {:.1f}) times the steps/s that XLA's own "
-            "convolutions give.".format(row["ratio"], *row["ratio_range"])
+            f"{common.LABELS[row['method']]}, {row['preset']}, "
+            f"{rivals.seeds(row)}: "
+            "{:.1f} ({:.1f} to {:.1f}) times the steps/s that ".format(
+                row["ratio"], *row["ratio_range"]
+            )
+            + f"{OTHER[row.get('other', 'xla')]} convolutions give."
         )
     torch = f"torch {record['torch']}, " if record["torch"] else ""
     parts.append(
@@ -219,6 +248,7 @@ def images(path: pathlib.Path) -> str:
         f"jax {record['versions']['jax']}, {torch}"
         f"{record['wall_seconds'] / 60:.0f} minutes; peak memory "
         f"{record['peak_memory_mib']['process']:.0f} MiB."
+        f"{rivals.not_compiled(record['rows'])}"
     )
     return "\n\n".join(parts)
 

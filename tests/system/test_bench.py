@@ -1,4 +1,4 @@
-"""bench/training.py: FLOPs, rates and table; its PyTorch peers compute the JAX steps.
+"""bench/training.py: FLOPs, rates and table; its peers compute the JAX steps.
 
 Dimension key: B batch, X data dimensions.
 """
@@ -7,9 +7,11 @@ import functools
 import itertools
 import time
 
+import flax_peers
 import jax
 import numpy as np
 import pytest
+import summaries
 import timing
 import training as bench  # a script, not part of a package
 
@@ -139,29 +141,35 @@ def test_measure_and_summarize_without_torch():
     (row,) = rows
     assert row["seeds"] == 2
     assert len(row["jax_steps_per_second"]) == 2
-    assert row["torch_steps_per_second_by_threads"] == {}
+    assert row["torch_steps_per_second_by_variant"] == {}
+    assert set(row["against"]) == {"flax", "a step a call"}
     assert row["peak_memory_so_far_mib"]["process"] > 50
     assert "relative_error" not in row
-    assert len(bench.summarize(rows, peak=1e9).splitlines()) == 3
+    assert len(summaries.summarize(rows, peak=1e9).splitlines()) == 3
     median = np.mean(row["jax_steps_per_second"])
     flops = bench.flops_per_step(config)
     np.testing.assert_allclose(row["jax_of_peak"], median * flops / 1e9)
 
 
-def test_summarize_takes_the_faster_number_of_threads():
+def test_summarize_takes_the_fastest_variant():
     row = {
         "method": "gan",
         "preset": "quick",
+        "batch_size": 64,
         "seeds": 1,
         "flops_per_step": 10**6,
         "compile_seconds": 1.0,
         "jax_steps_per_second": [100.0, 300.0, 200.0],
-        "torch_steps_per_second_by_threads": {"1": [50.0, 50, 100], "2": [20.0, 90, 9]},
+        "torch_steps_per_second_by_variant": {
+            "eager, 1 thread": [50.0, 50, 100],
+            "eager, 2 threads": [20.0, 90, 9],
+            "compiled, 1 thread": [60.0, 70.0],  # it left after two turns
+        },
     }
-    text = bench.summarize([row], peak=1e9)
-    assert (row["torch_threads"], row["ratio"]) == (1, 4.0)
+    text = summaries.summarize([row], peak=1e9)
+    assert (row["torch_variant"], row["ratio"]) == ("eager, 1 thread", 4.0)
     assert row["ratio_range"] == [2.0, 6.0]
-    assert "50 (1)" in text and "4.00 (2.00 to 6.00)" in text
+    assert "50 (eager, 1 thread)" in text and "4.00 (2.00 to 6.00)" in text
     np.testing.assert_allclose(row["jax_of_peak"], 0.2)
     np.testing.assert_allclose(row["torch_of_peak"], 0.05)
 
@@ -258,17 +266,115 @@ def test_peers_draw_the_mixtures(dataset, torch_training):
     np.testing.assert_allclose(variance, mixture.sigma**2, rtol=0.15)
 
 
-def test_measure_with_torch(torch_training):
+def without_cpp(monkeypatch, torch_training):
+    """Trace the whole graph as torch.compile does, but need no C++ compiler."""
+    torch = torch_training.torch
+    eager = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", eager)
+
+
+def test_measure_with_torch(torch_training, monkeypatch):
+    without_cpp(monkeypatch, torch_training)
     rows = bench.measure(
         "tiny",
-        tiny("gan"),
+        tiny("veegan_plus"),
         repeats=1,
         min_seconds=0.0,
         torch_device="cpu",
         seeds=(1,),
         work_per_call=0,
     )
-    assert rows[0]["relative_error"] <= 1e-5
-    text = bench.summarize(rows, peak=1e9)
+    (row,) = rows
+    assert row["relative_error"] <= 1e-5
+    assert row["torch_compile"].startswith("compiled and checked in ")
+    variants = row["torch_steps_per_second_by_variant"]
+    assert {name.partition(",")[0] for name in variants} == {"eager", "compiled"}
+    text = summaries.summarize(rows, peak=1e9)
     assert rows[0]["ratio"] > 0
-    assert f"({rows[0]['torch_threads']})" in text
+    assert f"({rows[0]['torch_variant']})" in text
+
+
+def test_a_missing_compiler_is_told_and_a_wrong_peer_is_not_timed(
+    torch_training, monkeypatch
+):
+    import given_noise
+    import torch_variants
+
+    def no_compiler(self, mode):
+        raise RuntimeError("no C++ compiler\nand a long story")
+
+    monkeypatch.setattr(torch_training.Peer, "compile", no_compiler)
+    runners, error, note = torch_variants.make(tiny("gan"), "cpu", compiled=True)
+    assert note == "unavailable: RuntimeError: no C++ compiler"
+    assert runners and not any("compiled" in name for name in runners)
+    assert error <= 1e-5
+
+    def wrong(self, mode):
+        self.run_gradients = lambda x_BX, *noise: self.gradients(x_BX + 0.01, *noise)
+
+    monkeypatch.setattr(torch_training.Peer, "compile", wrong)
+    with pytest.raises(given_noise.Mismatch, match="loss_d is"):
+        torch_variants.make(tiny("gan"), "cpu", compiled=True)
+
+
+def test_the_unrolled_peer_is_not_compiled(torch_training):
+    import torch_variants
+
+    _, _, note = torch_variants.make(tiny("unrolled"), "cpu", compiled=True)
+    assert note == torch_variants.NOT_UNROLLED
+
+
+@pytest.mark.parametrize("method", ["gan", "veegan"])
+def test_flax_computes_our_step(method):
+    changes = dict(schedule="cosine", steps=60, ema=0.9)
+    config = tiny(method, generator_noise=int(method == "veegan"), **changes)
+    state = methods.get(method).init(jax.random.key(0), config)
+    assert flax_peers.check(config, state) <= 1e-5
+    run, steps = flax_peers.runner(config, state, 3)
+    run()
+    assert steps == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"learning_rate_d": 2e-3}, "discriminator moved"),
+        ({"ema": 0.5}, "average moved"),
+        ({"reconstruction_weight": 0.9}, "loss_gr is"),
+    ],
+)
+def test_check_sees_a_flax_peer_that_differs(change, what, monkeypatch):
+    config = tiny("veegan", ema=0.9, steps=60)
+    state = methods.get("veegan").init(jax.random.key(0), config)
+    made, updated = flax_peers.make, flax_peers.update_of
+    changed = config.replace(**change)
+    monkeypatch.setattr(flax_peers, "make", lambda _, ours: made(changed, ours))
+    monkeypatch.setattr(flax_peers, "update_of", lambda _: updated(changed))
+    with pytest.raises(flax_peers.given_noise.Mismatch, match=what):
+        flax_peers.check(config, state)
+
+
+def test_flax_draws_the_mixtures():
+    config = resolve.resolve("gan", "high_dim", "quick", batch_size=1000)
+    mixture = mixtures.get("high_dim")
+    x_BX = flax_peers.batches(config, None)()
+    assert x_BX.shape == (1000, mixture.size) and x_BX.dtype == np.float32
+    square_BK = ((x_BX[:, None] - mixture.means_KX) ** 2).sum(axis=2)
+    variance = square_BK.min(axis=1).mean() / mixture.live_size
+    np.testing.assert_allclose(variance, mixture.sigma**2, rtol=0.05)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_other_precisions_run_on_tiny_networks(precision):
+    (row,) = bench.measure(
+        "tiny",
+        tiny("gan"),
+        repeats=1,
+        min_seconds=0.0,
+        torch_device=None,
+        precision=precision,
+        seeds=(1,),
+        work_per_call=0,
+    )
+    assert row["precision"] == precision
+    assert row["jax_steps_per_second"][0] > 0

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 
+import flax_peers
 import jax
 import numpy as np
 import pytest
@@ -129,16 +130,34 @@ def test_check_sees_images_that_are_not_mirrored(states, peers, monkeypatch):
 
 
 def test_variants_say_why_there_is_no_compiled_one(states, peers, monkeypatch):
+    import torch_image_variants
+
     def no_compiler(*args, **options):
         raise RuntimeError("no C++ compiler\nand a long story")
 
     monkeypatch.setattr(peers.torch, "compile", no_compiler)
     config = tiny("quarter")
-    found = peers.variants(config, states(config), "cpu", DIGITS_NHW, 2)
+    monkeypatch.setattr(torch_image_variants.distributed, "cpu_cores", lambda: 2)
+    found = torch_image_variants.make(config, states(config), "cpu", DIGITS_NHW, 2)
     runners, error, note = found
-    assert list(runners) == ["contiguous", "channels_last"]
+    assert list(runners) == [
+        *("contiguous, 2 threads", "contiguous, 1 thread"),
+        *("channels_last, 2 threads", "channels_last, 1 thread"),
+    ]
     assert error <= 1e-5
     assert note == "unavailable: RuntimeError: no C++ compiler"
+
+
+@pytest.mark.parametrize("preset", ["quarter", "paper"])
+def test_flax_computes_our_step(preset, states):
+    """`paper`: no last convolution, and D's turn every second step."""
+    changes = {"generator_widths": (5, 4, 3)} if preset == "paper" else {}
+    config = tiny(preset, **changes)
+    state = states(config)
+    assert flax_peers.check(config, state, DIGITS_NHW, warm_up=10) <= 1e-5
+    run, steps = flax_peers.runner(config, state, 2, DIGITS_NHW)
+    run()
+    assert steps == 2
 
 
 def test_rates_take_turns():
@@ -169,7 +188,8 @@ def test_record_fills_the_table(tmp_path, peers):
     for row in record["rows"]:
         assert len(row["jax_steps_per_second"]) == 2
         by_variant = row["torch_steps_per_second_by_variant"]
-        assert set(by_variant) == set(peers.LAYOUTS)
+        assert {name.partition(",")[0] for name in by_variant} == set(peers.LAYOUTS)
+        assert set(row["against"]) == {"flax", "a step a call"}
         assert row["torch_median"] == max(map(np.median, by_variant.values()))
         np.testing.assert_allclose(
             row["ratio"], row["jax_images_per_second"] / row["torch_images_per_second"]
@@ -184,6 +204,8 @@ def test_record_fills_the_table(tmp_path, peers):
 
     table = speed_tables.images(path)
     assert re.search(r"\| GAN \| quarter, batch 8 \| 1 +\| ", table)
+    assert "| over flax's | over a step a call |" in table
+    assert "torch.compile, GAN: not tried." in table
     assert "samples drawn, quarter |" in table and "samples scored " in table
     assert "times the steps/s that XLA's own convolutions give" in table
     assert record["versions"]["jax"] in table and record["torch"] in table
