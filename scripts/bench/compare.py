@@ -37,8 +37,8 @@ REMEDY = "give two records of one benchmark, such as results/speed/training.json
 # What names an element of a list; all else in it was measured.
 NAMES = (
     *("what", "case", "generator", "method", "mode", "preset", "dataset", "seeds"),
-    *("devices", "batch_size", "image_size", "width", "precision", "convolutions"),
-    *("seeds_in", "fixed", "size", "parameter", "value"),
+    *("devices", "batch_size", "image_size", "width", "precision"),
+    *("axis", "size", "value"),
 )
 RIVALS = ("torch", "scipy", "flax", "xla")
 COUNTS = ("flops", "flops_per_example", "argument_bytes", "temporary_bytes")

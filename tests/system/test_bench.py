@@ -7,7 +7,6 @@ import functools
 import itertools
 import time
 
-import flax_peers
 import jax
 import numpy as np
 import pytest
@@ -322,46 +321,6 @@ def test_the_unrolled_peer_is_not_compiled(torch_training):
 
     _, _, note = torch_variants.make(tiny("unrolled"), "cpu", compiled=True)
     assert note == torch_variants.NOT_UNROLLED
-
-
-@pytest.mark.parametrize("method", ["gan", "veegan"])
-def test_flax_computes_our_step(method):
-    changes = dict(schedule="cosine", steps=60, ema=0.9)
-    config = tiny(method, generator_noise=int(method == "veegan"), **changes)
-    state = methods.get(method).init(jax.random.key(0), config)
-    assert flax_peers.check(config, state) <= 1e-5
-    run, steps = flax_peers.runner(config, state, 3)
-    run()
-    assert steps == 3
-
-
-@pytest.mark.parametrize(
-    ("change", "what"),
-    [
-        ({"learning_rate_d": 2e-3}, "discriminator moved"),
-        ({"ema": 0.5}, "average moved"),
-        ({"reconstruction_weight": 0.9}, "loss_gr is"),
-    ],
-)
-def test_check_sees_a_flax_peer_that_differs(change, what, monkeypatch):
-    config = tiny("veegan", ema=0.9, steps=60)
-    state = methods.get("veegan").init(jax.random.key(0), config)
-    made, updated = flax_peers.make, flax_peers.update_of
-    changed = config.replace(**change)
-    monkeypatch.setattr(flax_peers, "make", lambda _, ours: made(changed, ours))
-    monkeypatch.setattr(flax_peers, "update_of", lambda _: updated(changed))
-    with pytest.raises(flax_peers.given_noise.Mismatch, match=what):
-        flax_peers.check(config, state)
-
-
-def test_flax_draws_the_mixtures():
-    config = resolve.resolve("gan", "high_dim", "quick", batch_size=1000)
-    mixture = mixtures.get("high_dim")
-    x_BX = flax_peers.batches(config, None)()
-    assert x_BX.shape == (1000, mixture.size) and x_BX.dtype == np.float32
-    square_BK = ((x_BX[:, None] - mixture.means_KX) ** 2).sum(axis=2)
-    variance = square_BK.min(axis=1).mean() / mixture.live_size
-    np.testing.assert_allclose(variance, mixture.sigma**2, rtol=0.05)
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
