@@ -276,11 +276,11 @@ def main() -> None:
     tiny = TINY.value
     plan = cases(METHODS.value, SIZES.value, all_sizes=ALL_SIZES.value, tiny=tiny)
     default = f"runs/speed/images{'_tiny' if tiny else ''}.json"
-    output = timing.output(OUTPUT.value, default)
     # JAX would take most of a GPU's memory, and PyTorch needs some of it.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     distributed.use_cpu_cores(distributed.cpu_cores())
     chosen = precisions.chosen(PRECISION.value, tiny=tiny)
+    output = timing.output(OUTPUT.value, default)
     start = time.perf_counter()
     device, version = timing.set_up_torch() if TORCH.value else (None, None)
     times = dict(repeats=REPEATS.value, min_seconds=MIN_SECONDS.value)
