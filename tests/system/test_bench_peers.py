@@ -1,7 +1,9 @@
-"""bench/flax_peers.py: the public JAX way computes our step on the mixtures.
+"""bench/flax_peers.py computes our step on the mixtures; bench/compare.py ends right.
 
 Dimension key: B batch, X data dimensions, K modes.
 """
+
+import json
 
 import flax_peers
 import jax
@@ -59,3 +61,18 @@ def test_flax_draws_the_mixtures():
     square_BK = ((x_BX[:, None] - mixture.means_KX) ** 2).sum(axis=2)
     variance = square_BK.min(axis=1).mean() / mixture.live_size
     np.testing.assert_allclose(variance, mixture.sigma**2, rtol=0.05)
+
+
+def test_compare_ends_with_status_1_if_a_row_fell(scripts, tmp_path):
+    row = {"method": "gan", "jax_steps_per_second": [9.0, 10.0]}
+    record = {"command": "python scripts/bench/training.py", "rows": [row]}
+    (tmp_path / "old.json").write_text(json.dumps(record))
+    row["jax_steps_per_second"] = [5.0, 6.0]
+    (tmp_path / "new.json").write_text(json.dumps(record))
+    done = scripts.run("bench/compare.py", "old.json", "new.json", cwd=tmp_path)
+    assert done.returncode == 1 and not done.stderr
+    assert "fell: gan: jax_steps_per_second" in done.stdout
+    done = scripts.run("bench/compare.py", "new.json", "old.json", cwd=tmp_path)
+    assert done.returncode == 0 and "0 of 1 rows fell" in done.stdout
+    done = scripts.run("bench/compare.py", "old.json", cwd=tmp_path)
+    assert "give two records: compare.py OLD.json NEW.json" in done.stderr
