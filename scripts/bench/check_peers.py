@@ -26,7 +26,7 @@ def check(config: Config, device: str) -> float:
     """Train the eager peer and JAX side by side; see `compare`."""
     start = warm_up(config, device)
     peer = torch_training.PEERS[config.method](config, start, torch.device(device))
-    return compare(peer, start)
+    return compare(peer, start, config)
 
 
 def warm_up(config: Config, device: str, steps: int = 30) -> TrainState:
@@ -44,12 +44,15 @@ def warm_up(config: Config, device: str, steps: int = 30) -> TrainState:
     return state
 
 
-def compare(peer: torch_training.Peer, start: TrainState, steps: int = 3) -> float:
+def compare(
+    peer: torch_training.Peer, start: TrainState, config: Config, steps: int = 3
+) -> float:
     """Train both side by side on the same weights, batches and noise.
 
     Args:
       peer: made from `start`.
       start: where JAX starts.
+      config: what JAX trains.
       steps: steps compared.
 
     Returns:
@@ -62,13 +65,13 @@ def compare(peer: torch_training.Peer, start: TrainState, steps: int = 3) -> flo
     """
     state = start
     with exact_products():
-        step = given_noise.step_on_given_noise(peer.config)
+        step = given_noise.step_on_given_noise(config)
         for i in range(steps):
             x_BX, noise = peer.data(), peer.noise()
             state, ours = step(state, *_to_jax(x_BX, *noise))
             theirs = peer.step(x_BX, *noise)
             if i == 0:
-                errors = given_noise.compare_losses(peer.config, theirs, ours)
+                errors = given_noise.compare_losses(config, theirs, ours)
     compare_parameters(peer, start, state)
     return max(errors)
 

@@ -66,9 +66,12 @@ def products(config: Config, precision: str) -> Iterator[None]:
     name = PRECISIONS[precision].jax
     if config.networks.__class__ is DCGAN and precision == "bfloat16":
         name = "default"  # the activations have it
-    if jax.default_backend() == "cpu" and precision == "float32":
+    on_cpu = jax.default_backend() == "cpu"
+    if on_cpu and precision == "float32":
         yield  # as in training
         return
+    if on_cpu and precision == "bfloat16":
+        name = "default"  # XLA has no such product on CPU
     with jax.default_matmul_precision(name):
         yield
 

@@ -25,7 +25,8 @@ def runner(peer: torch_images.GAN, num_steps: int, threads: int) -> timing.Runne
     def run() -> None:
         torch.set_num_threads(threads)
         for _ in range(num_steps):
-            torch.compiler.cudagraph_mark_step_begin()
+            if peer.device.type == "cuda":
+                torch.compiler.cudagraph_mark_step_begin()
             peer.step(peer.data(), peer.noise())
         if peer.device.type == "cuda":
             torch.cuda.synchronize()

@@ -59,7 +59,7 @@ def make(
         torch.set_num_threads(threads)  # which a program is compiled for
         if way != "eager":
             peer.compile(MODES[way])
-        errors.append(check_peers.compare(peer, start))
+        errors.append(check_peers.compare(peer, start, config))
         runners[label(way, threads, device)] = runner(peer, num_steps, threads)
 
     cores = distributed.cpu_cores()
@@ -99,7 +99,8 @@ def runner(peer: torch_training.Peer, num_steps: int, threads: int) -> timing.Ru
     def run() -> None:
         torch.set_num_threads(threads)
         for _ in range(num_steps):
-            torch.compiler.cudagraph_mark_step_begin()
+            if peer.device.type == "cuda":
+                torch.compiler.cudagraph_mark_step_begin()
             peer.step(peer.data(), *peer.noise())
         if peer.device.type == "cuda":
             torch.cuda.synchronize()

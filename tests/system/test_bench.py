@@ -272,6 +272,7 @@ def without_cpp(monkeypatch, torch_training):
     monkeypatch.setattr(torch, "compile", eager)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit")  # torch.compile's own imports
 def test_measure_with_torch(torch_training, monkeypatch):
     without_cpp(monkeypatch, torch_training)
     rows = bench.measure(
@@ -293,6 +294,7 @@ def test_measure_with_torch(torch_training, monkeypatch):
     assert f"({rows[0]['torch_variant']})" in text
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit")  # torch.compile's own imports
 def test_a_missing_compiler_is_told_and_a_wrong_peer_is_not_timed(
     torch_training, monkeypatch
 ):

@@ -129,6 +129,7 @@ def test_check_sees_images_that_are_not_mirrored(states, peers, monkeypatch):
         peers.check(peer, state)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit")  # torch.compile's own imports
 def test_variants_say_why_there_is_no_compiled_one(states, peers, monkeypatch):
     import torch_image_variants
 

@@ -57,7 +57,9 @@ def test_a_cpu_has_one_precision(given):
         ("gan", "stacked_mnist", "bfloat16", "DEFAULT"),
     ],
 )
-def test_products_have_the_precision(method, dataset, precision, expected):
+def test_products_have_the_precision(method, dataset, precision, expected, monkeypatch):
+    if expected == "bf16":
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     preset = "quick" if dataset == "ring" else "quarter"
     config = resolve.resolve(method, dataset, preset)
     a = jnp.ones((2, 2))
