@@ -170,14 +170,18 @@ def predict(classifier: Classifier, x_NHWC: Any) -> tuple[np.ndarray, np.ndarray
         )
     x_NHWC = np.asarray(pixels.to_uint8(x_NHWC))
     num = len(x_NHWC)
-    # Padded to whole chunks, so that one compiled program serves every number.
-    x_NHWC = np.concatenate([x_NHWC, np.zeros((-num % _CHUNK, *shape), np.uint8)])
-    outputs = [
-        _apply(classifier.params, x_BHWC, recipe=classifier.recipe)
-        for x_BHWC in x_NHWC.reshape(-1, _CHUNK, *shape)
-    ]
-    logits_NK, feature_NF = map(np.concatenate, zip(*outputs, strict=True))
-    return logits_NK[:num], feature_NF[:num]
+    logits_NK = np.empty((num, NUM_CLASSES), np.float32)
+    feature_NF = np.empty((num, classifier.recipe.features), np.float32)
+    for start in range(0, num, _CHUNK):
+        stop = min(start + _CHUNK, num)
+        # A whole chunk each time, so that one compiled program serves every number.
+        x_BHWC = np.zeros((_CHUNK, *shape), np.uint8)
+        x_BHWC[: stop - start] = x_NHWC[start:stop]
+        outputs = _apply(classifier.params, x_BHWC, recipe=classifier.recipe)
+        # Waiting for each chunk bounds the memory: JAX would queue copies of many.
+        for whole, some in zip((logits_NK, feature_NF), outputs, strict=True):
+            whole[start:stop] = np.asarray(some)[: stop - start]
+    return logits_NK, feature_NF
 
 
 @functools.partial(jax.jit, static_argnames="recipe")
