@@ -231,3 +231,9 @@ def test_bad_flags_are_refused_before_any_work(
     with pytest.raises(errors.InputError, match=f"(?s){message}"):
         script.main()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_data_is_loaded_once_whatever_the_other_options(classifier, of):
+    """A notebook of fifty runs would hold fifty copies."""
+    others = options(classifier, seeds=3, interval=7, first_seed=5)
+    assert inference.materials("digits", others) is of

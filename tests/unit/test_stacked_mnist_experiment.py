@@ -104,3 +104,12 @@ def test_the_step_trains_on_stacks_of_its_own_step():
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(errors.InputError, match=r"not a run's work directory"):
         stacked_mnist_experiment.load_samples(tmp_path, 10)
+
+
+def test_data_is_loaded_once_whatever_the_other_options(classifier):
+    """A notebook of fifty runs would hold fifty copies."""
+    first, second = (
+        stacked_mnist_experiment._materials("digits", options(classifier, seeds=n))
+        for n in (1, 2)
+    )
+    assert all(a is b for a, b in zip(first, second, strict=True))

@@ -107,15 +107,18 @@ def check_config(config: Config, options: Options) -> None:
     materials(config.dataset, options)
 
 
-@functools.cache
 def materials(dataset: str, options: Options) -> Materials:
     """Load the images and the classifier that judges; the result is kept.
 
     Raises:
       InputError: if they cannot be used; the message says what to do.
     """
-    data_dir = options.data_dir or None
-    path = pathlib.Path(options.classifier) if options.classifier else None
+    return _load(dataset, options.classifier, options.data_dir or None)
+
+
+@functools.lru_cache(2)  # the arrays of two data sets, whatever the other options
+def _load(dataset: str, file: str, data_dir: str | None) -> Materials:
+    path = pathlib.Path(file) if file else None
     split = functools.partial(images.load, dataset, data_dir=data_dir)
     classifier = classifier_files.ready(dataset, path, data_dir)
     return Materials(split("train"), split("test"), classifier)
@@ -243,12 +246,20 @@ def _classify(classifier: classifiers.Classifier, x_NX: np.ndarray) -> np.ndarra
     return classifiers.classify(classifier, x_NX.reshape(-1, *shape))
 
 
-@functools.cache
 def baselines(
     dataset: str, latent_size: int, options: Options
 ) -> dict[str, dict[str, Any]]:
     """Return the metrics without a GAN of a data set, the same for all its runs."""
-    of = materials(dataset, options)
+    return _baselines(
+        dataset, latent_size, options.classifier, options.data_dir or None
+    )
+
+
+@functools.lru_cache(16)
+def _baselines(
+    dataset: str, latent_size: int, file: str, data_dir: str | None
+) -> dict[str, dict[str, Any]]:
+    of = _load(dataset, file, data_dir)
     classify = functools.partial(_classify, of.classifier)
     train_NX, test_NX = as_vectors(of.train), as_vectors(of.test)
     return {
