@@ -6,6 +6,7 @@ The networks are tiny; the tests check that the record tells what was drawn.
 import functools
 import json
 import types
+import weakref
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ from support import tiny
 
 from veegan_jax import config as config_groups
 from veegan_jax import methods
-from veegan_jax.common import errors
+from veegan_jax.common import errors, memory
 from veegan_jax.data import images, pixels
 from veegan_jax.experiments import base, diverged, sampling, stored
 from veegan_jax.experiments import images as image_experiment
@@ -129,6 +130,40 @@ def test_variety_of_one_image_and_of_the_test_images(generator):
     assert diversity.variety(np.repeat(test[:1], 9, axis=0), test) == 0
     assert diversity.variety(test, test) == 1
     assert diversity.variety(test // 2, test) == pytest.approx(0.25, rel=0.05)
+
+
+def test_variety_has_the_bits_of_a_mean_over_all_values(generator, monkeypatch):
+    x = generator.integers(0, 256, (77, 5, 3, 3), np.uint8)
+    values = x.astype(np.float32)
+    for block in (128, 1000, 10**6):
+        monkeypatch.setattr(diversity, "_BLOCK", block)
+        expected = float(np.mean((values[1:] - values[:-1]) ** 2))
+        assert diversity._difference(x) == expected
+
+
+def test_the_samples_of_one_seed_at_a_time_are_in_memory():
+    config = resolve.resolve("gan", "digits", "dense", **tiny.DENSE)
+    state = base.init_seeds([0, 1, 2], config)
+    seen = []
+
+    def shape(x_NX):
+        assert all(earlier() is None for earlier in seen)
+        alive = [a for a in jax.live_arrays() if a.shape == (7, 64)]
+        assert len(alive) <= 1
+        seen.append(weakref.ref(x_NX))
+        return x_NX.shape
+
+    found, _ = sampling.of_each_seed(shape, state, config=config, num_samples=7)
+    assert found == 3 * [(7, 64)]
+
+
+def test_the_memory_need_not_hold_all_seeds_samples(monkeypatch):
+    config = resolve.resolve("gan", "cifar10", "quick")
+    monkeypatch.setattr(memory, "total", lambda: 20 * 10**9)
+    for seeds in (1, 100):
+        base.check(config, options(seeds=seeds, samples=10**6), drawn=500)
+    with pytest.raises(errors.InputError, match="--samples=10000000 would take 31 GB"):
+        base.check(config, options(samples=10**7), drawn=500)
 
 
 def test_a_seed_that_draws_nan_is_named():

@@ -155,8 +155,8 @@ def check(
       config: what to train.
       options: how to run it.
       taken: names of the metrics that the experiment logs.
-      bytes_each: that scoring takes for a sample, besides the samples of all seeds.
-      drawn: how many samples are drawn at a time; 0: all.
+      bytes_each: that scoring takes for a sample, besides the sample itself.
+      drawn: how many samples are drawn at a time, seed by seed; 0: all of all seeds.
       variants: how many are trained at once, each with every seed.
 
     Raises:
@@ -164,9 +164,10 @@ def check(
         is not built in, see `methods.checks.check`.
     """
     members = options.seeds * variants
-    sizes.check(config, members, options.samples)
-    # The samples of the members are drawn one by one, then put together.
-    bytes_each += 2 * members * math.prod(config.example_shape())
+    at_once = 1 if drawn else members
+    sizes.check_samples(config, at_once, options.samples)
+    sizes.check(config, members)
+    bytes_each += 2 * at_once * math.prod(config.example_shape())
     memory.check_samples(f"--samples={options.samples}", options.samples, bytes_each)
     devices = len(jax.devices())
     parallel.check(options.parallel, config.batch_size, devices)

@@ -217,14 +217,15 @@ def finish(
       The record.
     """
     state, failures = trained
-    x_SN, bad = sampling.draw_and_check(
-        state, config=config, num_samples=options.samples
+    found, bad = sampling.of_each_seed(
+        lambda x: (diversity.variety(x, source.test), x[:64].copy()),
+        state,
+        config=config,
+        num_samples=options.samples,
     )
-    x_SNHWC, failures = sampling.as_images(x_SN, config), bad | failures
-    metrics = {
-        "variety": np.array([diversity.variety(x, source.test) for x in x_SNHWC]),
-        **(metrics or {}),
-    }
+    variety, first = zip(*found, strict=True)
+    x_SNHWC, failures = sampling.as_images(np.stack(first), config), bad | failures
+    metrics = {"variety": np.array(variety), **(metrics or {})}
     record = {
         **records.provenance(),
         "config": configs.to_json(config),
@@ -235,7 +236,7 @@ def finish(
     }
     records.write(workdir / "results.json", record)
     real = source.test[:64]
-    files.write_compressed(workdir / "samples.npz", image=x_SNHWC[:, :64], real=real)
+    files.write_compressed(workdir / "samples.npz", image=x_SNHWC, real=real)
     about = f"{config.method} on {config.dataset}"
     rows = {"real": real[:32]} | _rows(x_SNHWC, options, 32)
     title = f"{about}: the first samples of each seed"

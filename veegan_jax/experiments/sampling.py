@@ -5,6 +5,8 @@ height, W width, C channels.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -72,10 +74,41 @@ def draw_and_check(
 
     Black or white pixels would stand for these.
     """
-    one = functools.partial(_draw, config=config, num_samples=num_samples)
-    drawn = [jax.tree.map(np.asarray, one(s)) for s in each_seed(state)]
-    x, bad = (np.stack(parts) for parts in zip(*drawn, strict=True))
-    return x, base.not_finite(bad)
+    drawn, bad = of_each_seed(
+        lambda x: x, state, config=config, num_samples=num_samples
+    )
+    return np.stack(drawn), bad
+
+
+def of_each_seed(
+    function: Callable[[np.ndarray], Any],
+    state: TrainState,
+    *,
+    config: Config,
+    num_samples: int,
+) -> tuple[list[Any], dict[int, str]]:
+    """Draw from one seed after another, and apply a function to each one's samples.
+
+    The memory holds the samples of one seed at a time, unless the function keeps them.
+
+    Args:
+      function: of uint8 [N, ...]; a slice of these keeps all, so it copies what stays.
+      state: of all seeds.
+      config: the state's own.
+      num_samples: N.
+
+    Returns:
+      The function's result for each seed; messages as of `draw_and_check`.
+    """
+    found, bad = [], []
+    for state_1 in each_seed(state):
+        x, bad_N = jax.tree.map(
+            np.asarray, _draw(state_1, config=config, num_samples=num_samples)
+        )
+        found.append(function(x))
+        bad.append(bad_N)
+        del x  # before the next seed's are drawn
+    return found, base.not_finite(np.stack(bad))
 
 
 def draw_images(state: TrainState, config: Config, num_samples: int) -> np.ndarray:

@@ -12,22 +12,35 @@ from veegan_jax.config import Config
 from veegan_jax.runtime import rng
 
 
-def check(config: Config, seeds: int, samples: int = 0) -> None:
-    """Refuse a run whose samples, batches or networks the memory cannot hold.
+def check_samples(config: Config, seeds: int, samples: int) -> None:
+    """Refuse samples that the memory cannot hold; a lower bound, as that of `check`.
+
+    Args:
+      config: what draws them: float32 vectors or uint8 images.
+      seeds: whose samples are in the memory at once.
+      samples: of each.
+
+    Raises:
+      InputError: naming the flags and what they need.
+    """
+    each = math.prod(config.data.shape) * (4 if len(config.data.shape) == 1 else 1)
+    what = f"--seeds={seeds} x --samples={samples}"
+    memory.check(seeds * samples * each, what if seeds > 1 else f"--samples={samples}")
+
+
+def check(config: Config, seeds: int) -> None:
+    """Refuse a run whose batches or networks the memory cannot hold.
 
     The estimate is a lower bound: it counts each array once.
 
     Args:
       config: what to train.
       seeds: how many are trained at once.
-      samples: drawn of each, float32 vectors or uint8 images.
 
     Raises:
       InputError: naming the flags and what they need.
     """
     values = math.prod(config.data.shape)
-    each = values * (4 if len(config.data.shape) == 1 else 1)
-    memory.check(seeds * samples * each, f"--seeds={seeds} x --samples={samples}")
     batch = config.batch_size
     memory.check(seeds * batch * values * 4, f"--seeds={seeds} x --batch_size={batch}")
     found = [config.latent_size, config.objective.pack, 1]

@@ -85,7 +85,7 @@ def load_samples(workdir: pathlib.Path, num_samples: int) -> np.ndarray:
     config, seeds, done, state = stored.restore(workdir)
     if config.dataset not in DIGITS:
         raise errors.InputError(f"{workdir} holds a run on {config.dataset}")
-    sizes.check(config, 1, num_samples)
+    sizes.check_samples(config, 1, num_samples)
     first = jax.tree.map(lambda leaf: leaf[:1], state)
     if failed := diverged.failed_before(first.replace(step=first.step[0]), done):
         raise loop.NonFinite(f"{workdir}: seed {seeds[0]} {failed['failed']}")
@@ -116,13 +116,17 @@ def check_config(config: Config, options: Options) -> None:
     base.check(config, options, taken, bytes_each=each, drawn=drawn)
 
 
-@functools.cache
-def _materials(
-    dataset: str, options: Options
-) -> tuple[images.Images, images.Images, classifiers.Classifier]:
+_Materials = tuple[images.Images, images.Images, classifiers.Classifier]
+
+
+def _materials(dataset: str, options: Options) -> _Materials:
     """Load training images, test images and the classifier that judges."""
-    data_dir = options.data_dir or None
-    path = pathlib.Path(options.classifier) if options.classifier else None
+    return _load(dataset, options.classifier, options.data_dir or None)
+
+
+@functools.lru_cache(2)  # the arrays of two data sets, whatever the other options
+def _load(dataset: str, file: str, data_dir: str | None) -> _Materials:
+    path = pathlib.Path(file) if file else None
     classifier = classifier_files.ready(dataset, path, data_dir)
     splits = (images.load(dataset, s, data_dir=data_dir) for s in images.SPLITS)
     return *splits, classifier
@@ -206,15 +210,18 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
     state, failures = prepare(config, options, workdir, truth).train()
 
     def finish() -> dict[str, Any]:
-        x_SNHW3, bad = sampling.draw_and_check(
-            state, config=config, num_samples=options.samples
+        found, bad = sampling.of_each_seed(
+            lambda x: (stacked_mnist_metrics.make_record(x, truth), x[:64].copy()),
+            state,
+            config=config,
+            num_samples=options.samples,
         )
-        scored = [stacked_mnist_metrics.make_record(x, truth) for x in x_SNHW3]
+        scored, first = zip(*found, strict=True)
         failed = bad | failures
         record = make_record(config, options, scored, failed, clock, train.source)
         records.write(workdir / "results.json", record)
         real = stacked_mnist_metrics.oracle_images(test, 32)
-        _draw_figures(config, options, workdir, x_SNHW3, real)
+        _draw_figures(config, options, workdir, np.stack(first), real)
         return record
 
     return distributed.on_main_process(finish)
@@ -228,7 +235,7 @@ def _draw_figures(
     real: np.ndarray,
 ) -> None:
     """Write samples.npz, samples.png and curves.png."""
-    files.write_compressed(workdir / "samples.npz", image=x_SNHW3[:, :64], real=real)
+    files.write_compressed(workdir / "samples.npz", image=x_SNHW3, real=real)
     title = f"{config.method} on {config.dataset}: the first samples of each seed"
     plots.image_grid(
         {"real": real} | _rows(x_SNHW3, options, 32), workdir / "samples.png", title
@@ -246,7 +253,7 @@ def _rows(x_SNHW3: np.ndarray, options: Options, num: int = 16) -> dict[str, Any
 def make_record(
     config: Config,
     options: Options,
-    scored: list[dict[str, Any]],
+    scored: Sequence[dict[str, Any]],
     failures: dict[int, str],
     clock: metrics_log.Clock,
     source: str,
