@@ -15,7 +15,7 @@ from veegan_jax.config import Config
 from veegan_jax.experiments import base, sampling
 from veegan_jax.methods import base as method_base
 from veegan_jax.methods.base import TrainState
-from veegan_jax.runtime import rng
+from veegan_jax.runtime import programs, rng
 
 _CHUNK = 500  # images at a time: bounds the memory
 
@@ -64,7 +64,7 @@ def draw_code(
     return point_BZ, point_BZ + config.objective.reconstructor_std * noise_BZ
 
 
-@functools.partial(jax.jit, static_argnames="config")
+@programs.jit("config")
 def _infer(
     state: TrainState, index: jax.Array, x_BHWC: jax.Array, *, config: Config
 ) -> Inferred:
@@ -94,7 +94,7 @@ def infer(state: TrainState, x_NHWC: np.ndarray, *, config: Config) -> Inferred:
     return Inferred(*(np.concatenate(p)[:num] for p in zip(*parts, strict=True)))
 
 
-@functools.partial(jax.jit, static_argnames=("config", "num"))
+@programs.jit("config", "num")
 def recover(
     state: TrainState, *, config: Config, num: int = 10_000
 ) -> tuple[jax.Array, jax.Array]:

@@ -34,7 +34,14 @@ from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import ivom, ivom_checks, published
 from veegan_jax.presets import mixtures as mixture_presets
-from veegan_jax.runtime import distributed, numerics, parallel, rng, workdirs
+from veegan_jax.runtime import (
+    distributed,
+    numerics,
+    parallel,
+    programs,
+    rng,
+    workdirs,
+)
 
 REPORT_AT = (5, 25, 200)  # iterations: the last is set by the options
 QUANTILES = tuple(range(0, 101, 5))  # of the errors over images, %
@@ -75,7 +82,7 @@ class Options:
         return 0, *(n for n in REPORT_AT if n < self.iterations), self.iterations
 
 
-@functools.partial(jax.jit, static_argnames="config")
+@programs.jit("config")
 def _generate_pixels(
     state: TrainState, z_BZ: jax.Array, *, config: Config
 ) -> jax.Array:
@@ -101,7 +108,7 @@ def sampler(state: TrainState, config: Config) -> Partial:
     return Partial(_generator(config), state)
 
 
-@functools.partial(jax.jit, static_argnames="config")
+@programs.jit("config")
 def _reconstruct(state: TrainState, x_BX: jax.Array, *, config: Config) -> jax.Array:
     is_mixture = config.dataset in mixture_presets.DATASETS
     x_BX = x_BX if is_mixture else 2 * x_BX - 1

@@ -22,7 +22,14 @@ from veegan_jax.experiments import base, stored
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import mixtures as mixture_metrics
 from veegan_jax.metrics import published
-from veegan_jax.runtime import checkpoint, distributed, numerics, parallel, rng
+from veegan_jax.runtime import (
+    checkpoint,
+    distributed,
+    numerics,
+    parallel,
+    programs,
+    rng,
+)
 from veegan_jax.runtime.run import Run
 
 
@@ -41,7 +48,7 @@ def step_on_fresh_data(
     return train_step(state, x_BX, config=config, axis_name=axis_name)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "num_samples"))
+@programs.jit("config", "num_samples")
 def draw(state: TrainState, *, config: Config, num_samples: int) -> jax.Array:
     """Draw samples of all seeds, [S, N, X]; the draw depends on the seed alone."""
     sample = methods.get(config.method).sample

@@ -4,7 +4,6 @@ Dimension key: S seeds, N samples, B batch, L lines, P points of a line, Z laten
 height, W width, C channels.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,7 @@ from veegan_jax.config import Config
 from veegan_jax.data import pixels
 from veegan_jax.experiments import base
 from veegan_jax.methods.base import TrainState
-from veegan_jax.runtime import rng
+from veegan_jax.runtime import programs, rng
 
 CHUNK = 500  # samples generated at a time: bounds the memory
 
@@ -40,7 +39,7 @@ def each_seed(state: TrainState) -> list[TrainState]:
     return [jax.tree.map(lambda leaf, s=s: leaf[s], state) for s in seeds]
 
 
-@functools.partial(jax.jit, static_argnames=("config", "num_samples"))
+@programs.jit("config", "num_samples")
 def _draw(
     state: TrainState, *, config: Config, num_samples: int
 ) -> tuple[jax.Array, jax.Array]:
@@ -121,7 +120,7 @@ def as_images(x: np.ndarray, config: Config) -> np.ndarray:
     return x.reshape(*x.shape[:2], *shape(config))
 
 
-@functools.partial(jax.jit, static_argnames=("config", "lines", "points"))
+@programs.jit("config", "lines", "points")
 def interpolate(
     state: TrainState, *, config: Config, lines: int, points: int
 ) -> jax.Array:
@@ -152,7 +151,7 @@ def between(from_LZ: jax.Array, to_LZ: jax.Array, points: int) -> jax.Array:
     return parts_LPZ / jnp.sin(angle_L11)
 
 
-@functools.partial(jax.jit, static_argnames="config")
+@programs.jit("config")
 def reconstruct(state: TrainState, x_BHWC: jax.Array, *, config: Config) -> jax.Array:
     """Return G(R(x)) of uint8 images, as uint8 in the shape of the networks' data."""
     method = methods.get(config.method)
