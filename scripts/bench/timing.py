@@ -121,7 +121,11 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
 
 
 def jax_runner(
-    step: parallel.Step, state: Any, num_steps: int, data: Any = None
+    step: parallel.Step,
+    state: Any,
+    num_steps: int,
+    data: Any = None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> tuple[Runner, float]:
     """Compile num_steps steps of all seeds, placed as in training.
 
@@ -130,12 +134,14 @@ def jax_runner(
       state: of all seeds.
       num_steps: steps per call.
       data: see `parallel.run_steps`.
+      devices: to spread the seeds over; None: all.
 
     Returns:
       A runner, which continues where it stopped, and the seconds to compile it.
     """
+    devices = devices or jax.devices()
     run_steps = parallel.run_steps(
-        step, num_steps, mode="none", devices=jax.devices(), data=data
+        step, num_steps, mode="none", devices=devices, data=data
     )
     state = jax.block_until_ready(state)
 

@@ -3,7 +3,7 @@
 import pathlib
 from typing import Any
 
-from bench import ivom_table, scaling_estimate, scaling_table
+from bench import growth_table, ivom_table, scaling_estimate, scaling_table
 from tables import checks, common, rivals
 
 from veegan_jax.common import errors, records
@@ -36,6 +36,12 @@ _COUNTED = {  # by bench/scaling.py, of one number of devices
     "flops": checks.NUMBER,
     "operations": {"*": (checks.NUMBER, checks.NUMBER)},
 }
+_GROWN = {  # by bench/growth.py, at one place of an axis
+    **dict.fromkeys(growth_table.AXES, checks.POSITIVE),
+    **dict.fromkeys(("median", "program_mib"), checks.POSITIVE),
+    "peak_memory_mib": {"process": checks.POSITIVE},
+}
+SEVERAL = ("scaling", "growth")  # these may have several records, STEM*.json
 OTHER = {"xla": "XLA's own", "patches": "matrix products in place of"}
 EVALUATION = {"draw": "samples drawn", "score": "samples scored"}
 
@@ -132,6 +138,16 @@ FORMS = {
             }
         ],
     },
+    "growth": {
+        **_REPEAT,
+        "rows": [
+            {
+                "case": checks.one_of(growth_table.LABELS),
+                "axis": checks.one_of(growth_table.AXES),
+                "points": [_GROWN],
+            }
+        ],
+    },
 }
 
 
@@ -141,8 +157,13 @@ def read(path: pathlib.Path) -> dict[str, Any]:
     Raises:
       InputError: naming the file, the field and what it must be.
     """
-    stem = "scaling" if path.stem.startswith("scaling") else path.stem
-    return checks.read(path, FORMS[stem])
+    return checks.read(path, FORMS[_benchmark(path)])
+
+
+def _benchmark(path: pathlib.Path) -> str:
+    """Return the benchmark that a record's name is of; "" for none."""
+    names = [stem for stem in SEVERAL if path.stem.startswith(stem)] or [path.stem]
+    return names[0] if names[0] in FORMS else ""
 
 
 def collect(path: pathlib.Path, results: pathlib.Path) -> common.Copy:
@@ -151,7 +172,7 @@ def collect(path: pathlib.Path, results: pathlib.Path) -> common.Copy:
     Raises:
       InputError: naming the file, and what it must be.
     """
-    if path.stem not in FORMS and not path.stem.startswith("scaling"):
+    if not _benchmark(path):
         names = ", ".join(f"{name}.json" for name in FORMS)
         raise errors.InputError(
             f"--add={path}: no table shows it; give the folder of a run, a record of "
@@ -302,6 +323,18 @@ def scaling(folder: pathlib.Path) -> dict[str, str]:
     }
 
 
+def growth(folder: pathlib.Path, figures: pathlib.Path) -> str:
+    """Make the table of bench/growth.py, and draw its figures."""
+    found = [read(path) for path in sorted(folder.glob("growth*.json"))]
+    if not found:
+        return common.EMPTY
+    rows = [row for record in found for row in record["rows"]]
+    order = list(growth_table.AXES)
+    rows.sort(key=lambda row: order.index(row["axis"]))
+    growth_table.draw_all(rows, figures)
+    return "\n\n".join([growth_table.table(rows), *map(_repeat, found)])
+
+
 def _repeat(record: dict[str, Any]) -> str:
     return (
         f"`{record['command']}`, commit {record['commit'][:10]}, {record['device']}, "
@@ -321,5 +354,6 @@ def tables(results: pathlib.Path) -> dict[str, str]:
         "speed-images": images(folder / "images.json"),
         "speed-ivom": ivom(folder / "ivom.json"),
         "speed-pipeline": pipeline(folder / "pipeline.json"),
+        "speed-growth": growth(folder, results / "figures"),
         **scaling(folder),
     }
