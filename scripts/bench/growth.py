@@ -1,7 +1,7 @@
 """Measure how time and memory of a training step grow: batch, width, seeds, devices.
 
     python scripts/bench/growth.py
-        VEEGAN on the ring and the GAN on Stacked MNIST, small networks: about 7
+        VEEGAN on the ring and the GAN on Stacked MNIST, small networks: about 8
         minutes on two free cores, most of it compilation. Expect that time grows as
         the batch and the seeds do or slower (slope 1), as the square of the width or
         slower (2), and falls with the devices (-1). Expect the same of the program's
@@ -85,7 +85,7 @@ def places(
             first._replace(**{axis: place}) for place in getattr(case, axis)[:points]
         ]
     numbers = [n for n in (1, 2, 4, 8) if n <= devices][:points]
-    first = first._replace(seeds=max(4, *numbers, 0))
+    first = first._replace(seeds=max([4, *numbers]))
     return [first._replace(devices=n, cores=n if on_cpu else 0) for n in numbers]
 
 

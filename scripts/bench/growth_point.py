@@ -59,9 +59,9 @@ CASES = {
     "quarter-gan": Case(
         *("gan", "stacked_mnist", "quarter"),
         steps=16,
-        batch=(32, 64, 128),
+        batch=(32, 128),  # few places: each compiles for half a minute
         width=(1, 2, 4),
-        seeds=(1, 2, 4),
+        seeds=(1, 4),
     ),
 }
 
