@@ -177,14 +177,15 @@ def _measure(
 ) -> dict[str, Any]:
     """What `run` does of a trained run."""
     states = sampling.each_seed(trained[0])
-    inferred = {
-        f"seed {number}": codes.infer(state_1, of.test.image, config=config)
-        for number, state_1 in zip(options.seed_numbers(), states, strict=True)
-    }
-    scored = [
-        score(seed, state_1, of, config)
-        for seed, state_1 in zip(inferred.values(), states, strict=True)
-    ]
+    shown = first_of_each_class(of.test.label)
+    inferred, reconstructed, scored = {}, {}, []
+    for number, state_1 in zip(options.seed_numbers(), states, strict=True):
+        seed = codes.infer(state_1, of.test.image, config=config)
+        scored.append(score(seed, state_1, of, config))
+        # Codes are small; of the images only those of the figure are kept.
+        reconstructed[f"seed {number}"] = seed.x_NX[shown]
+        inferred[f"seed {number}"] = seed.point_NZ, seed.code_NZ
+        del seed
     metrics = {n: np.array([s[n] for s in scored]) for n in inference_metrics.METRICS}
     record = image_experiment.finish(
         config, options, workdir, source, trained, clock, metrics
@@ -196,10 +197,10 @@ def _measure(
     }
     record["wall_seconds"] = clock.seconds()
     records.write(workdir / "results.json", record)
-    draw_reconstructions(inferred, of, config, workdir)
-    rows = {"R(x)": {label: seed.point_NZ for label, seed in inferred.items()}}
+    draw_reconstructions(reconstructed, of, config, workdir)
+    rows = {"R(x)": {label: point_NZ for label, (point_NZ, _) in inferred.items()}}
     if codes.is_random(config):
-        rows["z ~ p(z | x)"] = {label: s.code_NZ for label, s in inferred.items()}
+        rows["z ~ p(z | x)"] = {label: z_NZ for label, (_, z_NZ) in inferred.items()}
     about = f"{config.method} on {config.dataset}\ncodes of the test digits"
     inference_figures.draw_codes(rows, about, workdir / "codes.png")
     return record
@@ -277,26 +278,33 @@ def first_of_each_class(label_N: np.ndarray, each: int = 2) -> np.ndarray:
 
 
 def draw_reconstructions(
-    inferred: dict[str, codes.Inferred],
+    reconstructed: dict[str, np.ndarray],
     of: Materials,
     config: Config,
     workdir: pathlib.Path,
 ) -> None:
-    """Draw test digits over G(R(x)) of each seed and over PCA's reconstruction."""
+    """Draw test digits over G(R(x)) of each seed and over PCA's reconstruction.
+
+    Args:
+      reconstructed: label -> G(R(x)) of `first_of_each_class`, pixels in [0, 1].
+      of: the data.
+      config: of the run.
+      workdir: gets reconstructions.npz and reconstructions.png.
+    """
     chosen = first_of_each_class(of.test.label)
     real_NX = as_vectors(of.test)[chosen]
     model = pca.fit(as_vectors(of.train), config.latent_size)
     rows = {"test x": real_NX}
-    rows |= {f"G(R(x)), {label}": seed.x_NX[chosen] for label, seed in inferred.items()}
+    rows |= {f"G(R(x)), {label}": x_NX for label, x_NX in reconstructed.items()}
     rows |= {f"PCA, {len(model.std_K)} components": model.reconstruct(real_NX)}
     shape = of.test.image.shape[1:]
     rows = {
         label: pixels.unit_to_uint8(x_NX).reshape(-1, *shape)
         for label, x_NX in rows.items()
     }
-    x, *reconstructed, _ = rows.values()
+    x, *of_seeds, _ = rows.values()
     files.write_compressed(
-        workdir / "reconstructions.npz", x=x, reconstructed=np.stack(reconstructed)
+        workdir / "reconstructions.npz", x=x, reconstructed=np.stack(of_seeds)
     )
     plots.image_grid(
         rows,
