@@ -13,7 +13,7 @@ from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.data import images
 from veegan_jax.experiments import ivom as ivom_experiment
-from veegan_jax.experiments import ivom_table, ivom_targets, stored
+from veegan_jax.experiments import ivom_table, ivom_targets, sampling, stored
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import loop
 
@@ -219,6 +219,24 @@ def test_which_test_images_are_measured():
     np.testing.assert_array_equal(ivom_targets.every_nth(5, 5), range(5))
     with pytest.raises(errors.InputError, match="--images=6: there are 5 test images"):
         ivom_targets.every_nth(5, 6)
+
+
+def test_training_images_are_scaled_in_blocks_to_the_same_bits(monkeypatch):
+    config = resolve.resolve("gan", "digits", "dense")
+    train = images.load("digits", "train").image
+    assert len(train) > ivom_targets._BLOCK
+    expected = np.asarray((sampling.as_input(jnp.asarray(train), config) + 1) / 2).clip(
+        0, 1
+    )
+    sizes, as_input = [], sampling.as_input
+    monkeypatch.setattr(
+        ivom_targets.sampling,
+        "as_input",
+        lambda x, config: sizes.append(len(x)) or as_input(x, config),
+    )
+    found = ivom_targets.load(config, 100).train_NX
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.float32 and max(sizes) == ivom_targets._BLOCK
 
 
 def test_the_published_row_stands_below_ours():

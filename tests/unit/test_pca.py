@@ -84,3 +84,18 @@ def test_images_that_are_not_finite_are_named(generator, value):
             measure(bad_NX, x_NX)
         with pytest.raises(errors.InputError, match="1 of 5 test images hold NaN"):
             measure(x_NX, bad_NX)
+
+
+@pytest.mark.parametrize("num", (20, 5))
+def test_centring_in_place_has_the_same_bits_and_spares_a_copy(generator, num):
+    x_NX = generator.normal(size=(num, 9)) + 3
+    test_MX, kept_NX = generator.normal(size=(4, 9)), x_NX.copy()
+    errors_M = baselines.pca_errors(x_NX, test_MX, 3)
+    np.testing.assert_array_equal(x_NX, kept_NX)  # the caller's own
+    model, own_NX = pca.fit(x_NX, 3, min_share=1e-12), x_NX.copy()
+    in_place = pca.fit(own_NX, 3, min_share=1e-12, overwrite=True)
+    np.testing.assert_array_equal(in_place.vector_XK, model.vector_XK)
+    np.testing.assert_array_equal(in_place.std_K, model.std_K)
+    np.testing.assert_array_equal(own_NX, x_NX - model.mean_X)
+    expected_M = np.mean((test_MX - model.reconstruct(test_MX)) ** 2, axis=1)
+    np.testing.assert_array_equal(errors_M, expected_M)

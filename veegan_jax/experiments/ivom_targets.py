@@ -25,6 +25,7 @@ from veegan_jax.runtime import rng
 
 KEY = 2017  # of all that is drawn for the measurement: the same for every run
 _PIXELS = (0.0, 1.0)
+_BLOCK = 1000  # images converted at a time: bounds the memory
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -147,8 +148,12 @@ def load(
     chosen = every_nth(len(source.test), num)
 
     def to_unit(x_NHWC):
-        x_NX = sampling.as_input(jnp.asarray(x_NHWC), config)
-        return np.asarray((x_NX + 1) / 2).clip(*_PIXELS)
+        x_NX = np.empty((len(x_NHWC), *config.example_shape()), np.float32)
+        for start in range(0, len(x_NX), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            x_BX = sampling.as_input(jnp.asarray(x_NHWC[block]), config)
+            x_NX[block] = np.asarray((x_BX + 1) / 2).clip(*_PIXELS)
+        return x_NX
 
     return Targets(
         source.name, to_unit(source.test[chosen]), to_unit(source.train), _PIXELS

@@ -61,7 +61,8 @@ def pca_errors(train_NX: Any, targets_MX: Any, components: int) -> np.ndarray:
             f"{components=}: {num} images of {size} values have "
             f"0 to {min(num - 1, size)}"
         )
-    model = pca.fit(train_NX, components, min_share=_NOISE)
+    # `_flat` has made the copy that is overwritten.
+    model = pca.fit(train_NX, components, min_share=_NOISE, overwrite=True)
     return np.mean((targets_MX - model.reconstruct(targets_MX)) ** 2, axis=1)
 
 

@@ -26,7 +26,13 @@ class PCA:
         return self.mean_X + (x_NX - self.mean_X) @ self.vector_XK @ self.vector_XK.T
 
 
-def fit(x_NX: np.ndarray, components: int, min_share: float = 1e-6) -> PCA:
+def fit(
+    x_NX: np.ndarray,
+    components: int,
+    min_share: float = 1e-6,
+    *,
+    overwrite: bool = False,
+) -> PCA:
     """Fit principal components exactly, by eigenvectors of the smaller side.
 
     That is the covariance, X by X, or for fewer images than values their dot products,
@@ -36,12 +42,14 @@ def fit(x_NX: np.ndarray, components: int, min_share: float = 1e-6) -> PCA:
       x_NX: images, floats. The eigenvectors have their precision.
       components: at most how many to keep.
       min_share: drop components whose variance is at most this share of the largest.
+      overwrite: centre the images in place, which spares a copy of them.
 
     Returns:
       The components; fewer than asked for if the images span fewer dimensions.
     """
     mean_X = x_NX.mean(axis=0, dtype=np.float64)
-    centred_NX = x_NX - mean_X.astype(x_NX.dtype)
+    out = x_NX if overwrite else None
+    centred_NX = np.subtract(x_NX, mean_X.astype(x_NX.dtype), out=out)
     num, size = x_NX.shape
     if num >= size:
         covariance_XX = centred_NX.T @ centred_NX / max(num - 1, 1)
