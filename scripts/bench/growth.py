@@ -135,6 +135,7 @@ def plan(
 
 
 def main() -> None:
+    distributed.use_cpu_cores(distributed.cpu_cores())
     todo = plan(WHICH.value, AXES.value, POINTS.value, *available())
     output = timing.output(OUTPUT.value, "runs/speed/growth.json")
     start = time.perf_counter()

@@ -104,6 +104,7 @@ def test_the_record_its_table_and_its_figures(bench, monkeypatch, tmp_path, caps
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench, "in_a_process", measure)
     monkeypatch.setattr(bench, "available", lambda: (2, True))
+    monkeypatch.setattr(bench.distributed, "use_cpu_cores", lambda num: None)
     bench.main()
     assert len(measured) == len(set(measured))  # axes share their first point
     table = speed.growth(tmp_path / "runs/speed", tmp_path / "figures")
