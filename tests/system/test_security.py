@@ -13,8 +13,8 @@ import pytest
 from lgan_jax import cells
 from lgan_jax import options as lgan_options
 from veegan_jax.classifier import files as classifier_files
-from veegan_jax.common import arrays, errors, metrics_log
-from veegan_jax.data import caches, images, photo_files
+from veegan_jax.common import arrays, caches, errors, metrics_log
+from veegan_jax.data import images, photo_files
 from veegan_jax.experiments import base, ivom_blocks, stored
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import checkpoint

@@ -11,9 +11,9 @@ from support import programs
 
 from lgan_jax import options as lgan_options
 from veegan_jax.classifier import files as classifier_files
-from veegan_jax.common import errors, files
+from veegan_jax.common import caches, errors, files
 from veegan_jax.common import flags as common_flags
-from veegan_jax.data import caches, images
+from veegan_jax.data import images
 from veegan_jax.experiments import faces
 from veegan_jax.runtime import workdirs
 

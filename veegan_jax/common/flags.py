@@ -10,6 +10,13 @@ from veegan_jax.common import errors, fields, files
 
 flags.disclaim_key_flags()  # the flags of `define_path` belong to the script
 
+KEEP_COMPILED = flags.DEFINE_bool(
+    "keep_compiled",
+    True,
+    "keep compiled programs in the cache folder for the next start",
+    module_name="performance",
+)
+
 
 def define(
     *classes: type, from_preset: bool, help_of: Mapping[str, str] | None = None

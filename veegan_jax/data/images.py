@@ -18,8 +18,8 @@ import numpy as np
 import PIL.Image
 import tqdm
 
-from veegan_jax.common import errors
-from veegan_jax.data import caches, prepared
+from veegan_jax.common import caches, errors
+from veegan_jax.data import prepared
 
 SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "digits": (8, 8, 1)}  # H, W, C
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}  # sets that must be prepared

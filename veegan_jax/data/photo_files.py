@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from veegan_jax.common import errors, json_files
-from veegan_jax.data import caches, folders, images, prepared
+from veegan_jax.common import caches, errors, json_files
+from veegan_jax.data import folders, images, prepared
 
 REMEDY = "prepare CelebA again"
 # A file's name and bytes, and the times in ns of its change and of its status' change.

@@ -23,6 +23,20 @@ def key_value_client() -> Any:
     return distributed.global_state.client
 
 
+def use_compilation_cache(cache: Any) -> None:
+    """Make JAX keep compiled programs in an object of ours.
+
+    Args:
+      cache: has `get(key)`, which returns bytes or None, `put(key, value)`, and the
+        attribute `_path`.
+    """
+    from jax._src import compilation_cache
+
+    compilation_cache.reset_cache()
+    compilation_cache._cache = cache
+    compilation_cache._cache_initialized = True
+
+
 def use_monotonic_clock(bar: tqdm.tqdm) -> None:
     """Time a new progress bar by a clock that never goes back.
 

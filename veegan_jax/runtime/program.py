@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 from absl import app, logging
 
 from veegan_jax.common import errors, files
-from veegan_jax.runtime import distributed, loop, numerics, watchdog, workdirs
+from veegan_jax.common import flags as common_flags
+from veegan_jax.runtime import compiled, distributed, loop, numerics, watchdog, workdirs
 
 
 def run(main: Callable[..., None], file: str = "", count: int = 1) -> None:
@@ -26,7 +27,8 @@ def run(main: Callable[..., None], file: str = "", count: int = 1) -> None:
     130 after a SIGINT that did not wait for the next checkpoint, and 1 after any other
     error. What is printed to a reader that has gone, such as `head`, or to a terminal
     that has hung up, is dropped, and the work goes on. JAX's settings that change
-    numbers are set back; see `numerics.pin`.
+    numbers are set back; see `numerics.pin`. Compiled programs are kept; see
+    `compiled.keep`.
 
     Args:
       main: called with the arguments that are not flags.
@@ -48,6 +50,8 @@ def run(main: Callable[..., None], file: str = "", count: int = 1) -> None:
                 f"unknown argument {arguments[0]!r}: flags start with --"
             )
         numerics.pin()
+        if common_flags.KEEP_COMPILED.value:
+            compiled.keep()
         main(*(str(files.user_path(a)) for a in arguments))
         distributed.finish()
         sys.stdout.flush()  # a full disk is told here, and not at the interpreter's end

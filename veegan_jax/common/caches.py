@@ -1,4 +1,4 @@
-"""Files of decoded images, which can be made again at any time."""
+"""The folder of what can be made again at any time, and its decoded images."""
 
 import functools
 import logging
@@ -9,25 +9,38 @@ from typing import Any, BinaryIO
 from veegan_jax.common import files
 
 
-class Caches:
-    """The folder of all caches. Without it, everything works and takes longer.
+def folder(cache_dir: str | None = None) -> pathlib.Path | None:
+    """Return the project's folder of caches; None if this user has no home folder.
 
     Args:
-      cache_dir: see `images.load`.
+      cache_dir: the folder that it is in; None: VEEGAN_CACHE_DIR, else XDG_CACHE_HOME,
+        else ~/.cache.
+
+    Raises:
+      InputError: if it is named by a URL.
+    """
+    named = (
+        files.user_path(cache_dir, "cache_dir")
+        if cache_dir
+        else files.variable_path("VEEGAN_CACHE_DIR")
+        or files.variable_path("XDG_CACHE_HOME")
+        or files.home_path("~/.cache")
+    )
+    return named / "veegan_jax" if named else None
+
+
+class Caches:
+    """Files of decoded images. Without them, everything works and takes longer.
+
+    Args:
+      cache_dir: see `folder`.
 
     Raises:
       InputError: if the folder is named by a URL.
     """
 
     def __init__(self, cache_dir: str | None) -> None:
-        named = (
-            files.user_path(cache_dir, "cache_dir")
-            if cache_dir
-            else files.variable_path("VEEGAN_CACHE_DIR")
-            or files.variable_path("XDG_CACHE_HOME")
-            or files.home_path("~/.cache")
-        )
-        self._folder = named / "veegan_jax" if named else None
+        self._folder = folder(cache_dir)
 
     def read(self, name: str, load: Callable[[BinaryIO], Any]) -> Any:
         """Return what `load` reads from a cache; None if there is none."""
