@@ -23,6 +23,7 @@ SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 PRELOADED = (
     "grain.python",
     "matplotlib.pyplot",
+    "orbax.checkpoint",
     "scipy.stats",
     "sklearn.datasets",
     "tensorboard.summary.writer.record_writer",

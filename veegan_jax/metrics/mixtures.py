@@ -6,7 +6,6 @@ Dimension key: N samples, K modes, X data dimensions.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
 
 from veegan_jax.data import mixtures
 from veegan_jax.runtime import numerics
@@ -133,7 +132,10 @@ def _spread(
     variance_K = centred_K / (jnp.maximum(count_K - 1, 1) * live)
     kept = 1.0
     if np.isfinite(radius):
-        kept = stats.chi2.cdf(radius**2, live + 2) / stats.chi2.cdf(radius**2, live)
+        from scipy import special  # scipy.stats would take half a second to import
+
+        # `chdtr` is the distribution function of chi-square.
+        kept = special.chdtr(live + 2, radius**2) / special.chdtr(live, radius**2)
     ratio_K = jnp.sqrt(jnp.maximum(variance_K, 0) / kept) / mixture.sigma
     counted_K = count_K >= 2
     return jnp.sum(jnp.where(counted_K, ratio_K, 0)) / jnp.sum(counted_K)

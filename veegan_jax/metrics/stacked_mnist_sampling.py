@@ -4,7 +4,6 @@ Dimension key: N samples, T triples (1,000), R resamplings, U different shares.
 """
 
 import numpy as np
-from scipy import stats
 
 from veegan_jax.common import records
 
@@ -25,6 +24,8 @@ def expected(share_T: np.ndarray, num_samples: int) -> dict[str, float]:
     Returns:
       The means of `modes`, `kl_uniform` and `kl_data` for a perfect classifier.
     """
+    from scipy import stats  # takes half a second, and only records need it
+
     share_T = np.asarray(share_T, np.float64)
     # Shares of triples that differ only in order are equal up to rounding.
     values_U, index_T = np.unique(np.round(share_T, 12), return_inverse=True)
@@ -57,6 +58,8 @@ def standard_errors(
     Returns:
       The standard errors of `modes`, `kl_uniform` and `kl_data`.
     """
+    from scipy import stats  # see `expected`
+
     num = int(count_T.sum())
     generator = np.random.default_rng(0)
     count_RT = generator.multinomial(num, count_T / num, size=repeats)

@@ -1,5 +1,10 @@
-"""Checkpoints of a run, written by orbax."""
+"""Checkpoints of a run, written by orbax.
 
+Orbax takes half a second to import, so it is imported where the first checkpoint is
+written or read, and not before the first step.
+"""
+
+import functools
 import hashlib
 import itertools
 import logging
@@ -10,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from veegan_jax.common import errors, files
 from veegan_jax.runtime import distributed, workdirs
@@ -42,23 +46,28 @@ class Checkpoints:
         self, directory: pathlib.Path, keep: int = 3, *, flag: str | None = None
     ) -> None:
         self._directory, self._flag = directory.absolute(), flag
-        self._manager: Any = None  # orbax's; None where another process does the work
-        self._tidied = False
+        self._keep, self._tidied = keep, False
         if distributed.is_main_process():
-            main_only = ocp.options.MultiprocessingOptions(
-                primary_host=0,
-                active_processes={0},
-                barrier_sync_key_prefix=str(next(_prefixes)),
-            )
-            options = ocp.CheckpointManagerOptions(
-                preservation_policy=ocp.checkpoint_managers.LatestN(keep),
-                enable_async_checkpointing=True,
-                create=False,  # orbax cannot if only one process is active
-                multiprocessing_options=main_only,
-            )
             with files.writing(self._directory):
                 self._directory.mkdir(parents=True, exist_ok=True)
-            self._manager = ocp.CheckpointManager(self._directory, options=options)
+
+    @functools.cached_property
+    def _manager(self) -> Any:
+        """Return orbax's manager; only the main process has one."""
+        import orbax.checkpoint as ocp
+
+        main_only = ocp.options.MultiprocessingOptions(
+            primary_host=0,
+            active_processes={0},
+            barrier_sync_key_prefix=str(next(_prefixes)),
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=ocp.checkpoint_managers.LatestN(self._keep),
+            enable_async_checkpointing=True,
+            create=False,  # orbax cannot if only one process is active
+            multiprocessing_options=main_only,
+        )
+        return ocp.CheckpointManager(self._directory, options=options)
 
     def save(self, step: int, state: Any) -> None:
         """Write a checkpoint in the background; it is never seen half written.
@@ -66,7 +75,11 @@ class Checkpoints:
         Raises:
           InputError: if the system refuses this write or refused the one before.
         """
-        if self._manager and step not in self._manager.all_steps():
+        if not distributed.is_main_process():
+            return
+        import orbax.checkpoint as ocp
+
+        if step not in self._manager.all_steps():
             arrays = _arrays(state)
             args = ocp.args.Composite(
                 state=ocp.args.StandardSave(arrays),
@@ -118,6 +131,8 @@ class Checkpoints:
         return step, distributed.from_main_process(found)
 
     def _restore_newest(self, like: Any) -> tuple[int, Any]:
+        if not any(self._directory.iterdir()):  # a new run
+            return 0, like
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
@@ -146,6 +161,8 @@ class Checkpoints:
         return 0, like
 
     def _read(self, step: int, like: Any) -> Any:
+        import orbax.checkpoint as ocp
+
         def read(**args: Any) -> Any:
             return self._manager.restore(step, args=ocp.args.Composite(**args))
 
@@ -170,7 +187,7 @@ class Checkpoints:
         Raises:
           InputError: if the system refuses a write.
         """
-        if self._manager:
+        if "_manager" in vars(self):  # something was read or written
             with files.writing(self._directory, self._kept):
                 self._manager.wait_until_finished()
             self._manager.close()
