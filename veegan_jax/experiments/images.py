@@ -153,6 +153,9 @@ def prepare(
         reports=10,
         data=source.train,
         feed=source.feed,
+        meanwhile=functools.partial(
+            sampling.compile_draw, config=config, num_samples=_GLANCE
+        ),
     )
 
 

@@ -68,6 +68,14 @@ def score(x_SNX: jax.Array, dataset: str) -> dict[str, jax.Array]:
     return jax.lax.map(lambda x_NX: mixture_metrics.evaluate(x_NX, mixture), x_SNX)
 
 
+def compile_report(config: Config, num_samples: int, state: TrainState) -> None:
+    """Compile `draw` and `score`; the values of the states need not be there yet."""
+    drawing = draw.lower(state, config=config, num_samples=num_samples)
+    drawing.compile()
+    lower = score.__wrapped__.lower  # type: ignore[attr-defined]
+    numerics.undefined_allowed(lower)(drawing.out_info, config.dataset).compile()
+
+
 def oracle(dataset: str, num_samples: int, repeats: int = 5) -> dict[str, np.ndarray]:
     """Score true samples, the reference of every table: metrics [repeats]."""
     mixture = mixtures.get(dataset)
@@ -108,9 +116,8 @@ def check_config(config: Config, options: base.Options, variants: int = 1) -> No
 
 
 def _check_gif(workdir: pathlib.Path, config: Config) -> None:
-    if checkpoint.newest(workdir / "checkpoints") < config.steps:
-        return
-    if not _frames(workdir):
+    ended = checkpoint.newest(workdir / "checkpoints") >= config.steps
+    if ended and not _frames(workdir):
         raise errors.InputError(
             f"--gif: the run in {workdir} has ended, and its folder frames holds no "
             "samples over training, which only --gif keeps; leave the flag out, or "
@@ -161,7 +168,8 @@ def prepare(
         return metrics, summary(metrics)
 
     step = functools.partial(step_on_fresh_data, config=config)
-    return base.prepare(config, options, step, report, workdir=workdir)
+    more = {"meanwhile": functools.partial(compile_report, config, options.samples)}
+    return base.prepare(config, options, step, report, workdir=workdir, **more)
 
 
 def dry_run(config: Config, options: base.Options) -> str:
@@ -263,7 +271,7 @@ def project(x_NX: np.ndarray, dataset: str) -> np.ndarray:
     """Reduce samples to two coordinates to look at, [N, 2].
 
     In 2-D these are x itself; in 1200-D the mean coordinate, and the distance from the
-    nearest mean over the distance that is typical of a true sample.
+    nearest mean over the typical distance of a true sample.
     """
     mixture = mixtures.get(dataset)
     if mixture.size == 2:

@@ -57,6 +57,15 @@ def _draw(
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:num_samples], drawn)
 
 
+def compile_draw(state: TrainState, *, config: Config, num_samples: int) -> None:
+    """Compile what `draw` runs; the values of the states [S, ...] need not be there."""
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    one = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype, sharding=here), state
+    )
+    _draw.lower(one, config=config, num_samples=num_samples).compile()
+
+
 def draw(state: TrainState, *, config: Config, num_samples: int) -> np.ndarray:
     """Draw from all seeds: uint8 [S, N, H, W, C], or [S, N, X] from vector networks.
 

@@ -6,7 +6,7 @@ Dimension key: S seeds, N samples, H height, W width.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -136,7 +136,7 @@ def prepare(
     config: Config,
     options: Options,
     workdir: pathlib.Path | None,
-    truth: stacked_mnist_metrics.Truth | None = None,
+    truth: Callable[[], stacked_mnist_metrics.Truth] | None = None,
 ) -> Run:
     """Bind a configuration to a training run that counts modes while it trains.
 
@@ -144,7 +144,7 @@ def prepare(
       config: what to train.
       options: how to run it.
       workdir: see `run`; None for a dry run.
-      truth: what samples are scored against; only reports need it.
+      truth: returns what samples are scored against; only reports need it.
     """
     train, _, classifier = _materials(DIGITS[config.dataset], options)
 
@@ -157,7 +157,8 @@ def prepare(
         title = f"{config.method} on {config.dataset}, step {done}"
         plots.image_grid(rows, grids / f"step-{done:07d}.png", title)
         scores = [
-            stacked_mnist_metrics.score(x, classifier, truth.reference) for x in x_SNHW3
+            stacked_mnist_metrics.score(x, classifier, truth().reference)
+            for x in x_SNHW3
         ]
         names = ("modes", "kl_uniform", "confident")
         metrics = {n: np.array([float(s[n]) for s in scores]) for n in names}
@@ -165,10 +166,21 @@ def prepare(
         summary = f"{modes:.0f} modes, KL {kl:.2f} of {_GLANCE}, {sure:.0f} % confident"
         return metrics, summary
 
+    def meanwhile(state: TrainState) -> None:
+        sampling.compile_draw(state, config=config, num_samples=_GLANCE)
+        known = truth().reference
+        stacked_mnist_metrics.compile_score(_GLANCE, classifier, known)
+
     step = functools.partial(step_on_stacks, config=config)
-    data = train.image[..., 0]
     return base.prepare(
-        config, options, step, report, workdir=workdir, reports=10, data=data
+        config,
+        options,
+        step,
+        report,
+        workdir=workdir,
+        reports=10,
+        data=train.image[..., 0],
+        meanwhile=meanwhile,
     )
 
 
@@ -204,14 +216,16 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
     check([(workdir, config)], options)
     dataset, data_dir = DIGITS[config.dataset], options.data_dir or None
     train, test, classifier = _materials(dataset, options)
-    truth = None
-    if distributed.is_main_process():  # which scores
-        truth = stacked_mnist_metrics.truth(classifier, options.samples, data_dir)
+
+    @functools.cache  # made while the first steps run, and only in the main process
+    def truth() -> stacked_mnist_metrics.Truth:
+        return stacked_mnist_metrics.truth(classifier, options.samples, data_dir)
+
     state, failures = prepare(config, options, workdir, truth).train()
 
     def finish() -> dict[str, Any]:
         found, bad = sampling.of_each_seed(
-            lambda x: (stacked_mnist_metrics.make_record(x, truth), x[:64].copy()),
+            lambda x: (stacked_mnist_metrics.make_record(x, truth()), x[:64].copy()),
             state,
             config=config,
             num_samples=options.samples,

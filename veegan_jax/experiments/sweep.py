@@ -165,12 +165,16 @@ def prepare(
         summary = mixture_experiment.summary(metrics)
         return metrics, f"{len(found)} variants, {summary}"
 
+    def meanwhile(member: Member) -> None:
+        mixture_experiment.compile_report(config, options.samples, member.state)
+
     return base.prepare(
         config,
         options,
         functools.partial(member_step, config=config),
         report,
         workdir=workdir,
+        meanwhile=meanwhile,
         init=functools.partial(init_members, config, found, options),
         labels=[
             f"{describe(variant)}, seed {seed}"

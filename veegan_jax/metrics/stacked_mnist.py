@@ -217,6 +217,16 @@ def score(
     return jax.tree.map(np.asarray, _evaluate(*outputs, reference))
 
 
+@numerics.undefined_allowed
+def compile_score(
+    num_samples: int, classifier: classifiers.Classifier, reference: Reference
+) -> None:
+    """Compile what `score` runs for this many images; `truth` compiles the rest."""
+    sizes = classifiers.NUM_CLASSES, classifier.recipe.features
+    outputs = [jax.ShapeDtypeStruct((num_samples, 3, n), jnp.float32) for n in sizes]
+    _evaluate.lower(*outputs, reference).compile()
+
+
 def oracle_triples(num_images: int, num_samples: int) -> np.ndarray:
     """Return the test images of each true sample: int [N, 3], always the same."""
     return np.random.default_rng(0).integers(num_images, size=(num_samples, 3))

@@ -45,6 +45,7 @@ def train(
     report: Report,
     name: str,
     labels: Sequence[str] | None = None,
+    meanwhile: Callable[[Any], None] | None = None,
 ) -> tuple[Any, dict[int, str]]:
     """Train from step `done` to `steps`.
 
@@ -62,6 +63,8 @@ def train(
         in the main process only; returns a short message for the progress bar.
       name: shown before the progress bar.
       labels: the names of the members of the leading axis, if they are not seeds.
+      meanwhile: called once, in the main process only, while the devices take the first
+        steps, with the state that they will return: to compile what reports run.
 
     Returns:
       The state, and for each diverged seed's index a message that says when.
@@ -90,6 +93,9 @@ def train(
             if num not in compiled:
                 compiled[num] = compile_steps(num)
             state, metrics = compiled[num](state)
+            if meanwhile and distributed.is_main_process():
+                meanwhile(state)  # JAX does not wait for the steps
+                meanwhile = None
             metrics = jax.tree.map(np.asarray, metrics)
             done += num
             for seed, message in _new_failures(state, metrics, failures, done, num):

@@ -70,6 +70,7 @@ class Run:
         -> (metrics to log, short message for the progress bar). The steps' own metrics
         are logged as well, unless the report returns one of the same name. Only the
         main process calls it. By default the message shows the steps' own metrics.
+      meanwhile: see `loop.train`.
       debug_nans: replay the interval in which a member became non-finite, step by
         step, and keep its arrays in the work directory.
     """
@@ -89,6 +90,7 @@ class Run:
     keep: int = 3
     save_every: float = 30.0
     report: Report = _show
+    meanwhile: Callable[[Any], None] | None = None
     debug_nans: bool = False
 
     def train(self) -> tuple[Any, dict[int, str]]:
@@ -125,6 +127,7 @@ class Run:
                 report=self._reporter(log),
                 name=self.name,
                 labels=self.labels,
+                meanwhile=self.meanwhile,
             )
             self._replay_failures(state)
             return state, failures
