@@ -301,3 +301,21 @@ def test_unknown_names_list_the_valid_ones():
 )
 def test_cells_write_no_powers_of_ten_for_spreads(mean, std, expected):
     assert records.cell(mean, std) == expected
+
+
+def test_a_report_runs_what_was_compiled_while_the_first_steps_ran():
+    compiled = []
+
+    def listen(name: str, *_, **__) -> None:
+        compiled.append("backend_compile" in name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    state = jax.device_put(base.init_seeds([0], SMALL), jax.devices()[0])
+    mixture_experiment.compile_report(SMALL, 49, state)  # 49: in no other test
+    assert any(compiled)
+    compiled.clear()
+    x_SNX = mixture_experiment.draw(state, config=SMALL, num_samples=49)
+    metrics = mixture_experiment.score(x_SNX, "ring")
+    jax.monitoring.unregister_event_duration_listener(listen)
+    assert x_SNX.shape == (1, 49, 2) and metrics["modes"].shape == (1,)
+    assert not any(compiled)

@@ -71,9 +71,10 @@ def score(x_SNX: jax.Array, dataset: str) -> dict[str, jax.Array]:
 def compile_report(config: Config, num_samples: int, state: TrainState) -> None:
     """Compile `draw` and `score`; the values of the states need not be there yet."""
     drawing = draw.lower(state, config=config, num_samples=num_samples)
-    drawing.compile()
+    shape, sharding = drawing.out_info.shape, drawing.compile().output_shardings
+    x_SNX = jax.ShapeDtypeStruct(shape, drawing.out_info.dtype, sharding=sharding)
     lower = score.__wrapped__.lower  # type: ignore[attr-defined]
-    numerics.undefined_allowed(lower)(drawing.out_info, config.dataset).compile()
+    numerics.undefined_allowed(lower)(x_SNX, config.dataset).compile()
 
 
 def oracle(dataset: str, num_samples: int, repeats: int = 5) -> dict[str, np.ndarray]:
