@@ -123,6 +123,20 @@ FORMS = {
             }
         ],
     },
+    "startup": {
+        **_REPEAT,
+        **_VERSIONS,
+        "rows": [
+            {
+                "command": checks.TEXT,
+                "start": checks.TEXT,
+                "median": checks.NUMBER,
+                "range": (checks.NUMBER, checks.NUMBER),
+                "first_step_median?": checks.NUMBER,
+                "first_step_range?": (checks.NUMBER, checks.NUMBER),
+            }
+        ],
+    },
     "scaling": {
         **_REPEAT,
         "efficiency": checks.POSITIVE,
@@ -308,6 +322,27 @@ def ivom(path: pathlib.Path) -> str:
     return ivom_table.table(read(path))
 
 
+def startup(path: pathlib.Path) -> str:
+    """Make the table of bench/startup.py: from a command to its first step and end."""
+    if not path.exists():
+        return common.EMPTY
+    record = read(path)
+    lines = []
+    for row in record["rows"]:
+        cells = [
+            "{:.1f} ({:.1f} to {:.1f})".format(row[median], *row[span])
+            if median in row
+            else ""
+            for median, span in (
+                ("first_step_median", "first_step_range"),
+                ("median", "range"),
+            )
+        ]
+        lines.append([f"`{row['command']}`", row["start"], *cells])
+    header = ["", "start", "first step, s (range)", "end, s (range)"]
+    return f"{records.table(header, lines)}\n\n{_repeat(record)}"
+
+
 def scaling(folder: pathlib.Path) -> dict[str, str]:
     """Make two tables of bench/scaling.py: what it counted, and what it estimates."""
     paths = sorted(folder.glob("scaling*.json"))
@@ -355,5 +390,6 @@ def tables(results: pathlib.Path) -> dict[str, str]:
         "speed-ivom": ivom(folder / "ivom.json"),
         "speed-pipeline": pipeline(folder / "pipeline.json"),
         "speed-growth": growth(folder, results / "figures"),
+        "speed-startup": startup(folder / "startup.json"),
         **scaling(folder),
     }
