@@ -300,10 +300,9 @@ def draw_figures(config: Config, workdir: pathlib.Path, x_SNX: np.ndarray) -> No
         axes=AXES.get(config.dataset, ("x1", "x2")),
         title=f"{config.method} on {config.dataset}: samples, and density below",
     )
-    log = metrics_log.read(workdir)
     names = [*mixture_metrics.METRICS, "loss_d", "loss_g", "loss_gr", "reconstruction"]
     title = f"{config.method} on {config.dataset}, one line per seed"
-    plots.curves(log, names, workdir / "curves.png", title=title)
+    plots.curves(metrics_log.read(workdir), names, workdir / "curves.png", title=title)
 
 
 def make_record(
