@@ -20,6 +20,9 @@ def jit(*static: str) -> Callable[[Function], Function]:
 
     Args:
       *static: names of the static arguments, which every call gives by name.
+
+    Returns:
+      The decorator. As with `jax.jit`, the function's `lower` takes the same arguments.
     """
 
     def decorate(function: Function) -> Function:
@@ -32,11 +35,20 @@ def jit(*static: str) -> Callable[[Function], Function]:
             bound.__name__ = function.__name__  # of the program
             return jax.jit(bound)
 
+        def split(given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            values = {name: given.pop(name) for name in static if name in given}
+            return program(**values), given
+
         @functools.wraps(function)
         def call(*args: Any, **given: Any) -> Any:
-            values = {name: given.pop(name) for name in static if name in given}
-            return program(**values)(*args, **given)
+            jitted, others = split(given)
+            return jitted(*args, **others)
 
+        def lower(*args: Any, **given: Any) -> Any:
+            jitted, others = split(given)
+            return jitted.lower(*args, **others)
+
+        call.lower = lower  # type: ignore[attr-defined]
         return call  # type: ignore[return-value]
 
     return decorate
