@@ -33,7 +33,7 @@ from absl import flags
 from veegan_jax.common import errors, records
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images
-from veegan_jax.runtime import program
+from veegan_jax.runtime import distributed, program
 
 SCRIPTS = pathlib.Path(__file__).parents[1]
 COMMANDS = {
@@ -144,6 +144,7 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
 def main() -> None:
     timing.check_names("commands", NAMES.value, COMMANDS)
     output = timing.output(OUTPUT.value, "runs/speed/startup.json")
+    distributed.use_cpu_cores(distributed.cpu_cores())  # as the commands do
     begun, rows = time.perf_counter(), []
     for name in NAMES.value:
         for row in measure(name, REPEATS.value):
