@@ -17,7 +17,8 @@ Rows are found by their names, whatever the benchmark. Compared are
           but the code and other work on the machine;
   ratios  a rate over a rival's in the same run (`ratio` and `ratio_range`): also
           between machines. A ratio also falls if the rival became faster.
-  counts  of bench/scaling.py: FLOPs always, bytes as the rates.
+  times   lists of seconds or milliseconds, of bench/startup.py and growth.py: as rates.
+  counts  FLOPs of bench/scaling.py: always; bytes and MiB of a program: as rates.
 Rows that are missing in the new record, or new in it, are named. They are no fall.
 """
 
@@ -36,12 +37,15 @@ from veegan_jax.runtime import program
 REMEDY = "give two records of one benchmark, such as results/speed/training.json"
 # What names an element of a list; all else in it was measured.
 NAMES = (
-    *("what", "case", "generator", "method", "mode", "preset", "dataset", "seeds"),
-    *("devices", "batch_size", "image_size", "width", "precision"),
-    *("axis", "size", "value"),
+    *("what", "name", "start", "case", "generator", "method", "mode", "preset"),
+    *("dataset", "seeds", "devices", "batch_size", "batch", "image_size", "width"),
+    *("precision", "axis", "size", "value"),
 )
 RIVALS = ("torch", "scipy", "flax", "xla")
-COUNTS = ("flops", "flops_per_example", "argument_bytes", "temporary_bytes")
+COUNTS = (
+    *("flops", "flops_per_example", "argument_bytes", "temporary_bytes"),
+    "program_mib",
+)
 
 
 class Row(NamedTuple):
@@ -80,14 +84,19 @@ def rows(value: Any, name: str = "") -> Iterator[tuple[str, Row]]:
         here = _join(name, "" if field == "rows" else field)
         if field in COUNTS and _are_numbers([inner]):
             yield here, Row(-inner, -inner, -inner, comparable="flops" in field)
-        elif re.search(r"_per_second(_by_\w+)?$", field):
+        elif re.search(r"_per_second(_by_\w+)?$|seconds$", field):
+            # Of a time, the smaller is the better.
+            sign = 1 if "_per_second" in field else -1
             series = inner if isinstance(inner, dict) else {"": inner}
             for key, turns in series.items():
                 full = _join(here, key)
                 ours = not any(rival in full for rival in RIVALS)
                 if ours and turns and _are_numbers(turns):
-                    row = Row(statistics.median(turns), min(turns), max(turns), False)
-                    yield full, row
+                    turns = sorted(sign * turn for turn in turns)
+                    yield (
+                        full,
+                        Row(statistics.median(turns), turns[0], turns[-1], False),
+                    )
         else:
             yield from rows(inner, here)
 
@@ -151,6 +160,7 @@ def _share(after: float, before: float) -> str:
 
 def _shown(row: Row) -> str:
     value, low, high = (f"{abs(x):.4g}" for x in row[:3])
+    low, high = (high, low) if row.value < 0 else (low, high)
     return value if low == high else f"{value} ({low} to {high})"
 
 

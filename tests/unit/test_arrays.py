@@ -157,7 +157,7 @@ def test_more_samples_than_the_memory_holds_are_refused_unread(tmp_path, monkeyp
     path = tmp_path / "x.npy"
     np.save(path, np.zeros((400, 8, 8, 3), np.uint8))
     monkeypatch.setattr(np.lib.format, "read_array", None)  # nothing is read
-    with pytest.raises(errors.InputError, match=r"400 samples take .* at most 289 "):
+    with pytest.raises(errors.InputError, match=r"400 samples take .* at most 118 "):
         stacked_files.read(path)
 
 

@@ -111,6 +111,20 @@ def test_more_flops_or_bytes_are_a_fall(report):
     assert not report(counted(100, 100), counted(80, 100))[1]
 
 
+@pytest.mark.parametrize(
+    ("field", "better"), (("seconds", [1.0, 1.5]), ("milliseconds", [0.9, 1.9]))
+)
+def test_a_longer_time_falls(field, better, tmp_path):
+    for name, times in (("old", better), ("new", [2.5, 2.0])):
+        rows = [{"name": "ring", "start": "warm", field: times}]
+        (tmp_path / f"{name}.json").write_text(json.dumps(record(rows=rows)))
+    old, new = (tmp_path / f"{n}.json" for n in ("old", "new"))
+    text, fell = compare.report(old, new)
+    assert fell and f"fell: ring, warm: {field}" in text and "(2 to 2.5)" in text
+    text, fell = compare.report(new, old)
+    assert not fell and "rose" in text
+
+
 @pytest.mark.parametrize("name", RECORDS)
 def test_committed_records_compare(name, tmp_path):
     copy = tmp_path / "copy.json"

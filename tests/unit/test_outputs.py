@@ -162,7 +162,7 @@ def test_scoring_takes_about_its_estimate_of_memory(
     ("dataset", "experiment", "options", "total"),
     [
         ("ring", mixture_experiment, base.Options, 2e9),
-        ("cifar10", image_experiment, image_experiment.Options, 8e9),
+        ("cifar10", image_experiment, image_experiment.Options, 6e9),
     ],
 )
 def test_a_run_of_more_samples_than_the_memory_holds_is_refused(

@@ -123,7 +123,7 @@ def test_every_flag_of_a_path_reads_it_as_one(script, monkeypatch):
             if "string" in flag.flag_type():
                 named = PATH_NAME.fullmatch(name) or PATH_HELP.search(flag.help)
                 assert not named, f"--{name} is no path flag: {flag.help}"
-        assert found
+        assert found or not ours  # bench/compare.py has arguments only
         for name in found:
             flag = flags.FLAGS[name]
             assert "local or mounted" in flag.help
