@@ -1,12 +1,12 @@
 """What the benches share: turns, rows, precisions, convolutions and table cells."""
 
-import images  # a script, not part of a package
 import jax
 import jax.numpy as jnp
 import precisions
 import pytest
 import summaries
 import timing
+from support import programs
 from tables import rivals
 
 from veegan_jax.common import errors
@@ -73,13 +73,18 @@ def test_products_have_the_precision(method, dataset, precision, expected, monke
     )
 
 
-def test_the_other_convolutions_are_xlas_on_a_cpu():
+@pytest.fixture
+def images_bench():
+    yield from programs.as_module("bench/images")
+
+
+def test_the_other_convolutions_are_xlas_on_a_cpu(images_bench):
     def text():
         x, kernel = jnp.ones((1, 4, 4, 20)), jnp.ones((3, 3, 20, 20))
         return str(jax.make_jaxpr(lambda x, k: conv.conv(x, k, 2))(x, kernel))
 
     assert "conv_general_dilated" not in text()
-    with images.other_convolutions():
+    with images_bench.other_convolutions():
         assert "conv_general_dilated" in text()
     assert "conv_general_dilated" not in text()
 
