@@ -4,8 +4,8 @@
     python scripts/bench/images.py
         Every method's step with the quarter-size networks, one seed, and four spread
         over the CPU cores; the GAN's at half and at full size, one seed. About 14
-        minutes on two free cores, most of them compilation. Expect 0.8 of PyTorch's
-        steps/s at the quarter and half sizes, and 0.6 at full size.
+        minutes on two free cores, most of them compilation. Expect 0.9 to 1 of the
+        steps/s of compiled PyTorch at the quarter and half sizes, 1.1 at full size.
     python scripts/bench/images.py --presets=paper --nocompile
         The full DCGAN alone, in three minutes.
     python scripts/bench/images.py --seeds=1

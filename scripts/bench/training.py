@@ -4,7 +4,7 @@
     python scripts/bench/training.py
         Every method at the `paper` and the `quick` sizes, and VEEGAN with small
         networks at batch 256 and 64; one seed, and five spread over the CPU cores:
-        about 12 minutes on two free cores. Where a ratio "JAX / ..." is above 1,
+        about 15 minutes on two free cores. Where a ratio "JAX / ..." is above 1,
         our scan is faster. Expect fractions of the peak that fall with the size of the
         matrices.
     python scripts/bench/training.py --methods=veegan --presets=quick --repeats=3
