@@ -1,7 +1,7 @@
 """Measure how time and memory of a training step grow: batch, width, seeds, devices.
 
     python scripts/bench/growth.py
-        VEEGAN on the ring and the GAN on Stacked MNIST, small networks: about 8
+        VEEGAN on the ring and the GAN on Stacked MNIST, small networks: about 6
         minutes on two free cores, most of it compilation. Expect that time grows as
         the batch and the seeds do or slower (slope 1), as the square of the width or
         slower (2), and falls with the devices (-1). Expect the same of the program's
