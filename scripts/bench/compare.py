@@ -109,7 +109,8 @@ def _name(value: Any) -> str:
     if not isinstance(value, dict):
         return ""
     texts = {n: value[n] for n in NAMES if isinstance(value.get(n), str | int)}
-    texts = {n: text for n, text in texts.items() if text != ""}
+    # Records from before there was a choice of precisions have float32, unsaid.
+    texts = {n: text for n, text in texts.items() if text not in ("", "float32")}
     return ", ".join(t if isinstance(t, str) else f"{n} {t}" for n, t in texts.items())
 
 

@@ -111,6 +111,13 @@ def test_more_flops_or_bytes_are_a_fall(report):
     assert not report(counted(100, 100), counted(80, 100))[1]
 
 
+def test_a_record_from_before_precisions_compares_with_one_of_float32(report):
+    new = record((60.0, 70.0, 81.0))
+    new["rows"][0]["precision"] = "float32"
+    text, fell = report(record(), new)
+    assert fell and "missing" not in text and "1 of 2 rows fell" in text
+
+
 @pytest.mark.parametrize(
     ("field", "better"), (("seconds", [1.0, 1.5]), ("milliseconds", [0.9, 1.9]))
 )
