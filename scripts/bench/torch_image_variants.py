@@ -19,22 +19,6 @@ from veegan_jax.methods.base import TrainState
 from veegan_jax.runtime import distributed
 
 
-def runner(peer: torch_images.GAN, num_steps: int, threads: int) -> timing.Runner:
-    """Return a function that trains for num_steps and waits; and num_steps."""
-
-    def run() -> None:
-        torch.set_num_threads(threads)
-        for _ in range(num_steps):
-            if peer.device.type == "cuda":
-                torch.compiler.cudagraph_mark_step_begin()
-            peer.step(peer.data(), peer.noise())
-        if peer.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    run()  # the first steps allocate
-    return run, num_steps
-
-
 def make(
     config: Config,
     state: TrainState,
@@ -78,7 +62,9 @@ def make(
         errors.append(torch_images.check(peer, start))
         way = f"{layout}, {mode}" if mode else layout
         name = torch_variants.label(way, threads, device)
-        runners[name] = runner(peer, num_steps, threads)
+        runners[name] = torch_variants.runner(
+            lambda: peer.step(peer.data(), peer.noise()), device, num_steps, threads
+        )
         return name
 
     for layout, threads in itertools.product(torch_images.LAYOUTS, numbers):

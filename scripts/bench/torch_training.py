@@ -75,7 +75,6 @@ class Peer(abc.ABC):
         mixture = mixtures.get(config.dataset)
         self.means_KX = torch_networks.tensor(mixture.means_KX).to(device)
         self.sigma, self.live_size = mixture.sigma, mixture.live_size
-        self.run_gradients: Callable = self.gradients
 
     def _adam(self, params: list[nn.Parameter]) -> torch.optim.Adam:
         betas = self.config.optimizer.beta1, self.config.optimizer.beta2
@@ -107,27 +106,8 @@ class Peer(abc.ABC):
         return [self.config.latent_shape(1)[1]]
 
     @abc.abstractmethod
-    def gradients(
-        self, x_BX: torch.Tensor, *noise: torch.Tensor
-    ) -> tuple[Losses, Gradients, Gradients]:
-        """Compute the losses, and the gradients of D and of G and R."""
-
-    def both(
-        self, loss_d: torch.Tensor, loss_gr: torch.Tensor
-    ) -> tuple[Gradients, Gradients]:
-        """Compute both gradients from one forward pass."""
-        grads_d = grad(loss_d, self.params_d, retain_graph=True)
-        return grads_d, grad(loss_gr, self.params_gr)
-
-    def compile(self, mode: str | None = None) -> None:
-        """Make losses and gradients one program; the first step compiles it."""
-        self.run_gradients = compiled(self.gradients, mode)
-
     def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
         """Update all networks once, as the JAX method does."""
-        losses, grads_d, grads_gr = self.run_gradients(x_BX, *noise)
-        self.update(grads_d, grads_gr)
-        return losses
 
     def update(self, grads_d: Gradients | None, grads_gr: Gradients) -> None:
         """Update all networks by Adam (not D if grads_d is None), then G's average."""
@@ -167,7 +147,38 @@ def _minimize(
         p.grad = None
 
 
-class GAN(Peer):
+class OnePass(Peer):
+    """A method whose losses come from one forward pass, which may be compiled."""
+
+    def __init__(self, config: Config, state: TrainState, device: torch.device) -> None:
+        super().__init__(config, state, device)
+        self.run_gradients: Callable = self.gradients
+
+    @abc.abstractmethod
+    def gradients(
+        self, x_BX: torch.Tensor, *noise: torch.Tensor
+    ) -> tuple[Losses, Gradients, Gradients]:
+        """Compute the losses, and the gradients of D and of G and R."""
+
+    def both(
+        self, loss_d: torch.Tensor, loss_gr: torch.Tensor
+    ) -> tuple[Gradients, Gradients]:
+        """Compute both gradients from one forward pass."""
+        grads_d = grad(loss_d, self.params_d, retain_graph=True)
+        return grads_d, grad(loss_gr, self.params_gr)
+
+    def compile(self, mode: str | None = None) -> None:
+        """Make losses and gradients one program; the first step compiles it."""
+        self.run_gradients = compiled(self.gradients, mode)
+
+    def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
+        """Update all networks once, as the JAX method does."""
+        losses, grads_d, grads_gr = self.run_gradients(x_BX, *noise)
+        self.update(grads_d, grads_gr)
+        return losses
+
+
+class GAN(OnePass):
     def gradients(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Any:
         (z_BZ,) = noise
         real_logit, fake_logit = self.d(x_BX), self.d(self.g(z_BZ))
@@ -177,7 +188,7 @@ class GAN(Peer):
         return losses, *self.both(loss_d, loss_g)
 
 
-class ALI(Peer):
+class ALI(OnePass):
     def noise_sizes(self) -> list[int]:
         return [*super().noise_sizes(), self.config.objective.reconstructor_noise]
 
@@ -199,9 +210,6 @@ class Unrolled(Peer):
         self.m_d, self.v_d = torch_networks.moments(
             state.opt_state["discriminator"], device
         )
-
-    def gradients(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Any:
-        raise NotImplementedError  # D's updates are part of G's gradient
 
     def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
         (z_BZ,) = noise
@@ -244,7 +252,7 @@ class Unrolled(Peer):
         return params, m, v
 
 
-class VEEGAN(Peer):
+class VEEGAN(OnePass):
     def noise_sizes(self) -> list[int]:
         return [*super().noise_sizes(), self.config.latent_size]
 
@@ -264,7 +272,7 @@ class VEEGAN(Peer):
         return losses, *self.both(loss_d, loss_gr)
 
 
-class VEEGANPlus(Peer):
+class VEEGANPlus(OnePass):
     def __init__(self, config: Config, state: TrainState, device: torch.device) -> None:
         super().__init__(config, state, device)
         self.gamma = torch.zeros((), device=device)  # a number would compile anew

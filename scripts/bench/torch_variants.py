@@ -6,6 +6,7 @@ all cores; on a GPU also compiled to CUDA graphs, which save the launches of ker
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import check_peers
 import given_noise
@@ -60,7 +61,9 @@ def make(
         if way != "eager":
             peer.compile(MODES[way])
         errors.append(check_peers.compare(peer, start, config))
-        runners[label(way, threads, device)] = runner(peer, num_steps, threads)
+        runners[label(way, threads, device)] = runner(
+            lambda: peer.step(peer.data(), *peer.noise()), device, num_steps, threads
+        )
 
     cores = distributed.cpu_cores()
     numbers = sorted({1, cores}) if device == "cpu" else [cores]
@@ -93,16 +96,18 @@ def unavailable(error: Exception) -> str:
     return f"unavailable: {type(error).__name__}: {reason}"
 
 
-def runner(peer: torch_training.Peer, num_steps: int, threads: int) -> timing.Runner:
-    """Return a function that trains for num_steps and waits; and num_steps."""
+def runner(
+    step: Callable[[], Any], device: str, num_steps: int, threads: int
+) -> timing.Runner:
+    """Return a function that takes num_steps steps and waits; and num_steps."""
 
     def run() -> None:
         torch.set_num_threads(threads)
         for _ in range(num_steps):
-            if peer.device.type == "cuda":
+            if device == "cuda":
                 torch.compiler.cudagraph_mark_step_begin()
-            peer.step(peer.data(), *peer.noise())
-        if peer.device.type == "cuda":
+            step()
+        if device == "cuda":
             torch.cuda.synchronize()
 
     run()  # the first steps allocate
