@@ -35,7 +35,7 @@ from veegan_jax.common import errors, records
 from veegan_jax.runtime import program
 
 REMEDY = "give two records of one benchmark, such as results/speed/training.json"
-# What names an element of a list; all else in it was measured.
+# These fields name an element of a list; all others were measured.
 NAMES = (
     *("what", "name", "start", "case", "generator", "method", "mode", "preset"),
     *("dataset", "seeds", "devices", "batch_size", "batch", "image_size", "width"),
@@ -85,7 +85,7 @@ def rows(value: Any, name: str = "") -> Iterator[tuple[str, Row]]:
         if field in COUNTS and _are_numbers([inner]):
             yield here, Row(-inner, -inner, -inner, comparable="flops" in field)
         elif re.search(r"_per_second(_by_\w+)?$|seconds$", field):
-            # Of a time, the smaller is the better.
+            # A smaller time is better.
             sign = 1 if "_per_second" in field else -1
             series = inner if isinstance(inner, dict) else {"": inner}
             for key, turns in series.items():

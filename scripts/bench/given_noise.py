@@ -1,4 +1,4 @@
-"""What the checks of all peers share: our step on given noise, and the comparison."""
+"""Our step on given noise and the comparison, shared by the checks of all peers."""
 
 import functools
 from collections.abc import Mapping

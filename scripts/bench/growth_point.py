@@ -26,7 +26,7 @@ NUM_DIGITS = 1000  # few, so that the data is small beside what grows
 
 
 class Case(NamedTuple):
-    """What is trained, and the places on each axis; the first stays on the others."""
+    """A training and its places on each axis; it keeps to the first on other axes."""
 
     method: str
     dataset: str

@@ -1,4 +1,4 @@
-"""What the benches share: turns, rows, precisions, convolutions and table cells."""
+"""Turns, rows, precisions, convolutions and table cells, shared by the benches."""
 
 import jax
 import jax.numpy as jnp
