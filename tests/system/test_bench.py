@@ -304,7 +304,7 @@ def test_a_missing_compiler_is_told_and_a_wrong_peer_is_not_timed(
     def no_compiler(self, mode):
         raise RuntimeError("no C++ compiler\nand a long story")
 
-    monkeypatch.setattr(torch_training.Peer, "compile", no_compiler)
+    monkeypatch.setattr(torch_training.OnePass, "compile", no_compiler)
     runners, error, note = torch_variants.make(tiny("gan"), "cpu", compiled=True)
     assert note == "unavailable: RuntimeError: no C++ compiler"
     assert runners and not any("compiled" in name for name in runners)
@@ -313,7 +313,7 @@ def test_a_missing_compiler_is_told_and_a_wrong_peer_is_not_timed(
     def wrong(self, mode):
         self.run_gradients = lambda x_BX, *noise: self.gradients(x_BX + 0.01, *noise)
 
-    monkeypatch.setattr(torch_training.Peer, "compile", wrong)
+    monkeypatch.setattr(torch_training.OnePass, "compile", wrong)
     with pytest.raises(given_noise.Mismatch, match="loss_d is"):
         torch_variants.make(tiny("gan"), "cpu", compiled=True)
 
