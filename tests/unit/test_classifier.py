@@ -138,6 +138,29 @@ def test_accuracy_is_measured_whatever_the_file_claims(tiny, tmp_path):
     assert "python scripts/train_classifier.py --dataset=digits" in str(caught.value)
 
 
+def test_accuracy_is_kept_for_what_it_was_measured_of(tmp_path, monkeypatch):
+    measure, measured = classifiers.accuracy, []
+    monkeypatch.setenv("VEEGAN_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(
+        classifiers, "accuracy", lambda *of: measured.append(of) or measure(*of)
+    )
+    first = classifier_files.ready("digits")
+    assert classifier_files.ready("digits").identity == first.identity
+    assert len(measured) == 1
+    test = images.load("digits", "test")
+    relabelled = dataclasses.replace(test, label=test.label[::-1])
+    other = dataclasses.replace(first, params=jax.tree.map(np.copy, first.params))
+    other.params["Dense_1"]["bias"][0] += 1
+    found = {classifiers.fingerprint(*of) for of in measured}
+    found |= {classifiers.fingerprint(first, relabelled)}
+    found |= {classifiers.fingerprint(other, test)}
+    assert len(found) == 3
+    [kept] = (tmp_path / "veegan_jax").iterdir()
+    kept.write_text("100.5")  # a file that was damaged
+    assert classifier_files.ready("digits").identity == first.identity
+    assert len(measured) == 2
+
+
 # The digests of the pinned classifiers' weights.
 PINNED = {
     "digits": "23ab5db0092f98a65e7f5826372dd7c265eaea45f5a2fbd4ebefa55b99c73511",

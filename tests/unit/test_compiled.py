@@ -92,11 +92,11 @@ def test_what_was_not_used_for_longest_makes_room(tmp_path):
 
 
 def test_two_kinds_of_cpu_share_no_program(tmp_path, monkeypatch):
-    monkeypatch.setattr(compiled, "_machine", lambda: "a")
+    monkeypatch.setattr(compiled, "machine", lambda: "a")
     programs = compiled.Programs(tmp_path)
     programs.put(KEY, b"with AVX-512")
     assert programs.get(KEY) == b"with AVX-512"
-    monkeypatch.setattr(compiled, "_machine", lambda: "b")
+    monkeypatch.setattr(compiled, "machine", lambda: "b")
     assert programs.get(KEY) is None
 
 

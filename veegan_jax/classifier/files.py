@@ -13,13 +13,14 @@ import dataclasses
 import functools
 import json
 import pathlib
+from typing import BinaryIO
 
 import jax
 import numpy as np
 from flax import traverse_util
 
 from veegan_jax.classifier import network as classifiers
-from veegan_jax.common import errors, files, json_files
+from veegan_jax.common import caches, errors, files, json_files
 from veegan_jax.data import images
 
 FOLDER = pathlib.Path("runs/classifier")
@@ -34,6 +35,8 @@ def require(
 ) -> classifiers.Classifier:
     """Measure the accuracy on the test images and refuse a classifier that is too bad.
 
+    The accuracy is kept in the user's folder of caches, since every start needs it.
+
     Args:
       classifier: any; the accuracy stated in its file is ignored.
       data_dir: tensorflow-datasets' folder; see `images.load`.
@@ -46,7 +49,13 @@ def require(
     """
     dataset = classifier.dataset
     test = images.load(dataset, "test", data_dir=data_dir)
-    classifier = classifiers.measured(classifier, test)
+    kept = caches.Caches(None)
+    name = f"accuracy-{classifiers.fingerprint(classifier, test)}"
+    accuracy = kept.read(name, _read_accuracy)
+    if accuracy is None:
+        accuracy = classifiers.accuracy(classifier, test)
+        kept.write(name, lambda file: file.write(repr(accuracy).encode()))
+    classifier = dataclasses.replace(classifier, test_accuracy=accuracy)
     if classifier.test_accuracy < REQUIRED[dataset]:
         raise errors.InputError(
             f"a classifier (seed {classifier.seed}, {classifier.recipe.steps} steps) "
@@ -54,6 +63,13 @@ def require(
             f"right; metrics need {REQUIRED[dataset]:g} %. {_remedy(dataset)}"
         )
     return classifier
+
+
+def _read_accuracy(file: BinaryIO) -> float:
+    accuracy = float(file.read())
+    if not 0 <= accuracy <= 100:
+        raise ValueError(f"the accuracy is {accuracy} %")
+    return accuracy
 
 
 def ready(

@@ -1,7 +1,7 @@
 """A small convolutional classifier of digits, which the Stacked MNIST metrics use.
 
 This network labels every generated digit. So every record holds the SHA-256 of its
-parameters, and its accuracy is measured again before it is used.
+parameters, and its accuracy is measured on each machine before it is used.
 
 Dimension key: N images, B images of a batch, H height, W width, C channels (1),
 K classes (10), F features of the last hidden layer.
@@ -10,17 +10,19 @@ K classes (10), F features of the last hidden layer.
 import dataclasses
 import functools
 import hashlib
+import os
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 from flax import traverse_util
 
 from veegan_jax.data import images, pixels
 from veegan_jax.networks import conv
-from veegan_jax.runtime import numerics, parallel, rng
+from veegan_jax.runtime import compiled, numerics, parallel, rng
 
 NUM_CLASSES = 10
 
@@ -182,6 +184,28 @@ def predict(classifier: Classifier, x_NHWC: Any) -> tuple[np.ndarray, np.ndarray
         for whole, some in zip((logits_NK, feature_NF), outputs, strict=True):
             whole[start:stop] = np.asarray(some)[: stop - start]
     return logits_NK, feature_NF
+
+
+def fingerprint(classifier: Classifier, data: images.Images) -> str:
+    """Return a digest of all that the accuracy on a set of images depends on.
+
+    It covers the program that classifies, the weights, the images and their labels, the
+    compiler, the settings in the environment, and the kind of CPU.
+    """
+    x_BHWC = jax.ShapeDtypeStruct((_CHUNK, *data.image.shape[1:]), np.uint8)
+    program = _apply.lower(classifier.params, x_BHWC, recipe=classifier.recipe)
+    told = (
+        program.as_text(),
+        classifier.sha256,
+        jax.__version__,
+        jaxlib.__version__,
+        compiled.machine(),
+        *sorted(f"{n}={v}" for n, v in os.environ.items() if n[:4] in ("JAX_", "XLA_")),
+    )
+    digest = hashlib.sha256("\n".join(told).encode())
+    for array in (data.image, data.label):
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 @functools.partial(jax.jit, static_argnames="recipe")

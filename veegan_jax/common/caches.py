@@ -1,4 +1,4 @@
-"""The folder of what can be made again at any time, and its decoded images."""
+"""The folder of what can be made again at any time, and small files in it."""
 
 import functools
 import logging
@@ -30,7 +30,7 @@ def folder(cache_dir: str | None = None) -> pathlib.Path | None:
 
 
 class Caches:
-    """Files of decoded images. Without them, everything works and takes longer.
+    """Files of decoded images and the like. Without them, all works and takes longer.
 
     Args:
       cache_dir: see `folder`.
@@ -61,7 +61,7 @@ class Caches:
 @functools.cache
 def _warn_once(folder: pathlib.Path | str, why: Any) -> None:
     logging.warning(
-        "decoded images cannot be kept in %s (%s), so every run decodes them: set "
-        "VEEGAN_CACHE_DIR to a folder that can be written",
+        "decoded images cannot be kept in %s (%s), nor can accuracies, so every run "
+        "makes them again: set VEEGAN_CACHE_DIR to a folder that can be written",
         *(folder, why),
     )

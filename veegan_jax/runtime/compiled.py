@@ -86,7 +86,7 @@ class Programs:
             _warn_once(self._path, error.strerror or error)
 
     def _file(self, key: str) -> pathlib.Path:
-        return self._path / f"{_machine()}-{key[-200:]}"  # a name has 255 bytes
+        return self._path / f"{machine()}-{key[-200:]}"  # a name has 255 bytes
 
     def _make_room(self, size: int) -> None:
         self._room -= size
@@ -108,7 +108,7 @@ class Programs:
 
 
 @functools.cache
-def _machine() -> str:
+def machine() -> str:
     """Return a short name of this kind of CPU; hosts may share a home folder.
 
     XLA's code for CPUs uses the instructions and the number of cores of the machine
