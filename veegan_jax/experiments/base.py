@@ -189,12 +189,23 @@ _checked: dict[Config, Any] = {}  # methods that passed, by configuration
 
 def init_seeds(seeds: Sequence[int], config: Config) -> TrainState:
     """Return the initial states, leaves [S, ...]; seed s starts from key(s)."""
+    init, _ = _initializer(seeds, config)
+    return init()
+
+
+def _initializer(
+    seeds: Sequence[int], config: Config
+) -> tuple[Callable[[], TrainState], Callable[[], TrainState]]:
+    """Return the functions that return the initial states, and only their shapes."""
     init = jax.vmap(functools.partial(methods.get(config.method).init, config=config))
     keys_S = jax.vmap(rng.key)(np.asarray(seeds, np.uint32))
     # Vectors keep the default, though it takes seconds: records rest on its rounding.
     convolutional = len(config.example_shape()) > 1
     options = parallel.compile_options_of_init() if convolutional else None
-    return jax.jit(init, compiler_options=options)(keys_S)
+    program = jax.jit(init, compiler_options=options)
+    # One program, so that it is traced once.
+    shapes = functools.partial(program.eval_shape, keys_S)
+    return functools.partial(program, keys_S), shapes
 
 
 def prepare(
@@ -220,9 +231,11 @@ def prepare(
       **more: other fields of `run.Run`, such as `data`.
     """
     seeds = options.seed_numbers()
+    init, shapes = _initializer(seeds, config)
     values: dict[str, Any] = dict(
         name=f"{config.dataset} {config.method}",
-        init=functools.partial(init_seeds, seeds, config),
+        init=init,
+        shapes=shapes,
         step=step,
         steps=config.steps,
         interval=options.interval or max(1, config.steps // reports),

@@ -57,6 +57,8 @@ class Run:
       interval: steps between reports.
       labels: the name of each member, S of them.
       data: arrays that every step reads; see `parallel.run_steps`.
+      shapes: returns the shapes of what `init` returns. With it, the first steps
+        compile while `init` does; None: afterwards.
       feed: gives each step its batch, for data that does not fit into memory.
       compile_steps: number of steps -> a compiled function of the states, in place of
         `parallel.run_steps`.
@@ -82,6 +84,7 @@ class Run:
     interval: int
     labels: Sequence[str]
     data: Any = None
+    shapes: Callable[[], Any] | None = None
     feed: Feed | None = None
     compile_steps: Callable[[int], CompiledSteps] | None = None
     mode: str = "none"
@@ -104,6 +107,7 @@ class Run:
           InputError: if no checkpoint can be read, or the disk refuses a write.
           loop.Interrupted, loop.NonFinite: see `loop.train`.
         """
+        compile_steps = self._compile_ahead()
         done, state = 0, self.init()
         checkpoints = log = None
         if self.workdir:
@@ -119,7 +123,7 @@ class Run:
             state, failures = loop.train(
                 state,
                 done,
-                self._compiler(done),
+                compile_steps or self._compiler(done),
                 steps=self.steps,
                 interval=self.interval,
                 save_every=self.save_every,
@@ -168,6 +172,18 @@ class Run:
             mode=self.mode,
             num_steps=steps,
         )
+
+    def _compile_ahead(self) -> Callable[[int], CompiledSteps] | None:
+        """Begin to compile the first interval; None if that needs the states."""
+        if not self.shapes or self.feed:
+            return None
+        compile_steps = functools.cache(self._compiler(0))
+        done = checkpoint.newest(self.workdir / "checkpoints") if self.workdir else 0
+        if done < self.steps:
+            run = compile_steps(min(self.interval, self.steps - done))
+            if hasattr(run, "compile_ahead"):  # not if hosts or a batch are shared
+                run.compile_ahead(self.shapes())
+        return compile_steps
 
     def _compiler(self, done: int) -> Callable[[int], CompiledSteps]:
         """Return a function that compiles an interval of a given number of steps."""

@@ -5,6 +5,7 @@ Dimension key: S seeds.
 
 import functools
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from veegan_jax.runtime import distributed
+from veegan_jax.runtime import distributed, numerics
 
 SEED_AXIS = "seeds"
 
@@ -60,10 +61,13 @@ def over_devices(
       data: copied to each device once.
 
     Returns:
-      A function of (states, batches), as `parallel.run_steps` returns it.
+      A function of (states, batches), as `parallel.run_steps` returns it. Its
+      `compile_ahead` takes the shapes of the states and returns at once: the program
+      compiles in a thread, for which the first call waits.
     """
     # Number of seeds -> the program of each group of devices.
     compiled: dict[int, list[Callable[[Any, Any], Any]]] = {}
+    ahead: list[futures.Future] = []
 
     # `cut` is one program for all arrays. `device_put` would queue hundreds, one for
     # each piece of each array, and XLA's CPU client has been seen to hang on them.
@@ -90,6 +94,15 @@ def over_devices(
             )
         )
 
+        def lower_group(state):
+            padded = jax.tree.map(
+                lambda a: jax.ShapeDtypeStruct(
+                    (len(index), *a.shape[1:]), a.dtype, sharding=sharding
+                ),
+                state,
+            )
+            return program.lower(padded, copy, None)
+
         def run_group(state, batches):
             shares = [
                 jax.device_put(cut(state, part), device)
@@ -102,23 +115,46 @@ def over_devices(
                 *shares,
             )
             batches = jax.device_put(batches, NamedSharding(mesh, P()))
+            while ahead:
+                ahead.pop().result()
             result = program(padded, copy, batches)
             return [
                 jax.tree.map(lambda a, i=i: a.addressable_shards[i].data, result)
                 for i in range(len(group))
             ]
 
-        return run_group
+        return run_group, lower_group
 
-    def run_shares(state, batches=None):
-        seeds = len(jax.tree.leaves(state)[0])
+    def groups_of(state):
+        seeds = jax.tree.leaves(state)[0].shape[0]
         if seeds not in compiled:
             shares = groups(devices, seeds)
             compiled[seeds] = [of_group(group, index) for group, index in shares]
+        return compiled[seeds]
+
+    def run_shares(state, batches=None):
+        seeds = len(jax.tree.leaves(state)[0])
         state = jax.device_put(state, devices[0])
-        parts = [part for group in compiled[seeds] for part in group(state, batches)]
+        parts = [
+            part
+            for run_group, _ in groups_of(state)
+            for part in run_group(state, batches)
+        ]
         return join(jax.device_put(parts, devices[0]), seeds)
 
+    def compile_ahead(state):
+        found = groups_of(state)
+
+        @numerics.standard  # JAX's settings are those of a thread
+        def compile_groups():
+            for _, lower_group in found:
+                lower_group(state).compile()  # JAX keeps it for the call
+
+        pool = futures.ThreadPoolExecutor(1, "compile")
+        ahead.append(pool.submit(compile_groups))
+        pool.shutdown(wait=False)
+
+    run_shares.compile_ahead = compile_ahead  # type: ignore[attr-defined]
     return run_shares
 
 
