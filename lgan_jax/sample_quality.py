@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.spatial import distance
 
 from lgan_jax import autoencoder
 from lgan_jax.stages import Models
@@ -109,6 +108,8 @@ def class_metrics(
       y_GD: encodings of the generated images.
       y_ND: encodings of the known images.
     """
+    from scipy.spatial import distance  # takes a quarter of a second
+
     # The width is half the median distance: a median pair has a similarity of 0.14.
     width = 0.5 * np.median(distance.pdist(known_ND[:200]))
     far = np.median(nearest(held_HD, known_ND))
@@ -137,6 +138,8 @@ def vendi(x_GD: np.ndarray, width: float) -> float:
 
     Source: Friedman and Dieng 2023.
     """
+    from scipy.spatial import distance
+
     square_GG = distance.squareform(distance.pdist(x_GD, "sqeuclidean"))
     value_G = np.linalg.eigvalsh(np.exp(-square_GG / (2 * width**2)) / len(x_GD))
     value_G = value_G[value_G > 1e-12]
@@ -155,6 +158,8 @@ def coverage(
 
     Source: Naeem et al. 2020, "Reliable fidelity and diversity metrics", equation 8.
     """
+    from scipy.spatial import distance
+
     radius_N = np.sort(distance.cdist(real_ND, real_ND), axis=1)[:, neighbours]
     closest_N = distance.cdist(real_ND, y_GD).min(axis=1)
     return 100 * float(np.mean(closest_N <= radius_N))

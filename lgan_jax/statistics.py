@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 
 class Interval(NamedTuple):
@@ -28,6 +27,8 @@ def paired(
     Raises:
       ValueError: if the numbers of seeds differ.
     """
+    from scipy import stats  # takes half a second, and only tables need it
+
     treated_S, control_S = np.asarray(treated_S), np.asarray(control_S)
     if treated_S.shape != control_S.shape:
         raise ValueError(f"{treated_S.shape} and {control_S.shape} cannot be paired")

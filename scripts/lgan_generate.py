@@ -22,7 +22,6 @@ from typing import Any
 import early  # noqa: F401
 import jax
 import numpy as np
-from scipy.spatial import distance
 
 from lgan_jax import autoencoder, config, generation, generators, splits, stages
 from lgan_jax.generators import OWN
@@ -216,6 +215,8 @@ def novelty(made: folders.Classes, given: folders.Classes) -> dict[str, float]:
       over that of a given image to the nearest other. A class is left out if at least
       half of its given images have a duplicate.
     """
+    from scipy.spatial import distance  # takes a quarter of a second
+
     found = {}
     for label, name in enumerate(given.names):
         ours, theirs = (

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
-from scipy.spatial import distance
+from scipy import special
 
 from veegan_jax.metrics import pca
 
@@ -114,6 +113,8 @@ def radius_ks(z_NZ: np.ndarray) -> float:
     It is in [0, 1], about .87 / sqrt(N) for draws from N(0, I). It detects what single
     dimensions do not show: clusters on a shell, or tails that all dimensions share.
     """
+    from scipy import stats  # takes half a second, and only records need it
+
     square_N = np.sum(z_NZ**2, axis=1)
     uniform_N = stats.chi2.cdf(square_N, z_NZ.shape[1])
     return float(_distance_to_uniform(uniform_N[:, None])[0])
@@ -140,6 +141,8 @@ def kolmogorov_smirnov(z_NZ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
       p-values [Z]. N(0, 1) is not fitted, so an offset and a wrong scale count, as they
       do for G.
     """
+    from scipy import stats  # see `radius_ks`
+
     distance_Z = _distance_to_uniform(special.ndtr(z_NZ))
     return distance_Z, np.clip(stats.kstwo.sf(distance_Z, len(z_NZ)), 0, 1)
 
@@ -173,6 +176,8 @@ def energy(z_NZ: np.ndarray) -> float:
     Source: Szekely and Rizzo 2005 (a test of multivariate normality, the parameters
     given) and 2013 (the ratio, their coefficient of inhomogeneity).
     """
+    from scipy.spatial import distance  # takes a quarter of a second
+
     to_prior = 2 * np.mean(distance_to_prior(z_NZ))
     among_prior = 2 * np.exp(
         special.gammaln((z_NZ.shape[1] + 1) / 2) - special.gammaln(z_NZ.shape[1] / 2)
