@@ -199,9 +199,8 @@ def _initializer(
     """Return the functions that return the initial states, and only their shapes."""
     init = jax.vmap(functools.partial(methods.get(config.method).init, config=config))
     keys_S = jax.vmap(rng.key)(np.asarray(seeds, np.uint32))
-    # Vectors keep the default, though it takes seconds: records rest on its rounding.
-    convolutional = len(config.example_shape()) > 1
-    options = parallel.compile_options_of_init() if convolutional else None
+    vectors = len(config.example_shape()) == 1  # records rest on their rounding
+    options = parallel.compile_options_of_init(exact=vectors)
     program = jax.jit(init, compiler_options=options)
     # One program, so that it is traced once.
     shapes = functools.partial(program.eval_shape, keys_S)
