@@ -175,7 +175,8 @@ def _fit_images(
         name,
         task,
         math.prod(lead[1:]),
-        init=functools.partial(_jit_once(init, config), *members),
+        init=_jit_once(init, config),
+        members=members,
         step=step,
         steps=config.autoencoder_steps,
         data=task.image_MX,
@@ -191,9 +192,10 @@ def _fit_sampler(
     module, lead = samplers.get(sampler), learned_from.count.shape
     members = _flat((task.keys(sampler, *lead[1:]), learned_from), lead)
     init = jax.vmap(functools.partial(module.init, config=config))
-    init_L = functools.partial(_jit_once(init, config), *members)
+    init = _jit_once(init, config)
     if not hasattr(module, "train_step"):
-        return jax.tree.map(lambda a: a.reshape(*lead, *a.shape[1:]), init_L())
+        states_L = init(*members)
+        return jax.tree.map(lambda a: a.reshape(*lead, *a.shape[1:]), states_L)
 
     def step(state, axis_name=None):
         size = config.sampler_batch // parallel.size(axis_name)
@@ -204,7 +206,8 @@ def _fit_sampler(
         name,
         task,
         math.prod(lead[1:]),
-        init=init_L,
+        init=init,
+        members=members,
         step=step,
         steps=config.sampler_steps,
     )
@@ -216,12 +219,22 @@ def _run(
     task: Task,
     members_per_seed: int,
     *,
-    init: Callable[[], TrainState],
+    init: Any,
+    members: tuple[Any, ...],
     step: parallel.Step,
     steps: int,
     data: Any = None,
 ) -> Run:
-    """Describe the training of a stage's members; its metrics are means over seeds."""
+    """Describe the training of a stage's members; its metrics are means over seeds.
+
+    Args:
+      name: of the stage.
+      task: the data.
+      members_per_seed: L over the number of seeds.
+      init: a compiled function of the members that returns their states.
+      members: its arguments, leaves [L, ...].
+      step, steps, data: see `Run`.
+    """
     seeds = len(task.seeds)
 
     def report(done: int, states_L: TrainState, metrics_L: Metrics) -> Any:
@@ -232,7 +245,8 @@ def _run(
 
     return Run(
         name=name,
-        init=init,
+        init=functools.partial(init, *members),
+        shapes=functools.partial(init.eval_shape, *members),
         step=step,
         steps=steps,
         interval=max(1, steps // 10),

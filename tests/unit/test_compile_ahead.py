@@ -67,10 +67,12 @@ def test_the_call_finds_the_program(compiled, seeds, num_devices, programs):
 def test_a_run_goes_on_from_a_checkpoint_and_compiles_nothing_when_done(
     compiled, tmp_path
 ):
+    made = []
+
     def train(steps, shapes=lambda: jax.eval_shape(lambda: init(2))):
         run = Run(
             name="r",
-            init=lambda: init(2),
+            init=lambda: made.append(steps) or init(2),
             shapes=shapes,
             step=step,
             steps=steps,
@@ -87,6 +89,7 @@ def test_a_run_goes_on_from_a_checkpoint_and_compiles_nothing_when_done(
     assert sum("one_seed" in name for name in compiled) == 1  # of the step left
     np.testing.assert_array_equal(went_on, train(3))
     assert not any("one_seed" in name for name in compiled)
+    assert made == [2]  # a checkpoint needs the shapes alone
     np.testing.assert_array_equal(went_on, train(3, shapes=None))
 
 

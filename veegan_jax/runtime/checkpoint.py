@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from veegan_jax.common import errors, files
-from veegan_jax.runtime import distributed, workdirs
+from veegan_jax.runtime import distributed, numerics, workdirs
 
 _prefixes = itertools.count()  # orbax needs another one for each manager
 
@@ -110,8 +110,8 @@ class Checkpoints:
         process's directory it stays, since it may only be half deleted.
 
         Args:
-          like: a state of the same shapes and types; returned if there is no
-            checkpoint.
+          like: a state of the same shapes and types, or in a single process these
+            alone; returned if there is no checkpoint.
 
         Returns:
           (steps taken, state).
@@ -211,7 +211,7 @@ def _arrays(state: Any) -> Any:
 def _like(leaf: jax.Array, like: jax.Array) -> jax.Array:
     """Undo `_data` for one leaf."""
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like))
+        return jax.random.wrap_key_data(leaf, impl=numerics.IMPLEMENTATION)
     return leaf
 
 

@@ -58,7 +58,7 @@ class Run:
       labels: the name of each member, S of them.
       data: arrays that every step reads; see `parallel.run_steps`.
       shapes: returns the shapes of what `init` returns. With it, the first steps
-        compile while `init` does; None: afterwards.
+        compile while `init` does, and a run that continues leaves `init` out.
       feed: gives each step its batch, for data that does not fit into memory.
       compile_steps: number of steps -> a compiled function of the states, in place of
         `parallel.run_steps`.
@@ -108,18 +108,16 @@ class Run:
           loop.Interrupted, loop.NonFinite: see `loop.train`.
         """
         compile_steps = self._compile_ahead()
-        done, state = 0, self.init()
         checkpoints = log = None
         if self.workdir:
             folder = self.workdir / "checkpoints"
             checkpoints = checkpoint.Checkpoints(folder, self.keep, flag=self.flag)
         try:
-            if checkpoints and self.workdir:
-                done, state = checkpoints.restore(state)
-                if distributed.is_main_process():
-                    # If all have diverged, the last interval was not reported.
-                    reported = int(np.max(state.step))
-                    log = metrics_log.MetricsLog(self.workdir, reported)
+            done, state = self._start(checkpoints)
+            if self.workdir and distributed.is_main_process():
+                # If all have diverged, the last interval was not reported.
+                reported = int(np.max(state.step))
+                log = metrics_log.MetricsLog(self.workdir, reported)
             state, failures = loop.train(
                 state,
                 done,
@@ -173,12 +171,26 @@ class Run:
             num_steps=steps,
         )
 
+    def _start(self, checkpoints: checkpoint.Checkpoints | None) -> tuple[int, Any]:
+        """Return the steps taken and the states, of the newest checkpoint if any."""
+        if not checkpoints:
+            return 0, self.init()
+        # Hosts that read no files need states to put those of the first host into.
+        if self.shapes and self._stored() and distributed.is_alone():
+            done, state = checkpoints.restore(self.shapes())
+            return (done, state) if done else (0, self.init())
+        return checkpoints.restore(self.init())
+
+    def _stored(self) -> int:
+        """Return the step of the newest checkpoint, or 0."""
+        return checkpoint.newest(self.workdir / "checkpoints") if self.workdir else 0
+
     def _compile_ahead(self) -> Callable[[int], CompiledSteps] | None:
         """Begin to compile the first interval; None if that needs the states."""
         if not self.shapes or self.feed:
             return None
         compile_steps = functools.cache(self._compiler(0))
-        done = checkpoint.newest(self.workdir / "checkpoints") if self.workdir else 0
+        done = self._stored()
         if done < self.steps:
             run = compile_steps(min(self.interval, self.steps - done))
             if hasattr(run, "compile_ahead"):  # not if hosts or a batch are shared
