@@ -116,7 +116,7 @@ class Run:
             done, state = self._start(checkpoints)
             if self.workdir and distributed.is_main_process():
                 # If all have diverged, the last interval was not reported.
-                reported = int(np.max(state.step))
+                reported = int(np.asarray(state.step).max())
                 log = metrics_log.MetricsLog(self.workdir, reported)
             state, failures = loop.train(
                 state,
