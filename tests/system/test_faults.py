@@ -36,7 +36,7 @@ def half_saved(run: pathlib.Path) -> Iterator[pathlib.Path]:
 def wait_for(
     kind: str, process: forks.Fork, run: pathlib.Path, chance: random.Random
 ) -> None:
-    """Waits until a random moment while a run starts, trains or saves."""
+    """Waits until a random moment while a run starts or trains, or within a save."""
     more, share = chance.randrange(1, 3), chance.random()
     if kind == "starting":
         time.sleep(2 * share)
@@ -45,31 +45,31 @@ def wait_for(
     until(process, lambda: "steps/s" in process.stderr)
     enough = lines(run) + more
     until(process, lambda: lines(run) >= enough)
-    if kind == "saving":
-        until(process, lambda: any(half_saved(run)))
-        time.sleep(max(0, share - 0.5) / 25)  # at once, or a bit later
-    else:
+    if kind == "training":
         time.sleep(share / 5)  # or an interval
+        return
+    while until(process, lambda: any(half_saved(run))):
+        time.sleep(share / 50)
+        process.send_signal(signal.SIGSTOP)
+        if any(half_saved(run)):
+            return
+        process.send_signal(signal.SIGCONT)  # the save has ended: in the next one
 
 
-@pytest.mark.parametrize("method", ["gan", "veegan_plus"])
-def test_killed_ten_times_ends_as_if_never_stopped(scripts, tmp_path, method):
-    command = [*TINY, "--steps=3000", f"--method={method}"]
+def test_killed_again_and_again_ends_as_if_never_stopped(scripts, tmp_path):
+    command = [*TINY, "--steps=2000"]
     done = scripts.run(SCRIPT, *command, "--workdir=whole", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    run, seed = tmp_path / "run", f"20170522 {method}"
-    chance = random.Random(seed)
-    kinds = ["saving"] * 5 + ["training"] * 3 + ["starting"] * 2
-    chance.shuffle(kinds)
-    told, half_written = [f"seed {seed!r}"], 0
-    for kind in kinds:
+    run = tmp_path / "run"
+    chance = random.Random(20170522)
+    told = []
+    for kind in ("saving", "training", "saving", "starting"):
         process = scripts.start(SCRIPT, *command, "--workdir=run", cwd=tmp_path)
         wait_for(kind, process, run, chance)
         process.send_signal(signal.SIGKILL)
         told.append(f"{kind}: {process.wait()} after {lines(run)} lines")
         assert process.returncode == -signal.SIGKILL, [told, process.stderr]
-        half_written += any(half_saved(run))
-    assert half_written >= 2, told
+        assert kind != "saving" or any(half_saved(run)), told
     done = scripts.run(SCRIPT, *command, "--workdir=run", cwd=tmp_path)
     assert done.returncode == 0, [told, done.stderr]
     try:
@@ -79,7 +79,7 @@ def test_killed_ten_times_ends_as_if_never_stopped(scripts, tmp_path, method):
     assert not list((run / "checkpoints").glob("*tmp")), told
 
 
-@pytest.mark.parametrize("numbers", [["SIGINT"], ["SIGTERM"], ["SIGINT", "SIGINT"]])
+@pytest.mark.parametrize("numbers", [["SIGINT"], ["SIGINT", "SIGINT"]])
 def test_a_signal_saves_and_a_second_one_does_not_wait(
     scripts, whole, tmp_path, numbers
 ):
@@ -135,6 +135,8 @@ def test_a_second_run_is_refused_until_the_first_has_died(scripts, tmp_path):
     assert until(third, lambda: lines(run) > 0), third.stderr
     third.send_signal(signal.SIGTERM)
     assert third.wait() == os.EX_TEMPFAIL, third.stderr
+    at = re.search(r"stopped by SIGTERM at step (\d+) of 100000, saved", third.stderr)
+    assert at and steps(run) == [int(at[1])]
 
 
 def test_a_measurement_in_use_is_refused(scripts, whole, tmp_path):
@@ -156,11 +158,12 @@ def test_a_measurement_in_use_is_refused(scripts, whole, tmp_path):
 
 
 def test_odd_names_of_work_directories(scripts, whole, tmp_path):
-    for name in ("-dash %d {x} $HOME 'q\" é 日本\nnew line", "l" * 255):
-        done = scripts.run(SCRIPT, *TINY, f"--workdir={name}", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert name in done.stdout
-        assert_same_end(tmp_path / name, whole)
+    name = "-dash %d {x} $HOME 'q\" é 日本\nnew line"
+    name += "l" * (255 - len(name.encode()))
+    done = scripts.run(SCRIPT, *TINY, f"--workdir={name}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert name in done.stdout
+    assert_same_end(tmp_path / name, whole)
 
 
 def as_typed(*arguments, cwd, **environment):
@@ -174,12 +177,11 @@ def as_typed(*arguments, cwd, **environment):
     )
 
 
-@pytest.mark.parametrize("locale", ["C", "tr_TR.UTF-8"])
 def test_an_ascii_locale_prints_and_refuses_what_it_cannot_name(
-    scripts, whole, tmp_path, locale
+    scripts, whole, tmp_path
 ):
     settings = {
-        "LC_ALL": locale,  # Turkish has other capitals; not installed, it is C
+        "LC_ALL": "C",
         "PYTHONUTF8": "0",
         "PYTHONCOERCECLOCALE": "0",
         "PYTHONHASHSEED": "77",
@@ -190,11 +192,8 @@ def test_an_ascii_locale_prints_and_refuses_what_it_cannot_name(
     process = as_typed("--workdir=I run", cwd=tmp_path, **settings)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    # "±" in a table, as this locale's terminal can show it.
-    assert b"\\xb1" in out or "±".encode() in out
+    assert b"\\xb1" in out  # "±" in a table, as this locale's terminal can show it
     assert_same_end(tmp_path / "I run", whole)
-    if locale != "C":
-        return
     process = as_typed("--workdir=é".encode(), cwd=tmp_path, **settings)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 1
