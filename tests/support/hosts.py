@@ -19,7 +19,6 @@ RUNS = [
     ("gan", "both", "none"),
     ("gan", "both", "pmap"),
     ("gan", "both", "jit"),
-    ("gan", "adam", "pmap"),
     ("veegan_plus", "both", "pmap"),
 ]
 

@@ -14,7 +14,6 @@ from veegan_jax.common import errors
 from veegan_jax.runtime import checkpoint, distributed
 
 ROOT = pathlib.Path(__file__).parents[2]
-TOLERANCE = {"both": dict(rtol=3e-5, atol=1e-5), "adam": dict(rtol=2e-4, atol=1e-6)}
 
 
 def free_port():
@@ -44,7 +43,7 @@ def folder(tmp_path_factory):
     """Where the two processes left what they found."""
     path = tmp_path_factory.mktemp("hosts")
     theirs = checkpoint.Checkpoints(path / "theirs")
-    theirs.save(3, parallel_runs.result("gan", "both", "pmap", 8)[0])
+    theirs.save(3, parallel_runs.result("gan", "both", "pmap", 4)[0])
     theirs.close()
     port = free_port()
     both = [start(path, process, port) for process in (0, 1)]
@@ -66,7 +65,7 @@ def test_two_hosts_compute_what_one_device_does(found, run):
     expected = parallel_runs.result(method, optimizer, "none", 1)
     for path, array in parallel_runs.leaves(expected):
         actual = found[f"{'-'.join(run)}{path}"]
-        np.testing.assert_allclose(actual, array, err_msg=path, **TOLERANCE[optimizer])
+        np.testing.assert_allclose(actual, array, err_msg=path, rtol=3e-5, atol=1e-5)
 
 
 def test_two_hosts_go_on_from_a_checkpoint_of_one(found):
@@ -96,22 +95,20 @@ def test_any_number_of_devices_goes_on_from_a_checkpoint_of_two_hosts(
 
 
 @pytest.mark.parametrize(
-    ("mode", "num_devices"), [("none", 1), ("pmap", 1), ("pmap", 2), ("jit", 8)]
+    ("mode", "num_devices"), [("none", 1), ("pmap", 2), ("jit", 8)]
 )
 def test_a_checkpoint_of_four_devices_goes_on_on_others(tmp_path, mode, num_devices):
-    for optimizer in ("both", "adam"):
-        four, _ = parallel_runs.runner("gan", optimizer, "pmap", 4)
-        state, _ = parallel_runs.result("gan", optimizer, "pmap", 4)
-        expected, _ = four(state)
-        checkpoints = checkpoint.Checkpoints(tmp_path / optimizer)
-        checkpoints.save(3, state)
-        checkpoints.close()
-        like = parallel_runs.initial("gan", optimizer)
-        _, restored = checkpoint.Checkpoints(tmp_path / optimizer).restore(like)
-        run, _ = parallel_runs.runner("gan", optimizer, mode, num_devices)
-        actual, _ = run(restored)
-        tolerance = {n: 2 * t for n, t in TOLERANCE[optimizer].items()}
-        parallel_runs.assert_same(actual, expected, **tolerance)
+    four, _ = parallel_runs.runner("gan", "both", "pmap", 4)
+    state, _ = parallel_runs.result("gan", "both", "pmap", 4)
+    expected, _ = four(state)
+    checkpoints = checkpoint.Checkpoints(tmp_path)
+    checkpoints.save(3, state)
+    checkpoints.close()
+    like = parallel_runs.initial("gan", "both")
+    _, restored = checkpoint.Checkpoints(tmp_path).restore(like)
+    run, _ = parallel_runs.runner("gan", "both", mode, num_devices)
+    actual, _ = run(restored)
+    parallel_runs.assert_same(actual, expected, rtol=6e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize(
