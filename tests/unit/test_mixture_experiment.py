@@ -246,10 +246,9 @@ def test_gif_shows_every_interval_of_a_resumed_run(whole, tmp_path, caplog):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
 @pytest.mark.usefixtures("undrawn")
-def test_a_run_over_eight_devices_is_the_same_run(whole, tmp_path, mode):
-    options = dataclasses.replace(OPTIONS, parallel=mode)
+def test_a_run_over_eight_devices_is_the_same_run(whole, tmp_path):
+    options = dataclasses.replace(OPTIONS, parallel="pmap")
     _, x_SNX = run(SMALL, options, tmp_path)
     np.testing.assert_allclose(x_SNX, whole[2], rtol=1e-3, atol=1e-4)
 
