@@ -4,11 +4,7 @@ Dimension key: N digits, H height, W width.
 """
 
 import json
-import os
-import pathlib
 import re
-import subprocess
-import sys
 
 import flax_peers
 import jax
@@ -22,9 +18,6 @@ from veegan_jax.config import Config
 from veegan_jax.experiments import base
 from veegan_jax.presets import resolve
 
-SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
-# XLA compiles faster; PyTorch's threads sleep while they wait.
-FRUGAL = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "OMP_WAIT_POLICY": "passive"}
 DIGITS_NHW = np.random.default_rng(0).integers(0, 256, (50, 8, 8), np.uint8)
 
 
@@ -172,16 +165,15 @@ def test_rates_take_turns():
     assert ratio == {"ratio": 3.0, "ratio_range": [2.0, 6.0]}
 
 
-def test_record_fills_the_table(tmp_path, peers):
+def test_record_fills_the_table(scripts, tmp_path, monkeypatch, peers):
     path = tmp_path / "images.json"
     assert speed_tables.images(path) == common.EMPTY
-    script = [sys.executable, "-W", "error", SCRIPTS / "bench/images.py", "--tiny"]
-    done = subprocess.run(
-        [*script, "--methods=gan", "--presets=quarter", "--seeds=1", "--repeats=2"]
-        + ["--min_seconds=0", "--nocompile", f"--output={path}"],
-        env=os.environ | FRUGAL,
-        capture_output=True,
-        text=True,
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # threads sleep while they wait
+    done = scripts.run(
+        "bench/images.py",
+        *("--tiny", "--methods=gan", "--presets=quarter", "--seeds=1", "--repeats=2"),
+        *("--min_seconds=0", "--nocompile", f"--output={path}"),
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     record = json.loads(path.read_text())
