@@ -3,6 +3,7 @@
 import gc
 import json
 import pathlib
+import shutil
 from collections.abc import Iterator
 
 import jax
@@ -72,33 +73,54 @@ def test_nothing_saved_returns_the_given_state(tmp_path):
     assert_equal(state, first)
 
 
-def truncate(path: pathlib.Path):
+def largest(folder: pathlib.Path) -> pathlib.Path:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return max(files, key=lambda path: path.stat().st_size)
+
+
+def truncate(folder: pathlib.Path):
+    path = largest(folder)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def garble(path: pathlib.Path):
+def garble(folder: pathlib.Path):
+    path = largest(folder)
     data = bytearray(path.read_bytes())
     for i in range(len(data) // 4, 3 * len(data) // 4):
         data[i] ^= 0x55
     path.write_bytes(bytes(data))
 
 
-def flip_one_bit(path: pathlib.Path):
+def flip_one_bit(folder: pathlib.Path):
+    path = largest(folder)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
 
 
+def lose_the_largest(folder: pathlib.Path):
+    largest(folder).unlink()
+
+
+def lose_the_metadata(folder: pathlib.Path):
+    (folder / "state" / "_METADATA").unlink()
+
+
+def lose_all(folder: pathlib.Path):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
 @pytest.mark.parametrize(
-    "damage", [truncate, garble, flip_one_bit, pathlib.Path.unlink]
+    "damage",
+    [truncate, garble, flip_one_bit, lose_the_largest, lose_the_metadata, lose_all],
 )
 def test_damaged_newest_falls_back_and_says_so(tmp_path, damage, caplog):
     first, _ = states()
     workdirs.claim(tmp_path, {})
     folder = tmp_path / "checkpoints"
     saved(folder).close()
-    files = [p for p in (folder / "20").rglob("*") if p.is_file()]
-    damage(max(files, key=lambda p: p.stat().st_size))
+    damage(folder / "20")
     step, state = checkpoint.Checkpoints(folder).restore(first)
     assert step == 10
     assert_equal(state, first)
@@ -123,8 +145,7 @@ def test_all_damaged_is_an_error_not_a_fresh_start(tmp_path):
     first, _ = states()
     saved(tmp_path).close()
     for step in (10, 20):
-        files = [p for p in (tmp_path / str(step)).rglob("*") if p.is_file()]
-        truncate(max(files, key=lambda p: p.stat().st_size))
+        truncate(tmp_path / str(step))
     with pytest.raises(errors.InputError, match=r"no checkpoint .* can be read"):
         checkpoint.Checkpoints(tmp_path).restore(first)
 
