@@ -125,11 +125,10 @@ def test_what_dropout_keeps_is_a_function_of_the_global_row():
     assert 0 < whole.sum() < 40
 
 
-@pytest.mark.parametrize("method", ("ali", "veegan"))
 @pytest.mark.slow
-def test_two_devices_equal_one_with_dropout(method, generator):
+def test_two_devices_equal_one_with_dropout(generator):
     config = resolve.resolve(
-        method,
+        "ali",
         "digits",
         "dense",
         steps=6,
@@ -147,7 +146,7 @@ def test_two_devices_equal_one_with_dropout(method, generator):
             if axis_name is not None:
                 first = jax.lax.axis_index(axis_name) * 4
                 x_BX = jax.lax.dynamic_slice_in_dim(x_BX, first, 4)
-            train_step = methods.get(method).train_step
+            train_step = methods.get("ali").train_step
             return train_step(state, x_BX, config=config, axis_name=axis_name)
 
         state = base.init_seeds([0], config)
@@ -160,7 +159,7 @@ def test_two_devices_equal_one_with_dropout(method, generator):
     # D did drop: without dropout the same step has another loss.
     state = jax.tree.map(lambda leaf: leaf[0], base.init_seeds([0], config))
     undropped = config.replace(dropout=0.0)
-    step = functools.partial(methods.get(method).train_step, config=undropped)
+    step = functools.partial(methods.get("ali").train_step, config=undropped)
     _, metrics = jax.jit(step)(state, x)
     assert abs(metrics["loss_d"] - one["loss_d"][0, 0]) > 1e-4
 

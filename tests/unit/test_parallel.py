@@ -47,9 +47,19 @@ SPLITS = (
 )
 
 
-@pytest.mark.parametrize("mode", ["pmap", pytest.param("jit", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("method", "num_devices"), SPLITS)
-def test_a_split_batch_takes_the_steps_of_a_whole_one(method, mode, num_devices):
+def test_a_split_batch_takes_the_steps_of_a_whole_one(method, num_devices):
+    assert_takes_the_steps_of_a_whole_one(method, "pmap", num_devices)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "num_devices"), [("gan", 4), ("veegan_plus", 8)])
+def test_a_batch_split_by_jit_does_too(method, num_devices):
+    """XLA splits the program, whichever the method."""
+    assert_takes_the_steps_of_a_whole_one(method, "jit", num_devices)
+
+
+def assert_takes_the_steps_of_a_whole_one(method, mode, num_devices):
     expected = result(method, "both", "none", 1)
     # The tolerance is a thousandth of the least that any array has moved; biases
     # before BatchNorm, which move by rounding alone, differ by 2e-6.
