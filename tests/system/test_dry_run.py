@@ -78,7 +78,11 @@ def test_the_classifier():
 def test_the_amplification_tells_of_every_stage_it_needs(tmp_path):
     config = lgan_config.preset("digits", autoencoder_steps=10, sampler_steps=10)
     options = lgan_options.preset(
-        "digits", generators="lgan,affine", seeds=2, sample_quality=False, dry_run=True
+        "digits",
+        generators="lgan,gaussian,affine",  # the last two are not trained
+        seeds=2,
+        sample_quality=False,
+        dry_run=True,
     )
     materials = amplification.prepare(config, options, tmp_path / "run")
     words = stages.dry_run(materials.task, config, options.stages())

@@ -253,19 +253,6 @@ def test_stages_come_before_what_needs_them(chosen, expected):
     assert measured == tuple(dict.fromkeys([*expected, "autoencoder"]))
 
 
-@pytest.mark.slow
-def test_a_dry_run_tells_of_what_is_trained_and_writes_nothing(
-    task, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(loop, "train", None)
-    monkeypatch.chdir(tmp_path)
-    names = generators.stages(["lgan_moves", "gaussian"])
-    told = stages.dry_run(task, CONFIG, names).splitlines()
-    titles = [line.partition(":")[0] for line in told if not line.startswith(" ")]
-    assert titles == ["shared", "lgan_moves", "autoencoder"]  # gaussian is fitted
-    assert not any(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("name", ["gan", "affine+affine", "lgan_move", ""])
 def test_an_unknown_generator_is_refused_with_those_there_are(name):
     with pytest.raises(
