@@ -141,11 +141,10 @@ def test_agreement_counts_equal_and_lower_images(bench):
     assert shares == {"equal": 0.5, "lower": 0.25}
 
 
-def test_record_fills_the_table(tmp_path, monkeypatch, peers):
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiles faster
+def test_record_fills_the_table(scripts, tmp_path, monkeypatch, peers):
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     path = tmp_path / "records" / "ivom.json"
-    done = programs.run(
+    done = scripts.run(
         "bench/ivom.py",
         *("--tiny", "--presets=paper", "--repeats=2", "--starts=2", "--images=4"),
         *("--loop_images=3", f"--output={path}"),

@@ -4,15 +4,13 @@ import json
 import statistics
 
 import pytest
-from support import programs
 
 STREAMS = ("stream, threads", "stream, 1 workers", "stream, memory")
 
 
-def test_the_record_has_every_metric(tmp_path, monkeypatch):
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiles faster
+def test_the_record_has_every_metric(scripts, tmp_path):
     path = tmp_path / "records" / "pipeline.json"
-    done = programs.run(
+    done = scripts.run(
         "bench/pipeline.py",
         *("--tiny", "--repeats=2", "--num_workers=1", f"--output={path}"),
         cwd=tmp_path,
