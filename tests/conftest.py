@@ -46,8 +46,9 @@ SYSTEM = pathlib.Path(__file__).parent / "system"
 # The files that take longest. They come first, so that the last worker to end has not
 # begun with one of them while the others are idle.
 LONGEST = (
-    *("test_hosts_dying", "test_lgan_amplify", "test_faults", "test_readme"),
-    *("test_lgan_stages", "test_parallel", "test_methods", "test_image_methods"),
+    *("test_hosts_dying", "test_faults", "test_lgan_amplify", "test_bench_images"),
+    *("test_bench", "test_lgan_stages", "test_compiled_programs", "test_distributed"),
+    *("test_readme", "test_parallel", "test_methods", "test_image_methods"),
 )
 
 
