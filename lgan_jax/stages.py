@@ -32,7 +32,7 @@ from lgan_jax.task import Task
 from lgan_jax.train_state import Rows, TrainState
 from veegan_jax.common import metrics_log
 from veegan_jax.runtime import loop, numerics, parallel
-from veegan_jax.runtime.run import Metrics, Run
+from veegan_jax.runtime.run import Init, Metrics, Run
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -175,8 +175,7 @@ def _fit_images(
         name,
         task,
         math.prod(lead[1:]),
-        init=_jit_once(init, config),
-        members=members,
+        init=Init(_jit_once(init, config), members),
         step=step,
         steps=config.autoencoder_steps,
         data=task.image_MX,
@@ -192,9 +191,9 @@ def _fit_sampler(
     module, lead = samplers.get(sampler), learned_from.count.shape
     members = _flat((task.keys(sampler, *lead[1:]), learned_from), lead)
     init = jax.vmap(functools.partial(module.init, config=config))
-    init = _jit_once(init, config)
+    init = Init(_jit_once(init, config), members)
     if not hasattr(module, "train_step"):
-        states_L = init(*members)
+        states_L = init()
         return jax.tree.map(lambda a: a.reshape(*lead, *a.shape[1:]), states_L)
 
     def step(state, axis_name=None):
@@ -207,7 +206,6 @@ def _fit_sampler(
         task,
         math.prod(lead[1:]),
         init=init,
-        members=members,
         step=step,
         steps=config.sampler_steps,
     )
@@ -219,22 +217,12 @@ def _run(
     task: Task,
     members_per_seed: int,
     *,
-    init: Any,
-    members: tuple[Any, ...],
+    init: Init,
     step: parallel.Step,
     steps: int,
     data: Any = None,
 ) -> Run:
-    """Describe the training of a stage's members; its metrics are means over seeds.
-
-    Args:
-      name: of the stage.
-      task: the data.
-      members_per_seed: L over the number of seeds.
-      init: a compiled function of the members that returns their states.
-      members: its arguments, leaves [L, ...].
-      step, steps, data: see `Run`.
-    """
+    """Describe the training of a stage's members; its metrics are means over seeds."""
     seeds = len(task.seeds)
 
     def report(done: int, states_L: TrainState, metrics_L: Metrics) -> Any:
@@ -245,8 +233,7 @@ def _run(
 
     return Run(
         name=name,
-        init=functools.partial(init, *members),
-        shapes=functools.partial(init.eval_shape, *members),
+        init=init,
         step=step,
         steps=steps,
         interval=max(1, steps // 10),

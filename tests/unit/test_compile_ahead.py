@@ -3,6 +3,8 @@
 Dimension key: S seeds.
 """
 
+import dataclasses
+
 import flax.struct
 import jax
 import jax.monitoring
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from veegan_jax.runtime import parallel
-from veegan_jax.runtime.run import Run
+from veegan_jax.runtime.run import Init, Run
 
 BACKEND = "/jax/core/compile/backend_compile_duration"
 
@@ -64,24 +66,36 @@ def test_the_call_finds_the_program(compiled, seeds, num_devices, programs):
     assert sum("one_seed" in name for name in compiled) == programs
 
 
+class Program:
+    """A program of `jax.jit` that counts its calls."""
+
+    calls = 0
+
+    def __call__(self, seeds):
+        self.calls += 1
+        return init(seeds)
+
+    def eval_shape(self, seeds):
+        return jax.eval_shape(lambda: init(seeds))
+
+
 def test_a_run_goes_on_from_a_checkpoint_and_compiles_nothing_when_done(
     compiled, tmp_path
 ):
-    made = []
+    program = Program()
 
-    def train(steps, shapes=lambda: jax.eval_shape(lambda: init(2))):
+    def train(steps, **changes):
         run = Run(
             name="r",
-            init=lambda: made.append(steps) or init(2),
-            shapes=shapes,
+            init=Init(program, (2,)),
             step=step,
             steps=steps,
             interval=2,
             labels=["a", "b"],
-            workdir=tmp_path if shapes else None,
+            workdir=tmp_path,
         )
         compiled.clear()
-        state, _ = run.train()
+        state, _ = dataclasses.replace(run, **changes).train()
         return state.params
 
     train(2)
@@ -89,8 +103,9 @@ def test_a_run_goes_on_from_a_checkpoint_and_compiles_nothing_when_done(
     assert sum("one_seed" in name for name in compiled) == 1  # of the step left
     np.testing.assert_array_equal(went_on, train(3))
     assert not any("one_seed" in name for name in compiled)
-    assert made == [2]  # a checkpoint needs the shapes alone
-    np.testing.assert_array_equal(went_on, train(3, shapes=None))
+    assert program.calls == 1  # a checkpoint needs the shapes alone
+    other = train(3, init=lambda: init(2), workdir=None)  # any function will do
+    np.testing.assert_array_equal(went_on, other)
 
 
 def test_the_call_raises_what_the_thread_raised():

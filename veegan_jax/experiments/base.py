@@ -189,22 +189,16 @@ _checked: dict[Config, Any] = {}  # methods that passed, by configuration
 
 def init_seeds(seeds: Sequence[int], config: Config) -> TrainState:
     """Return the initial states, leaves [S, ...]; seed s starts from key(s)."""
-    init, _ = _initializer(seeds, config)
-    return init()
+    return _initializer(seeds, config)()
 
 
-def _initializer(
-    seeds: Sequence[int], config: Config
-) -> tuple[Callable[[], TrainState], Callable[[], TrainState]]:
-    """Return the functions that return the initial states, and only their shapes."""
+def _initializer(seeds: Sequence[int], config: Config) -> run.Init:
+    """Return the function that returns the initial states."""
     init = jax.vmap(functools.partial(methods.get(config.method).init, config=config))
     keys_S = jax.vmap(rng.key)(np.asarray(seeds, np.uint32))
     vectors = len(config.example_shape()) == 1  # records rest on their rounding
     options = parallel.compile_options_of_init(exact=vectors)
-    program = jax.jit(init, compiler_options=options)
-    # One program, so that it is traced once.
-    shapes = functools.partial(program.eval_shape, keys_S)
-    return functools.partial(program, keys_S), shapes
+    return run.Init(jax.jit(init, compiler_options=options), (keys_S,))
 
 
 def prepare(
@@ -230,11 +224,9 @@ def prepare(
       **more: other fields of `run.Run`, such as `data`.
     """
     seeds = options.seed_numbers()
-    init, shapes = _initializer(seeds, config)
     values: dict[str, Any] = dict(
         name=f"{config.dataset} {config.method}",
-        init=init,
-        shapes=shapes,
+        init=_initializer(seeds, config),
         step=step,
         steps=config.steps,
         interval=options.interval or max(1, config.steps // reports),

@@ -38,6 +38,27 @@ class Feed(Protocol):
         """Return the whole batch of one step."""
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Init:
+    """A function that returns states, and can tell their shapes without running.
+
+    Attributes:
+      program: what `jax.jit` returned.
+      arguments: those of the program.
+    """
+
+    program: Any
+    arguments: tuple[Any, ...]
+
+    def __call__(self) -> Any:
+        """Return the states."""
+        return self.program(*self.arguments)
+
+    def shapes(self) -> Any:
+        """Return the shapes and types of the states."""
+        return self.program.eval_shape(*self.arguments)
+
+
 def _show(done: int, state: Any, step_metrics: Metrics) -> tuple[Metrics, str]:
     """Report the steps' own metrics alone."""
     del done, state
@@ -51,14 +72,14 @@ class Run:
 
     Attributes:
       name: shown before the progress bar.
-      init: returns the members' states before the first step, leaves [S, ...].
+      init: returns the members' states before the first step, leaves [S, ...]. If it
+        is an `Init`, the first steps compile while it does, and a run that continues
+        leaves it out.
       step: one training step of one member; see `parallel.run_steps`.
       steps: how many steps the whole run takes.
       interval: steps between reports.
       labels: the name of each member, S of them.
       data: arrays that every step reads; see `parallel.run_steps`.
-      shapes: returns the shapes of what `init` returns. With it, the first steps
-        compile while `init` does, and a run that continues leaves `init` out.
       feed: gives each step its batch, for data that does not fit into memory.
       compile_steps: number of steps -> a compiled function of the states, in place of
         `parallel.run_steps`.
@@ -84,7 +105,6 @@ class Run:
     interval: int
     labels: Sequence[str]
     data: Any = None
-    shapes: Callable[[], Any] | None = None
     feed: Feed | None = None
     compile_steps: Callable[[int], CompiledSteps] | None = None
     mode: str = "none"
@@ -176,8 +196,8 @@ class Run:
         if not checkpoints:
             return 0, self.init()
         # Hosts that read no files need states to put those of the first host into.
-        if self.shapes and self._stored() and distributed.is_alone():
-            done, state = checkpoints.restore(self.shapes())
+        if isinstance(self.init, Init) and self._stored() and distributed.is_alone():
+            done, state = checkpoints.restore(self.init.shapes())
             return (done, state) if done else (0, self.init())
         return checkpoints.restore(self.init())
 
@@ -187,14 +207,14 @@ class Run:
 
     def _compile_ahead(self) -> Callable[[int], CompiledSteps] | None:
         """Begin to compile the first interval; None if that needs the states."""
-        if not self.shapes or self.feed:
+        if not isinstance(self.init, Init) or self.feed:
             return None
         compile_steps = functools.cache(self._compiler(0))
         done = self._stored()
         if done < self.steps:
             run = compile_steps(min(self.interval, self.steps - done))
             if hasattr(run, "compile_ahead"):  # not if hosts or a batch are shared
-                run.compile_ahead(self.shapes())
+                run.compile_ahead(self.init.shapes())
         return compile_steps
 
     def _compiler(self, done: int) -> Callable[[int], CompiledSteps]:
