@@ -66,6 +66,20 @@ def test_round_trip_with_typed_keys(tmp_path):
     assert_equal(state, later)
 
 
+def test_shapes_suffice_and_keys_keep_their_kind(tmp_path):
+    state, _ = states()
+    for key in (state.key, jax.random.split(jax.random.key(0, impl="rbg"))):
+        folder = tmp_path / str(key.dtype)
+        checkpoints = checkpoint.Checkpoints(folder)
+        checkpoints.save(10, state.replace(key=key))
+        checkpoints.close()
+        shapes = jax.eval_shape(lambda key=key: state.replace(key=key))
+        step, restored = checkpoint.Checkpoints(folder).restore(shapes)
+        assert step == 10
+        assert restored.key.dtype == key.dtype
+        assert_equal(restored, state.replace(key=key))
+
+
 def test_nothing_saved_returns_the_given_state(tmp_path):
     first, _ = states()
     step, state = checkpoint.Checkpoints(tmp_path).restore(first)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from veegan_jax.common import errors, files
-from veegan_jax.runtime import distributed, numerics, workdirs
+from veegan_jax.runtime import distributed, workdirs
 
 _prefixes = itertools.count()  # orbax needs another one for each manager
 
@@ -211,7 +211,9 @@ def _arrays(state: Any) -> Any:
 def _like(leaf: jax.Array, like: jax.Array) -> jax.Array:
     """Undo `_data` for one leaf."""
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(leaf, impl=numerics.IMPLEMENTATION)
+        found = []  # `key_impl` takes no shapes, but what `eval_shape` makes of them
+        jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
+        return jax.random.wrap_key_data(leaf, impl=found[0])
     return leaf
 
 
