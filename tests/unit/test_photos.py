@@ -358,7 +358,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(write, data, tmp_path, c
     write("0.png", noise(4, 4, 3))
     (tmp_path / "file").touch()
     assert len(read(data, cache_dir=str(tmp_path / "file"))) == 1
-    assert "decoded images cannot be kept in" in caplog.text
+    assert "decoded images and measured accuracies cannot be kept in" in caplog.text
 
 
 def test_what_becomes_unreadable_is_replaced_by_the_next(write, data):

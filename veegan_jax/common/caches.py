@@ -61,7 +61,7 @@ class Caches:
 @functools.cache
 def _warn_once(folder: pathlib.Path | str, why: Any) -> None:
     logging.warning(
-        "decoded images cannot be kept in %s (%s), nor can accuracies, so every run "
-        "makes them again: set VEEGAN_CACHE_DIR to a folder that can be written",
+        "decoded images and measured accuracies cannot be kept in %s (%s), so every "
+        "run makes them again: set VEEGAN_CACHE_DIR to a folder that can be written",
         *(folder, why),
     )
