@@ -13,6 +13,7 @@ import given_noise
 import jax
 import jax.numpy as jnp
 import numpy as np
+import precisions
 import torch
 import torch_networks
 import torch_training
@@ -79,13 +80,9 @@ def compare(
 @contextlib.contextmanager
 def exact_products() -> Iterator[None]:
     """Switch TF32 off in both libraries, on GPUs that have it."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with jax.default_matmul_precision("highest"):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+    exact = jax.default_matmul_precision("highest")
+    with precisions.torch_products("highest"), exact:
+        yield
 
 
 def _to_jax(*tensors: torch.Tensor) -> list[jax.Array]:

@@ -95,12 +95,29 @@ def of_torch(precision: str, device: str, runner: timing.Runner) -> timing.Runne
     how = PRECISIONS[precision]
 
     def within() -> None:
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision(how.torch)
-        try:
-            with torch.autocast(device, torch.bfloat16, enabled=how.autocast):
-                run()
-        finally:
-            torch.set_float32_matmul_precision(before)
+        autocast = torch.autocast(device, torch.bfloat16, enabled=how.autocast)
+        with torch_products(how.torch), autocast:
+            run()
 
     return runner if device == "cpu" and precision == "float32" else (within, steps)
+
+
+@contextlib.contextmanager
+def torch_products(precision: str) -> Iterator[None]:
+    """Compute PyTorch's products in a precision, convolutions included.
+
+    cuDNN's convolutions have a switch of their own, which is on unless it is set.
+
+    Args:
+      precision: "highest" or "high", as PyTorch names it.
+    """
+    import torch
+
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.allow_tf32 = precision != "highest"
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]

@@ -37,6 +37,19 @@ def test_rows_compare_with_the_other_forms():
     assert "against" not in summaries.rows({}, {1: [1.0]}, [1])[0]
 
 
+@pytest.mark.parametrize(("precision", "tf32"), [("highest", False), ("high", True)])
+def test_pytorchs_convolutions_have_the_precision_too(precision, tf32):
+    torch = pytest.importorskip("torch")
+
+    def state():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    before = state()
+    with precisions.torch_products(precision):
+        assert state() == (precision, tf32)
+    assert state() == before
+
+
 @pytest.mark.parametrize("given", [["tf32"], ["float32", "bfloat16"]])
 def test_a_cpu_has_one_precision(given):
     with pytest.raises(errors.InputError, match=f"--precision={given[-1]}: CPUs mul"):
