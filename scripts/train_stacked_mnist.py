@@ -1,13 +1,12 @@
 """Trains GANs on Stacked MNIST and counts which of the 1,000 modes they keep.
 
-    python scripts/train_stacked_mnist.py --method=veegan_plus
-    python scripts/train_stacked_mnist.py --method=all
-        The quarter-size networks, 2,000 steps, four seeds: four to five minutes a
-        method on two CPU cores (Unrolled GAN eight). Expect some 350 modes of the GAN,
-        600 of VEEGAN+.
-    python scripts/train_stacked_mnist.py --preset=wide --method=gan
-        With a larger D, 4,000 steps: digits appear, in nine to twelve minutes;
-        expect some 880 modes of the GAN, 900 of VEEGAN.
+    python scripts/train_stacked_mnist.py --method=veegan
+    python scripts/train_stacked_mnist.py --method=all --seeds=2
+        Small networks, 6,000 steps: on two CPU cores six to fifteen minutes a method
+        (Unrolled GAN more) for two seeds. Expect digits, and all 1,000 modes.
+    python scripts/train_stacked_mnist.py --preset=full --method=all --seeds=3
+        The same networks, 50,000 steps of larger batches: one to two hours a seed on a
+        CPU core, minutes on a GPU.
     python scripts/train_stacked_mnist.py --preset=quarter --method=pacgan
     python scripts/train_stacked_mnist.py --preset=paper --method=all
         For a GPU.

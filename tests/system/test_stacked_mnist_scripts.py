@@ -44,7 +44,7 @@ def test_the_programs_train_and_score(scripts, classifier, tmp_path):
 @pytest.mark.parametrize(
     ("flag", "message"),
     (
-        ("--preset=tiny", "unknown preset 'tiny': one of quick, wide"),
+        ("--preset=tiny", "unknown preset 'tiny': one of quick, full"),
         ("--dataset=cifar10", "--dataset=cifar10 must be one of mnist, digits or auto"),
         ("--batch_size=9", "--batch_size=9 must be a multiple of --pack=4"),
         ("--image_size=9", "Unknown command line flag 'image_size'"),

@@ -5,6 +5,7 @@ survives a round trip through JSON. One file, for the table of what is refused.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -335,9 +336,15 @@ def test_json_of_another_version_is_refused(damage):
 # Ablations.
 
 
-@pytest.mark.parametrize("preset", ["quick", "best"])
-@pytest.mark.parametrize("dataset", (*mixture_presets.DATASETS, "stacked_mnist"))
-def test_each_ablation_takes_out_what_it_says(preset, dataset):
+@pytest.mark.parametrize(
+    ("dataset", "preset"),
+    [
+        *itertools.product(mixture_presets.DATASETS, ("quick", "best")),
+        ("stacked_mnist", "quick"),
+        ("stacked_mnist", "full"),
+    ],
+)
+def test_each_ablation_takes_out_what_it_says(dataset, preset):
     """Each is a valid configuration that differs from the whole in its part."""
     whole = resolve.resolve("veegan_plus", dataset, preset)
     seen = set()

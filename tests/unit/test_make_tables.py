@@ -23,8 +23,8 @@ def test_add_copies_every_run_below_a_folder_to_the_same_path(script, tmp_path):
     image = np.zeros((2, 40, 8, 8, 3), np.uint8)
     runs, results = tmp_path / "runs", tmp_path / "results"
     records_of_runs.leave(runs / "ring/quick/gan", "ring", "quick", plane=plane)
-    stacked = runs / "stacked_mnist/wide/gan"
-    records_of_runs.leave(stacked, "stacked_mnist", "wide", image=image, real=image[0])
+    stacked = runs / "stacked_mnist/full/gan"
+    records_of_runs.leave(stacked, "stacked_mnist", "full", image=image, real=image[0])
     variant = runs / "ablation/grid/best/no_penalty"
     record = records_of_runs.leave(variant, "grid", "best", plane=plane)
     about = {"without": "penalty", "changes": {"penalty": False}}
@@ -34,9 +34,9 @@ def test_add_copies_every_run_below_a_folder_to_the_same_path(script, tmp_path):
     assert made == {
         "ring/quick/gan.json",
         "ring/quick/gan.npz",
-        "stacked_mnist/wide/gan.json",
-        "stacked_mnist/wide/gan.npz",
-        "stacked_mnist/wide/real.npz",
+        "stacked_mnist/full/gan.json",
+        "stacked_mnist/full/gan.npz",
+        "stacked_mnist/full/real.npz",
         "ablation/grid/best/no_penalty.json",
     }
     kept = json.loads((results / "ring/quick/gan.json").read_text())
@@ -45,7 +45,7 @@ def test_add_copies_every_run_below_a_folder_to_the_same_path(script, tmp_path):
     assert kept["without"] == "penalty"
     with np.load(results / "ring/quick/gan.npz") as data:
         assert data["plane"].shape == (9, 2)
-    with np.load(results / "stacked_mnist/wide/gan.npz") as data:
+    with np.load(results / "stacked_mnist/full/gan.npz") as data:
         assert data["image"].shape == (32, 8, 8, 3)
 
 

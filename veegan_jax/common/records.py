@@ -23,6 +23,21 @@ def commit() -> str:
     return _git("rev-parse", "HEAD")
 
 
+def changed_since(commit: str) -> list[str] | None:
+    """List the files of the packages that differ from a commit's.
+
+    Args:
+      commit: of a record; "" if it has none.
+
+    Returns:
+      The files, those that are not committed too; None if git does not know the commit.
+    """
+    if not commit or _git("cat-file", "-t", commit) != "commit":
+        return None
+    packages = ":/veegan_jax", ":/lgan_jax"
+    return _git("diff", "--name-only", commit, "--", *packages).splitlines()
+
+
 def provenance() -> dict[str, Any]:
     """Return command, code and machine: what is needed to repeat a number.
 

@@ -39,7 +39,7 @@ class Options(base.Options):
         "quick", f"start from: {', '.join(stacked_mnist_presets.PRESETS)}", "main"
     )
     seeds: int = fields.field(
-        4, "independent runs, all in one program", within="[1, inf)"
+        2, "independent runs, all in one program", within="[1, inf)"
     )
     samples: int = fields.field(
         26_000, "generated samples to score, per seed", within="[1, inf)"

@@ -11,6 +11,7 @@ from typing import Any
 
 from veegan_jax import methods
 from veegan_jax.config import Config, Images, Optimizer, Photos
+from veegan_jax.methods import veegan_plus
 from veegan_jax.networks.configs import ALI, MLP
 from veegan_jax.presets import stacked_mnist
 
@@ -52,7 +53,7 @@ def quick(method: str, dataset: str, latent_size: int | None = None) -> Config:
             discriminator_widths=(16, 32, 64, 64)[:stages],
             joint_widths=(64,),
         ),
-        objective=stacked_mnist.objective(method, latent_size),
+        objective=_objective(method, latent_size),
         optimizer=stacked_mnist.optimizer(
             method, learning_rate=1e-3, schedule="cosine", ema=0.99
         ),
@@ -71,7 +72,7 @@ def paper(method: str, dataset: str, latent_size: int | None = None) -> Config:
             latent_size=latent_size,
             data=_data(dataset),
             networks=ALI(dropout=0.5),
-            objective=stacked_mnist.objective(method, latent_size),
+            objective=_objective(method, latent_size),
             optimizer=Optimizer(
                 learning_rate=1e-4, learning_rate_d=1e-4, beta1=0.5, ema=0.999
             ),
@@ -93,7 +94,7 @@ def paper(method: str, dataset: str, latent_size: int | None = None) -> Config:
             discriminator_widths=(64, 128, 256, 512),
             joint_widths=(1024,) if stacked_mnist.sees_latents(method) else (),
         ),
-        objective=stacked_mnist.objective(method, latent_size),
+        objective=_objective(method, latent_size),
         optimizer=stacked_mnist.optimizer(
             method, learning_rate=2e-4, beta2=0.999, ema=0.999
         ),
@@ -140,11 +141,18 @@ def dense(method: str, dataset: str, latent_size: int | None = None) -> Config:
             output_tanh=True,
             dropout=0.5 if drops else 0.0,
         ),
-        objective=stacked_mnist.objective(method, latent_size),
+        objective=_objective(method, latent_size),
         optimizer=stacked_mnist.optimizer(
             method, learning_rate=1e-3, beta1=0.7, beta2=0.999
         ),
     )
+
+
+def _objective(method: str, latent_size: int) -> Any:
+    """Return the settings of a method's losses on single images."""
+    if method == "veegan_plus":
+        return veegan_plus.Objective(gamma=0.1, gamma_end=0.01)
+    return stacked_mnist.objective(method, latent_size)
 
 
 def _data(dataset: str) -> Any:
