@@ -134,6 +134,15 @@ def _check_fields(
             raise errors.InputError(f"{path} lacks {full}: {REMEDY}")
 
 
+def names(path: pathlib.Path) -> list[str]:
+    """List the arrays of an .npz file of ours; none of one that cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return list(archive)
+    except Exception:  # a damaged file raises many kinds; `arrays` says what is wrong
+        return []
+
+
 def arrays(
     path: pathlib.Path, shapes: Mapping[str, tuple[int | None, ...]]
 ) -> dict[str, np.ndarray]:

@@ -2,18 +2,23 @@
 
 import itertools
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from tables import checks, common
 
-from veegan_jax.common import plots, records
+from veegan_jax.common import metrics_log, plots, records
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
+from veegan_jax.metrics import stacked_mnist_sampling
 from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
 
 CLASSIFIERS = "stacked_mnist/classifiers"  # records of the same samples, rescored
 IMAGES = (None, None, None, 3)
+METRICS_OVER_TIME = "kl_uniform", "modes"
+# The arrays of a run's reports: minutes by report, metrics by seed and report.
+OVER_TIME = {"minutes": (None,), **dict.fromkeys(METRICS_OVER_TIME, (None, None))}
 _METRICS = dict.fromkeys(stacked_mnist_metrics.METRICS, checks.METRIC)
 
 
@@ -77,9 +82,27 @@ def collect(run: pathlib.Path, dataset: str, results: pathlib.Path) -> common.Co
     name = record["config"]["method"]
     kept = {
         folder / "real.npz": {"image": arrays["real"]},
-        folder / f"{name}.npz": {"image": arrays["image"][0, :32]},
+        folder / f"{name}.npz": {"image": arrays["image"][0, :32], **over_time(run)},
     }
     return common.Copy(source, folder / f"{name}.json", record, kept)
+
+
+def over_time(run: pathlib.Path) -> dict[str, np.ndarray]:
+    """Return a run's minutes and metrics at each of its reports.
+
+    Returns:
+      "minutes" [T], and "kl_uniform" and "modes" [S, T], of 2,000 samples each; nothing
+      if the run's log does not tell its time, or a seed diverged.
+    """
+    log = metrics_log.read(run) if (run / "metrics.jsonl").exists() else []
+    seconds = [line["seconds"] for line in log]
+    values = {
+        n: np.array([line.get(n) for line in log], float).T for n in METRICS_OVER_TIME
+    }
+    finite = all(np.isfinite(value).all() for value in values.values())
+    if not log or None in seconds or not finite:
+        return {}
+    return {"minutes": np.cumsum(seconds) / 60, **values}
 
 
 def collect_rescored(path: pathlib.Path, results: pathlib.Path) -> common.Copy:
@@ -111,14 +134,46 @@ def tables(results: pathlib.Path) -> dict[str, str]:
                 continue
             made[name] = stacked_mnist_experiment.table(common.labelled(rows))
             made[f"{name}-details"] = common.repeat(rows)
-            panels = {}
-            for file, label in {"real": "real", **common.LABELS}.items():
-                if file in ("real", *rows):
-                    path = folder / f"{file}.npz"
-                    panels[label] = checks.arrays(path, {"image": IMAGES})["image"]
-            title = f"{dataset}, preset {preset}: the first seed's first samples"
-            plots.image_grid(panels, results / "figures" / f"{name}.png", title)
+            draw(folder, [m for m in common.LABELS if m in rows], results, name)
     return made
+
+
+def draw(
+    folder: pathlib.Path, methods: Sequence[str], results: pathlib.Path, name: str
+) -> None:
+    """Draw each method's samples beside real ones, and its metrics over time."""
+    samples = {"real": checks.arrays(folder / "real.npz", {"image": IMAGES})["image"]}
+    curves = {}
+    for method in methods:
+        path, label = folder / f"{method}.npz", common.LABELS[method]
+        samples[label] = checks.arrays(path, {"image": IMAGES})["image"]
+        if "minutes" in checks.names(path):
+            curves[label] = checks.arrays(path, OVER_TIME)
+    title = (
+        f"{folder.parent.name}, preset {folder.name}: the first seed's first samples"
+    )
+    plots.image_grid(samples, results / "figures" / f"{name}.png", title)
+    if curves:
+        draw_over_time(curves, results / "figures" / f"{name}-minutes.png", name)
+
+
+def draw_over_time(
+    curves: dict[str, dict[str, np.ndarray]], path: pathlib.Path, name: str
+) -> None:
+    """Draw KL and modes over the minutes of training, one line a method."""
+    titles = {"kl_uniform": "KL to the uniform distribution", "modes": "modes of 1,000"}
+    glance = stacked_mnist_experiment.GLANCE
+    triples = stacked_mnist_sampling.NUM_TRIPLES
+    perfect = stacked_mnist_sampling.expected(np.full(triples, 1 / triples), glance)
+    plots.over_time(
+        {
+            title: {label: (c["minutes"], c[metric]) for label, c in curves.items()}
+            for metric, title in titles.items()
+        },
+        path,
+        best={title: perfect[metric] for metric, title in titles.items()},
+        title=f"{name}, while training: of {glance:,} samples; dashed: perfect samples",
+    )
 
 
 def classifiers(results: pathlib.Path) -> str:

@@ -1,6 +1,7 @@
 """Plots of samples, curves and images; `figures` says how they are drawn."""
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,42 @@ def curves(
         )  # no line joins it to others
         axis.plot(steps, values, linewidth=1, marker="." if single else "")
         axis.grid(alpha=0.3)
+    figure.suptitle(figures.as_text(title), fontsize=10)
+    set_margins(figure, left=0.7, right=0.15, bottom=0.5, top=0.6, gap=(0.65, 0.8))
+    figures.save(figure, path, dpi=110)
+
+
+@figures.own_style()
+def over_time(
+    panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
+    path: pathlib.Path,
+    *,
+    best: Mapping[str, float],
+    title: str,
+) -> None:
+    """Draw metrics over the minutes of training: a line a method, its seeds a band.
+
+    Args:
+      panels: metric -> method -> minutes [T] and values of each seed [S, T].
+      path: the PNG to write.
+      best: metric -> what a perfect model scores; a dashed line.
+      title: above everything.
+    """
+    figure = figures.new_figure(figsize=(4.2 * len(panels), 3.4))
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (metric, methods) in zip(axes, panels.items(), strict=True):
+        for method, (minutes_T, value_ST) in methods.items():
+            mean_T = np.mean(value_ST, axis=0)
+            (line,) = axis.plot(minutes_T, mean_T, linewidth=1.2, label=method)
+            low_T, high_T = np.min(value_ST, axis=0), np.max(value_ST, axis=0)
+            colour = line.get_color()
+            axis.fill_between(minutes_T, low_T, high_T, color=colour, alpha=0.2, lw=0)
+        axis.axhline(best[metric], color="black", linestyle="--", linewidth=1)
+        axis.set_xlabel("minutes of training")
+        axis.set_title(figures.as_text(metric), fontsize=9)
+        axis.grid(alpha=0.3)
+    axes[0].set_yscale("log")
+    axes[0].legend(fontsize=8)
     figure.suptitle(figures.as_text(title), fontsize=10)
     set_margins(figure, left=0.7, right=0.15, bottom=0.5, top=0.6, gap=(0.65, 0.8))
     figures.save(figure, path, dpi=110)

@@ -28,7 +28,7 @@ from veegan_jax.runtime import distributed, loop, numerics, parallel
 from veegan_jax.runtime.run import Run
 
 DIGITS = {"stacked_mnist": "mnist", "stacked_digits": "digits"}  # what is stacked
-_GLANCE = 2000  # samples scored while training
+GLANCE = 2000  # samples scored while training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,7 @@ def prepare(
         del step_metrics
         grids = workdir / "grids"
         grids.mkdir(exist_ok=True)
-        x_SNHW3 = sampling.draw(state, config=config, num_samples=_GLANCE)
+        x_SNHW3 = sampling.draw(state, config=config, num_samples=GLANCE)
         rows = _rows(x_SNHW3, options)
         title = f"{config.method} on {config.dataset}, step {done}"
         plots.image_grid(rows, grids / f"step-{done:07d}.png", title)
@@ -163,13 +163,13 @@ def prepare(
         names = ("modes", "kl_uniform", "confident")
         metrics = {n: np.array([float(s[n]) for s in scores]) for n in names}
         modes, kl, sure = (metrics[n].mean() for n in names)
-        summary = f"{modes:.0f} modes, KL {kl:.2f} of {_GLANCE}, {sure:.0f} % confident"
+        summary = f"{modes:.0f} modes, KL {kl:.2f} of {GLANCE}, {sure:.0f} % confident"
         return metrics, summary
 
     def meanwhile(state: TrainState) -> None:
-        sampling.compile_draw(state, config=config, num_samples=_GLANCE)
+        sampling.compile_draw(state, config=config, num_samples=GLANCE)
         known = truth().reference
-        stacked_mnist_metrics.compile_score(_GLANCE, classifier, known)
+        stacked_mnist_metrics.compile_score(GLANCE, classifier, known)
 
     step = functools.partial(step_on_stacks, config=config)
     return base.prepare(
