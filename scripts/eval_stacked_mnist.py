@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 
 from veegan_jax.classifier import files as classifier_files
-from veegan_jax.common import figures, files, memory, plots, records
+from veegan_jax.common import figures, files, plots, records
 from veegan_jax.common import flags as common_flags
 from veegan_jax.data import images, pixels, stacked_files
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
@@ -39,7 +39,10 @@ RANGE = flags.DEFINE_enum(
     "of float pixels (default: -1,1 if any is negative)",
 )
 SAMPLES = common_flags.define_number(
-    "samples", 26_000, "how many, from a work directory", within="[1, inf)"
+    "samples",
+    0,
+    "how many, from a work directory; 0: 26 for each mode",
+    within="[0, inf)",
 )
 OUTPUT = common_flags.define_path(
     "output", None, "also write the record to this new JSON file"
@@ -57,9 +60,7 @@ def from_run(workdir: pathlib.Path) -> np.ndarray:
     """Draw `--samples` stacked images from a run of train_stacked_mnist.py."""
     from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 
-    num, each = SAMPLES.value, stacked_files.bytes_each((28, 28, 3))
-    memory.check_samples(f"--samples={num}", num, each)
-    return stacked_mnist_experiment.load_samples(workdir, num)
+    return stacked_mnist_experiment.load_samples(workdir, SAMPLES.value)
 
 
 def main(name: str) -> None:
@@ -69,19 +70,21 @@ def main(name: str) -> None:
     label = figures.one_line(path.absolute().name)
     if os.path.isdir(path):  # Path.is_dir would raise for some names
         common_flags.refuse("samples of a run are uint8", "range", "key")
-        x_NHW3 = from_run(path)
+        x_NHWC = from_run(path)
     else:
         common_flags.refuse("all images of a file are scored", "samples")
-        x_NHW3 = stacked_files.read(path, RANGE.value, KEY.value)
-    dataset = stacked_files.dataset_of(x_NHW3.shape, DATASET.value)
+        x_NHWC = stacked_files.read(path, RANGE.value, KEY.value)
+    dataset = stacked_files.dataset_of(x_NHWC.shape, DATASET.value)
     if dataset == "digits":
         common_flags.refuse("the digits come with scikit-learn", "data_dir")
     file = pathlib.Path(CLASSIFIER.value) if CLASSIFIER.value else None
     classifier = classifier_files.ready(dataset, file, DATA_DIR.value)
-    truth = stacked_mnist_metrics.truth(classifier, len(x_NHW3), DATA_DIR.value)
-    record = stacked_mnist_metrics.make_record(x_NHW3, truth)
+    truth = stacked_mnist_metrics.truth(
+        classifier, len(x_NHWC), DATA_DIR.value, x_NHWC.shape[-1]
+    )
+    record = stacked_mnist_metrics.make_record(x_NHWC, truth)
     print(
-        f"{len(x_NHW3)} samples of stacked {dataset}; classifier of "
+        f"{len(x_NHWC)} samples of stacked {dataset}; classifier of "
         f"{classifier.test_accuracy:.2f} % on test images, {classifier.sha256[:12]}\n"
     )
     print(stacked_mnist_metrics.table(record, label))
@@ -90,8 +93,8 @@ def main(name: str) -> None:
     if figure:
         test = images.load(dataset, "test", data_dir=DATA_DIR.value)
         rows = {
-            label: np.asarray(pixels.to_uint8(x_NHW3[:64])),
-            "real": stacked_mnist_metrics.oracle_images(test, 64),
+            label: np.asarray(pixels.to_uint8(x_NHWC[:64])),
+            "real": stacked_mnist_metrics.oracle_images(test, 64, x_NHWC.shape[-1]),
         }
         plots.image_grid(rows, figure)
 

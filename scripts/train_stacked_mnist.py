@@ -10,6 +10,8 @@
     python scripts/train_stacked_mnist.py --preset=quarter --method=pacgan
     python scripts/train_stacked_mnist.py --preset=paper --method=all
         For a GPU.
+    python scripts/train_stacked_mnist.py --digits=4 --method=gan
+        Stacks of four digits: 10,000 modes, and 260,000 samples to find them.
     python scripts/train_stacked_mnist.py --dataset=digits --method=all
         The same on scikit-learn's bundled digits, 8 x 8: nothing to download.
 
@@ -37,6 +39,9 @@ WORKDIR = common_flags.define_path(
 METHOD_FILE = common_flags.define_path(
     "method_file", None, "a Python file with init, train_step and sample to train"
 )
+CHANNELS = common_flags.define_number(
+    "digits", 3, "of a stack: 3 (1,000 modes) or 4 (10,000)", within="[3, 4]"
+)
 SETTINGS = resolve.settings(stacked_mnist_presets)
 common_flags.define(
     *SETTINGS,
@@ -57,11 +62,11 @@ def plan(
     """Make the list of runs that the flags ask for, with their work directories."""
     changes = common_flags.read(*SETTINGS)
     named = changes.pop("dataset", "auto")
-    known = tuple(stacked_mnist_experiment.DIGITS.values())
+    known = tuple(dict.fromkeys(stacked_mnist_experiment.DIGITS.values()))
     digits = images.choose(named, options.data_dir or None, known)
     if digits == "digits":
         common_flags.refuse("the digits come with scikit-learn", "data_dir")
-    dataset = f"stacked_{digits}"
+    dataset = f"stacked_{digits}{'4' if CHANNELS.value == 4 else ''}"
     return base.plan(
         options, changes, [dataset], WORKDIR.value, method_file=METHOD_FILE.value
     )

@@ -15,7 +15,7 @@ from veegan_jax.metrics import stacked_mnist_sampling
 from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
 
 CLASSIFIERS = "stacked_mnist/classifiers"  # records of the same samples, rescored
-IMAGES = (None, None, None, 3)
+IMAGES = (None, None, None, None)
 METRICS_OVER_TIME = "kl_uniform", "modes"
 # The arrays of a run's reports: minutes by report, metrics by seed and report.
 OVER_TIME = {"minutes": (None,), **dict.fromkeys(METRICS_OVER_TIME, (None, None))}
@@ -161,10 +161,12 @@ def draw_over_time(
     curves: dict[str, dict[str, np.ndarray]], path: pathlib.Path, name: str
 ) -> None:
     """Draw KL and modes over the minutes of training, one line a method."""
-    titles = {"kl_uniform": "KL to the uniform distribution", "modes": "modes of 1,000"}
-    glance = stacked_mnist_experiment.GLANCE
-    triples = stacked_mnist_sampling.NUM_TRIPLES
-    perfect = stacked_mnist_sampling.expected(np.full(triples, 1 / triples), glance)
+    channels = stacked_mnist_presets.SHAPES[name.rpartition("-")[0]][1]
+    tuples = stacked_mnist_sampling.num_tuples(channels)
+    titles = {"kl_uniform": "KL to the uniform distribution"}
+    titles["modes"] = f"modes of {tuples:,}"
+    glance = stacked_mnist_experiment.GLANCES * tuples
+    perfect = stacked_mnist_sampling.expected(np.full(tuples, 1 / tuples), glance)
     plots.over_time(
         {
             title: {label: (c["minutes"], c[metric]) for label, c in curves.items()}

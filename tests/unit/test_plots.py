@@ -84,3 +84,14 @@ except errors.InputError as error:
     message = done.stderr.splitlines()[-1]
     assert message.startswith("matplotlib cannot read its settings ('utf-8' codec")
     assert message.endswith("in this folder, $MATPLOTLIBRC or ~/.config/matplotlib")
+
+
+def test_images_of_four_channels_are_shown_as_a_square_of_them():
+    image = np.arange(2 * 3 * 5 * 4).reshape(2, 3, 5, 4)
+    shown = plots.viewable(image)
+    assert shown.shape == (2, 6, 10, 1)
+    np.testing.assert_array_equal(shown[:, :3, :5, 0], image[..., 0])
+    np.testing.assert_array_equal(shown[:, :3, 5:, 0], image[..., 1])
+    np.testing.assert_array_equal(shown[:, 3:, :5, 0], image[..., 2])
+    np.testing.assert_array_equal(shown[:, 3:, 5:, 0], image[..., 3])
+    assert plots.viewable(image[..., :3]).shape == (2, 3, 5, 3)

@@ -21,14 +21,15 @@ def digits(generator):
     return generator.integers(0, 256, size=(N, 8, 8), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("num_stacks", (0, 60))
-def test_a_stack_is_three_digits_in_its_channels(digits, num_stacks):
+@pytest.mark.parametrize(("num_stacks", "channels"), [(0, 3), (60, 3), (0, 4), (60, 4)])
+def test_a_stack_has_digits_in_its_channels(digits, num_stacks, channels):
     draw = functools.partial(stacked_mnist.sample, jax.numpy.asarray(digits))
-    x = draw(jax.random.key(3), 40, num_stacks=num_stacks)
-    index = indices(jax.random.key(3), 40, num_stacks=num_stacks)
-    assert x.shape == (40, 8, 8, 3)
+    sizes = dict(channels=channels, num_stacks=num_stacks)
+    x = draw(jax.random.key(3), 40, **sizes)
+    index = indices(jax.random.key(3), 40, **sizes)
+    assert x.shape == (40, 8, 8, channels)
     for i in range(40):
-        for channel in range(3):
+        for channel in range(channels):
             expected = digits[index[i, channel]].astype(float) / 255 * 2 - 1
             np.testing.assert_allclose(x[i, :, :, channel], expected, atol=1e-6)
 

@@ -75,6 +75,26 @@ def test_a_run_records_what_it_draws_and_resumes_to_the_same_bits(classifier, tm
             assert min(image.size) > 100
 
 
+@pytest.mark.slow
+def test_stacks_of_four_digits_have_ten_thousand_modes(classifier, tmp_path):
+    config = resolve.resolve("gan", "stacked_digits4", "quick", **tiny.STACKS)
+    chosen = options(classifier, samples=0, seeds=1)
+    chosen = stacked_mnist_experiment.with_samples(config, chosen)
+    assert chosen.samples == 260_000
+    few = options(classifier, seeds=1)
+    record = stacked_mnist_experiment.run(config, few, tmp_path / "run")
+    assert record["expected"]["modes"] == pytest.approx(296, abs=2)  # of 300 samples
+    x_NHWC = stacked_mnist_experiment.load_samples(tmp_path / "run", 300)
+    assert x_NHWC.shape == (300, 8, 8, 4)
+    judge = classifier_files.ready("digits", classifier)
+    labels = [
+        classifiers.classify(judge, x_NHWC[..., c : c + 1]).tolist() for c in range(4)
+    ]
+    assert len(set(zip(*labels, strict=True))) == record["mean"]["modes"]
+    with PIL.Image.open(tmp_path / "run/samples.png") as image:
+        assert min(image.size) > 100
+
+
 def test_the_step_trains_on_stacks_of_its_own_step():
     """Two steps of the experiment see the batches that `data` draws for them."""
     config = resolve.resolve("gan", "stacked_digits", "quick", **tiny.STACKS)

@@ -1,6 +1,7 @@
 """The Stacked MNIST figures against loops, SciPy, closed forms and simulations.
 
-Dimension key: N samples, H height, W width, K digit classes, F features, T triples.
+Dimension key: N samples, H height, W width, C channels, K digit classes, F features, T
+tuples.
 """
 
 import collections
@@ -39,40 +40,41 @@ def reference(classifier):
     return stacked_mnist_metrics.reference(classifier)
 
 
-def random_outputs(generator, num, reference):
-    """Logits and features like a classifier's; some triples come often."""
-    logits_N3K = generator.normal(size=(num, 3, 10)) * 4
-    logits_N3K[: num // 2, :, 3] += 6
-    feature_N3F = generator.exponential(size=(num, 3, len(reference.mean_F)))
-    return np.float32(logits_N3K), np.float32(feature_N3F)
+def random_outputs(generator, num, reference, channels=3):
+    """Logits and features like a classifier's; some tuples come often."""
+    logits_NCK = generator.normal(size=(num, channels, 10)) * 4
+    logits_NCK[: num // 2, :, 3] += 6
+    shape = num, channels, len(reference.mean_F)
+    return np.float32(logits_NCK), np.float32(generator.exponential(size=shape))
 
 
-def slow_reference(logits_N3K, feature_N3F, reference):
+def slow_reference(logits_NCK, feature_NCF, reference):
     """Every figure in float64, from its description."""
     counts, sure = collections.Counter(), collections.Counter()
-    for logits_3K in np.float64(logits_N3K):
-        digits = [max(range(10), key=lambda k: row[k]) for row in logits_3K]
-        shares = [1 / sum(np.exp(row - max(row))) for row in logits_3K]
-        triple = int("".join(map(str, digits)))
-        counts[triple] += 1
-        sure[triple] += all(p > 0.9 for p in shares)
-    num = len(logits_N3K)
-    histogram = [counts[t] / num for t in range(1000)]
+    for logits_CK in np.float64(logits_NCK):
+        digits = [max(range(10), key=lambda k: row[k]) for row in logits_CK]
+        shares = [1 / sum(np.exp(row - max(row))) for row in logits_CK]
+        number = int("".join(map(str, digits)))
+        counts[number] += 1
+        sure[number] += all(p > 0.9 for p in shares)
+    num, channels = feature_NCF.shape[:2]
+    total = 10**channels
+    histogram = [counts[t] / num for t in range(total)]
     share = np.float64(reference.share_K)
     product = [
-        share[t // 100] * share[t // 10 % 10] * share[t % 10] for t in range(1000)
+        math.prod(share[int(d)] for d in f"{t:0{channels}}") for t in range(total)
     ]
     # The Vendi score by its definition: the N x N matrix of similarities.
     kernel_NN = np.zeros((num, num))
-    for c in range(3):
-        centred = np.float64(feature_N3F[:, c]) - reference.mean_F
+    for c in range(channels):
+        centred = np.float64(feature_NCF[:, c]) - reference.mean_F
         white = [reference.whiten_FF.T.astype(float) @ f for f in centred]
         unit = [w / math.sqrt(w @ w) for w in white]
-        kernel_NN += [[u @ v / 3 for v in unit] for u in unit]
+        kernel_NN += [[u @ v / channels for v in unit] for u in unit]
     values = np.linalg.eigvalsh(kernel_NN / num)
     return {
         "modes": sum(count > 0 for count in counts.values()),
-        "kl_uniform": stats.entropy(histogram, UNIFORM),
+        "kl_uniform": stats.entropy(histogram, np.full(total, 1 / total)),
         "kl_data": stats.entropy(histogram, product),
         "confident": 100 * sum(sure.values()) / num,
         "confident_modes": sum(count > 0 for count in sure.values()),
@@ -81,9 +83,10 @@ def slow_reference(logits_N3K, feature_N3F, reference):
     }
 
 
-@pytest.mark.parametrize("num", [30, 200])  # fewer and more samples than features
-def test_figures_equal_the_slow_reference(generator, reference, num):
-    outputs = random_outputs(generator, num, reference)
+# Fewer and more samples than features; three digits and four.
+@pytest.mark.parametrize(("num", "channels"), [(30, 3), (200, 3), (200, 4)])
+def test_figures_equal_the_slow_reference(generator, reference, num, channels):
+    outputs = random_outputs(generator, num, reference, channels)
     expected = slow_reference(*outputs, reference)
     metrics = jax.jit(stacked_mnist_metrics.evaluate)(*outputs, reference)
     assert (
@@ -179,6 +182,10 @@ def test_floors_of_26000_samples_are_the_known_ones():
     # Wilks: 2 N KL is chi-square of T - 1 degrees of freedom.
     many = stacked_mnist_sampling.expected(share_T, 10**6)
     assert many["kl_data"] == pytest.approx(999 / 2e6, rel=1e-3)
+    share_T = stacked_mnist_metrics.product(np.array(MNIST_COUNTS) / 60_000, 4)
+    four = stacked_mnist_sampling.expected(share_T, 260_000)
+    assert four["kl_data"] == pytest.approx(9999 / 520_000, rel=0.02)
+    assert four["modes"] == pytest.approx(10_000, abs=1e-3)
     one = stacked_mnist_sampling.expected(UNIFORM, 1)
     assert one["kl_uniform"] == pytest.approx(math.log(1000))
     assert one["modes"] == pytest.approx(1)
@@ -215,24 +222,28 @@ def test_standard_errors_are_those_of_samples_drawn_again(generator):
     )  # the same every time
 
 
-def test_the_oracle_scores_its_images(classifier, reference):
+@pytest.mark.parametrize("channels", [3, 4])
+def test_the_oracle_scores_its_images(classifier, reference, channels):
     test = images.load("digits", "test")
-    x_NHW3 = stacked_mnist_metrics.oracle_images(test, 50)
-    index_N3 = stacked_mnist_metrics.oracle_triples(len(test.label), 50)
-    for x_HW3, index_3 in zip(x_NHW3, index_N3, strict=True):
-        for channel, index in enumerate(index_3):
+    x_NHWC = stacked_mnist_metrics.oracle_images(test, 50, channels)
+    index_NC = stacked_mnist_metrics.oracle_tuples(len(test.label), 50, channels)
+    for x_HWC, index_C in zip(x_NHWC, index_NC, strict=True):
+        for channel, index in enumerate(index_C):
             np.testing.assert_array_equal(
-                x_HW3[:, :, channel], test.image[index, :, :, 0]
+                x_HWC[:, :, channel], test.image[index, :, :, 0]
             )
-    true = stacked_mnist_metrics.oracle(classifier, 50, reference)
-    for x in (x_NHW3, np.float32(x_NHW3 / 127.5 - 1)):
+    truth = stacked_mnist_metrics.truth(classifier, 50, channels=channels)
+    true = stacked_mnist_metrics.oracle(classifier, 50, reference, channels=channels)
+    assert truth.oracle["modes"] == true["modes"]
+    assert truth.share_T.shape == true["histogram"].shape == (10**channels,)
+    for x in (x_NHWC, np.float32(x_NHWC / 127.5 - 1)):
         metrics = stacked_mnist_metrics.score(x, classifier, reference)
         for name, value in metrics.items():
             np.testing.assert_allclose(true[name], value, rtol=1e-4, err_msg=name)
     # Red is the first digit.
     label_N = classifiers.classify(classifier, test.image)
-    triple_N = [100 * label_N[a] + 10 * label_N[b] + label_N[c] for a, b, c in index_N3]
-    expected = np.bincount(triple_N, minlength=1000) / 50
+    number_N = [int("".join(str(label_N[i]) for i in index_C)) for index_C in index_NC]
+    expected = np.bincount(number_N, minlength=10**channels) / 50
     np.testing.assert_allclose(true["histogram"], expected, rtol=1e-6)
 
 
@@ -258,7 +269,7 @@ BAD_FILES = {
     "channels first": (np.zeros((4, 3, 8, 8), np.uint8), r"transpose\(0, 2, 3, 1\)"),
     "one channel": (np.zeros((4, 8, 8, 1), np.uint8), "single digits"),
     "no channel": (np.zeros((4, 8, 8), np.uint8), "single digits"),
-    "four channels": (np.zeros((4, 8, 8, 4), np.uint8), "stacked images have shape"),
+    "five channels": (np.zeros((4, 8, 8, 5), np.uint8), "stacked images have shape"),
     "none": (np.zeros((0, 8, 8, 3), np.uint8), "stacked images have shape"),
     "two of them": (np.ones((2, 8, 8, 3), np.uint8), "at most 1: white must be 255"),
     "integers": (np.zeros((2, 8, 8, 3), int), "int64; give uint8"),

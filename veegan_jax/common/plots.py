@@ -1,5 +1,6 @@
 """Plots of samples, curves and images; `figures` says how they are drawn."""
 
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -217,12 +218,13 @@ def image_grid(
     """Draw images side by side, each pixel as a square of whole screen pixels.
 
     Args:
-      rows: label -> uint8 [N, H, W, C], C 1 or 3, all of one H, W and C. A row of more
-        than `columns` images takes several lines.
+      rows: label -> uint8 [N, H, W, C], all of one H, W and C; see `viewable`. A row
+        of more than `columns` images takes several lines.
       path: the PNG to write.
       title: above everything.
       columns: images in a line.
     """
+    rows = {label: viewable(images_NHWC) for label, images_NHWC in rows.items()}
     scale = max(1, round(56 / next(iter(rows.values())).shape[2]))
     columns = min(columns, max(map(len, rows.values())))
     blocks = [_tiled(images_NHWC, columns) for images_NHWC in rows.values()]
@@ -298,6 +300,21 @@ def with_intervals(
     axis.set_title(figures.as_text(title), fontsize=10)
     figure.tight_layout()
     figures.save(figure, path, dpi=110)
+
+
+def viewable(images_NHWC: np.ndarray) -> np.ndarray:
+    """Return images of one or three channels; more stand side by side, in a square."""
+    num, height, width, channels = images_NHWC.shape
+    if channels in (1, 3):
+        return images_NHWC
+    side = math.isqrt(channels - 1) + 1
+    square_NHWC = np.zeros((num, side * height, side * width, 1), images_NHWC.dtype)
+    for channel in range(channels):
+        row, column = divmod(channel, side)
+        rows = slice(row * height, (row + 1) * height)
+        columns = slice(column * width, (column + 1) * width)
+        square_NHWC[:, rows, columns, 0] = images_NHWC[..., channel]
+    return square_NHWC
 
 
 def _tiled(images_NHWC: np.ndarray, columns: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from veegan_jax.common import figures
+from veegan_jax.common import figures, plots
 
 
 @figures.own_style()
@@ -18,12 +18,13 @@ def captioned(
     """Draw images over their counterparts, with a caption under each.
 
     Args:
-      rows: label -> (uint8 [N, H, W, C], C 1 or 3, all of one shape; captions or None).
-        More than `columns` images take several lines of all rows.
+      rows: label -> (uint8 [N, H, W, C], all of one shape; captions or None). More
+        than `columns` images take several lines of all rows; see `plots.viewable`.
       path: the PNG to write.
       title: above everything.
       columns: images in a line.
     """
+    rows = {label: (plots.viewable(x), words) for label, (x, words) in rows.items()}
     num = len(next(iter(rows.values()))[0])
     columns = min(columns, num)
     lines = -(-num // columns)

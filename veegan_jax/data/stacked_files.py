@@ -1,6 +1,6 @@
 """Read and check files of stacked images that others made.
 
-Dimension key: N samples, H height, W width.
+Dimension key: N samples, H height, W width, C channels (3, or 4).
 """
 
 import functools
@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 
 from veegan_jax.common import arrays, errors, memory
-from veegan_jax.data import images
+from veegan_jax.data import images, stacked_mnist
 
 DIGITS = ("mnist", "digits")  # the data sets of digits
 RANGES = {"0,1": (0, 1), "-1,1": (-1, 1)}  # of float pixels
@@ -20,7 +20,7 @@ _SLACK = 1e-5  # rounding beyond a range
 def read(
     path: pathlib.Path, value_range: str | None = None, key: str = ""
 ) -> np.ndarray:
-    """Read stacked images [N, H, W, 3] as uint8, or as float32 in [-1, 1].
+    """Read stacked images [N, H, W, C] as uint8, or as float32 in [-1, 1].
 
     Args:
       path: a .npy or .npz file.
@@ -36,8 +36,9 @@ def read(
 
 def _check(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Refuse an array of another shape or type, or larger than the memory."""
-    needs = "stacked images have shape [number of samples, height, width, 3]"
-    if len(shape) == 4 and shape[1] == 3 != shape[3]:
+    needs = "stacked images have shape [number of samples, height, width, 3 or 4]"
+    counts = stacked_mnist.CHANNELS
+    if len(shape) == 4 and shape[1] in counts and shape[3] not in counts:
         raise errors.InputError(
             f"{path} has shape {shape}: {needs}; transpose it: x.transpose(0, 2, 3, 1)"
         )
@@ -45,7 +46,7 @@ def _check(path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
         raise errors.InputError(
             f"{path} has shape {shape}, single digits: {needs}, a digit in each channel"
         )
-    if len(shape) != 4 or shape[3] != 3 or not math.prod(shape):
+    if len(shape) != 4 or shape[3] not in counts or not math.prod(shape):
         raise errors.InputError(f"{path} has shape {shape}: {needs}")
     if dtype != np.uint8 and not np.issubdtype(dtype, np.floating):
         raise errors.InputError(
@@ -66,8 +67,8 @@ def bytes_each(shape: tuple[int, ...], itemsize: int = 1) -> int:
     """
     # uint8 is copied once; floats are checked, and scaled in float32.
     copies = 1 if itemsize == 1 else 5
-    # And what the classifier finds in three digits, with one copy: float32.
-    return math.prod(shape) * (itemsize + copies) + 3_000
+    # And what the classifier finds in each digit, with one copy: float32.
+    return math.prod(shape) * (itemsize + copies) + 1_000 * shape[-1]
 
 
 def _scaled(
@@ -107,7 +108,7 @@ def dataset_of(shape: tuple[int, ...], wanted: str = "auto") -> str:
     """Return the data set whose digits have the size of stacked images.
 
     Args:
-      shape: of the images, (N, H, W, 3).
+      shape: of the images, (N, H, W, C).
       wanted: the data set that it must be, or "auto".
 
     Raises:

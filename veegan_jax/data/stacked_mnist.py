@@ -1,8 +1,8 @@
-"""Stacked MNIST: three digits drawn at random as the channels of one image.
+"""Stacked MNIST: digits drawn at random as the channels of one image, three or four.
 
 The digits stay on the device as uint8, and the compiled steps draw the stacks.
 
-Dimension key: B batch, N digits, H height, W width.
+Dimension key: B batch, N digits, H height, W width, C channels.
 """
 
 import jax
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from veegan_jax.data import pixels
 from veegan_jax.runtime import numerics, rng
 
+CHANNELS = (3, 4)  # digits of a stack
 LIST_SEED = 1000  # of the fixed lists, so that every run has the same stacks
 
 
@@ -20,6 +21,7 @@ def sample(
     key: jax.Array,
     batch: int,
     *,
+    channels: int = 3,
     num_stacks: int = 0,
     axis_name: str | None = None,
 ) -> jax.Array:
@@ -29,18 +31,24 @@ def sample(
       digits_NHW: uint8 digits, e.g. all 60,000 of MNIST's training set.
       key: one typed threefry key.
       batch: stacks on this device.
-      num_stacks: 0: draw three new digits for every stack. Otherwise draw stacks, with
+      channels: digits of a stack.
+      num_stacks: 0: draw new digits for every stack. Otherwise draw stacks, with
         replacement, from a fixed list of this length, the same for every key
         (published work uses 50,000 and 128,000).
       axis_name: the mapped batch axis, or None.
 
     Returns:
-      float32 [B, H, W, 3] in [-1, 1].
+      float32 [B, H, W, C] in [-1, 1].
     """
-    index_B3 = indices(
-        len(digits_NHW), key, batch, num_stacks=num_stacks, axis_name=axis_name
+    index_BC = indices(
+        len(digits_NHW),
+        key,
+        batch,
+        channels=channels,
+        num_stacks=num_stacks,
+        axis_name=axis_name,
     )
-    return pixels.to_float(jnp.moveaxis(digits_NHW[index_B3], 1, -1))
+    return pixels.to_float(jnp.moveaxis(digits_NHW[index_BC], 1, -1))
 
 
 @numerics.standard
@@ -49,15 +57,16 @@ def indices(
     key: jax.Array,
     batch: int,
     *,
+    channels: int = 3,
     num_stacks: int = 0,
     axis_name: str | None = None,
 ) -> jax.Array:
-    """Return the indices of the digits that `sample` stacks: int32 [B, 3]."""
+    """Return the indices of the digits that `sample` stacks: int32 [B, C]."""
     if num_stacks:
         stack_B = rng.index(key, batch, num_stacks, axis_name=axis_name)
-        keys_3 = jax.random.split(rng.key(LIST_SEED), 3)
-        columns = [rng.index_at(k, stack_B, num_digits) for k in keys_3]
+        keys_C = jax.random.split(rng.key(LIST_SEED), channels)
+        columns = [rng.index_at(k, stack_B, num_digits) for k in keys_C]
     else:
-        keys_3 = jax.random.split(key, 3)
-        columns = [rng.index(k, batch, num_digits, axis_name=axis_name) for k in keys_3]
+        keys_C = jax.random.split(key, channels)
+        columns = [rng.index(k, batch, num_digits, axis_name=axis_name) for k in keys_C]
     return jnp.stack(columns, axis=1)

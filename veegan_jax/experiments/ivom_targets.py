@@ -137,11 +137,14 @@ def load(
         digits = stacked_mnist_experiment.DIGITS[config.dataset]
         train = images.load(digits, "train", data_dir=data_dir)
         test = images.load(digits, "test", data_dir=data_dir)
-        index = stacked_mnist.indices(len(train.label), rng.key(KEY), 10_000)
+        channels = config.data.channels
+        index = stacked_mnist.indices(
+            len(train.label), rng.key(KEY), 10_000, channels=channels
+        )
         stacks = np.moveaxis(train.image[np.asarray(index), :, :, 0], 1, 3)
         name = f"stacks of {train.source}"
         source = image_experiment.Source(
-            name, stacks, stacked_mnist_metrics.oracle_images(test, num)
+            name, stacks, stacked_mnist_metrics.oracle_images(test, num, channels)
         )
     elif source is None:
         source = image_experiment.load(config.dataset, data_dir)

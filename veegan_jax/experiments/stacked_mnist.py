@@ -16,19 +16,32 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.classifier import files as classifier_files
 from veegan_jax.classifier import network as classifiers
-from veegan_jax.common import errors, fields, files, metrics_log, plots, records
+from veegan_jax.common import (
+    errors,
+    fields,
+    files,
+    memory,
+    metrics_log,
+    plots,
+    records,
+)
 from veegan_jax.config import Config
 from veegan_jax.data import images, stacked_files, stacked_mnist
 from veegan_jax.experiments import base, diverged, sampling, sizes, stored
 from veegan_jax.methods.base import TrainState
-from veegan_jax.metrics import published
+from veegan_jax.metrics import published, stacked_mnist_sampling
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
 from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
 from veegan_jax.runtime import distributed, loop, numerics, parallel
 from veegan_jax.runtime.run import Run
 
-DIGITS = {"stacked_mnist": "mnist", "stacked_digits": "digits"}  # what is stacked
-GLANCE = 2000  # samples scored while training
+DIGITS = {  # what is stacked
+    name: name.removeprefix("stacked_").removesuffix("4")
+    for name in stacked_mnist_presets.DATASETS
+}
+
+
+GLANCES = 2  # samples for each mode that are scored while training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +55,9 @@ class Options(base.Options):
         2, "independent runs, all in one program", within="[1, inf)"
     )
     samples: int = fields.field(
-        26_000, "generated samples to score, per seed", within="[1, inf)"
+        0,
+        "generated samples to score, per seed; 0: 26 for each mode, as published",
+        within="[0, inf)",
     )
     interval: int = fields.field(
         0, "steps between evaluations; 0: a tenth of the run", within="[0, inf)"
@@ -53,6 +68,17 @@ class Options(base.Options):
     data_dir: str = fields.field(
         "", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR", path=True
     )
+
+
+def glance(config: Config) -> int:
+    """Return how many samples are scored while training: two for each mode."""
+    return GLANCES * stacked_mnist_sampling.num_tuples(config.data.channels)
+
+
+def with_samples(config: Config, options: Options) -> Options:
+    """Return the options with the number of samples that 0 stands for."""
+    modes = stacked_mnist_sampling.num_tuples(config.data.channels)
+    return dataclasses.replace(options, samples=options.samples or 26 * modes)
 
 
 def step_on_stacks(
@@ -68,6 +94,7 @@ def step_on_stacks(
         digits_NHW,
         key,
         config.batch_size // parallel.size(axis_name),
+        channels=config.data.channels,
         num_stacks=config.data.num_stacks,
         axis_name=axis_name,
     )
@@ -76,20 +103,27 @@ def step_on_stacks(
 
 
 def load_samples(workdir: pathlib.Path, num_samples: int) -> np.ndarray:
-    """Draw from the first seed of a run's newest checkpoint: uint8 [N, H, W, 3].
+    """Draw from the first seed of a run's newest checkpoint: uint8 [N, H, W, C].
+
+    Args:
+      workdir: of the run.
+      num_samples: N; 0: 26 for each mode.
 
     Raises:
-      InputError: if the folder holds no such run.
+      InputError: if the folder holds no such run, or the memory not so many samples.
       loop.NonFinite: if its first seed diverged.
     """
     config, seeds, done, state = stored.restore(workdir)
     if config.dataset not in DIGITS:
         raise errors.InputError(f"{workdir} holds a run on {config.dataset}")
-    sizes.check_samples(config, 1, num_samples)
+    num = with_samples(config, Options(samples=num_samples)).samples
+    each = stacked_files.bytes_each(config.example_shape())
+    memory.check_samples(f"--samples={num}", num, each)
+    sizes.check_samples(config, 1, num)
     first = jax.tree.map(lambda leaf: leaf[:1], state)
     if failed := diverged.failed_before(first.replace(step=first.step[0]), done):
         raise loop.NonFinite(f"{workdir}: seed {seeds[0]} {failed['failed']}")
-    return sampling.draw(first, config=config, num_samples=num_samples)[0]
+    return sampling.draw(first, config=config, num_samples=num)[0]
 
 
 def check(runs: Sequence[tuple[pathlib.Path, Config]], options: Options) -> None:
@@ -110,6 +144,7 @@ def check_config(config: Config, options: Options) -> None:
     Raises:
       InputError: for data or a classifier that cannot be used; see `base.check`.
     """
+    options = with_samples(config, options)
     _materials(DIGITS[config.dataset], options)
     each = stacked_files.bytes_each(config.example_shape())
     taken, drawn = stacked_mnist_metrics.METRICS, sampling.CHUNK
@@ -152,7 +187,7 @@ def prepare(
         del step_metrics
         grids = workdir / "grids"
         grids.mkdir(exist_ok=True)
-        x_SNHW3 = sampling.draw(state, config=config, num_samples=GLANCE)
+        x_SNHW3 = sampling.draw(state, config=config, num_samples=glance(config))
         rows = _rows(x_SNHW3, options)
         title = f"{config.method} on {config.dataset}, step {done}"
         plots.image_grid(rows, grids / f"step-{done:07d}.png", title)
@@ -163,13 +198,15 @@ def prepare(
         names = ("modes", "kl_uniform", "confident")
         metrics = {n: np.array([float(s[n]) for s in scores]) for n in names}
         modes, kl, sure = (metrics[n].mean() for n in names)
-        summary = f"{modes:.0f} modes, KL {kl:.2f} of {GLANCE}, {sure:.0f} % confident"
+        found = f"{modes:.0f} modes, KL {kl:.2f} of {glance(config)}"
+        summary = f"{found}, {sure:.0f} % confident"
         return metrics, summary
 
     def meanwhile(state: TrainState) -> None:
-        sampling.compile_draw(state, config=config, num_samples=GLANCE)
+        sampling.compile_draw(state, config=config, num_samples=glance(config))
         known = truth().reference
-        stacked_mnist_metrics.compile_score(GLANCE, classifier, known)
+        channels = config.data.channels
+        stacked_mnist_metrics.compile_score(glance(config), classifier, known, channels)
 
     step = functools.partial(step_on_stacks, config=config)
     return base.prepare(
@@ -213,13 +250,17 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
       loop.Interrupted, loop.NonFinite: see `loop.train`.
     """
     clock = metrics_log.Clock(workdir)
+    options = with_samples(config, options)
     check([(workdir, config)], options)
     dataset, data_dir = DIGITS[config.dataset], options.data_dir or None
     train, test, classifier = _materials(dataset, options)
 
     @functools.cache  # made while the first steps run, and only in the main process
     def truth() -> stacked_mnist_metrics.Truth:
-        return stacked_mnist_metrics.truth(classifier, options.samples, data_dir)
+        channels = config.data.channels
+        return stacked_mnist_metrics.truth(
+            classifier, options.samples, data_dir, channels
+        )
 
     state, failures = prepare(config, options, workdir, truth).train()
 
@@ -234,7 +275,7 @@ def run(config: Config, options: Options, workdir: pathlib.Path) -> dict[str, An
         failed = bad | failures
         record = make_record(config, options, scored, failed, clock, train.source)
         records.write(workdir / "results.json", record)
-        real = stacked_mnist_metrics.oracle_images(test, 32)
+        real = stacked_mnist_metrics.oracle_images(test, 32, config.data.channels)
         _draw_figures(config, options, workdir, np.stack(first), real)
         return record
 

@@ -1,9 +1,10 @@
-"""Stacked MNIST: how many of 1,000 triples of digits a generator makes, how evenly.
+"""Stacked MNIST: how many tuples of digits a generator makes, and how evenly.
 
-Three digits are the colour channels of one image; a classifier labels each.
+Three digits, or four, are the channels of one image; a classifier labels each. So there
+are 1,000 modes, or 10,000.
 
-Dimension key: N samples, H height, W width, K digit classes (10), F features of a
-channel, T triples (1,000).
+Dimension key: N samples, H height, W width, C channels, K digit classes (10), F
+features of a channel, T tuples (K^C).
 """
 
 from typing import Any, NamedTuple, TypeVar
@@ -14,25 +15,24 @@ import numpy as np
 
 from veegan_jax.classifier import network as classifiers
 from veegan_jax.common import records
-from veegan_jax.data import images, pixels
+from veegan_jax.data import images, pixels, stacked_mnist
 from veegan_jax.metrics import stacked_mnist_sampling
 from veegan_jax.runtime import numerics
 
-NUM_TRIPLES = stacked_mnist_sampling.NUM_TRIPLES
 CONFIDENCE = 0.9
 
 # The metrics of `evaluate`, in the order of the tables. `kl_uniform` is the one to
 # compare: public code assumes uniform data, although by MNIST's class shares a perfect
 # model has .004 nats. The classifier is also confident of images that are no digits (91
 # % of uniform noise, all in one class), so `confident` detects blends of digits, not
-# every failure. `vendi` is at most 3 F = 384 and sees more than triples: a generator of
-# one image per digit has 1,000 modes and the lowest KLs, but scores 26 instead of 230.
+# every failure. `vendi` is at most C F (384 of three) and sees more than tuples: one of
+# one image per digit has all modes and the lowest KLs, but scores 26 instead of 230.
 METRICS = {
-    "modes": "triples of digits made at least once, of 1,000",
-    "kl_uniform": "KL(generated || uniform) over triples, nats: the published metric",
+    "modes": "tuples of digits made at least once, of 1,000 (four digits: 10,000)",
+    "kl_uniform": "KL(generated || uniform) over tuples, nats: the published metric",
     "kl_data": "KL(generated || product of the training set's class shares), nats",
-    "confident": f"% of samples with three digits of probability > {CONFIDENCE:g}",
-    "confident_modes": "triples made at least once by a confident sample",
+    "confident": f"% of samples with all digits of probability > {CONFIDENCE:g}",
+    "confident_modes": "tuples made at least once by a confident sample",
     "vendi": "effective number of independent features, styles included",
 }
 
@@ -53,7 +53,7 @@ class Truth(NamedTuple):
 
     classifier: classifiers.Classifier
     reference: Reference
-    share_T: np.ndarray  # of the triples, float64
+    share_T: np.ndarray  # of the tuples, float64
     oracle: dict[str, np.ndarray]  # the metrics of real test digits
     expected: dict[str, float]  # the mean metrics of perfect samples, never misread
 
@@ -80,50 +80,59 @@ def reference(
 
 @numerics.standard
 def evaluate(
-    logits_N3K: jax.Array, feature_N3F: jax.Array, reference: Reference
+    logits_NCK: jax.Array, feature_NCF: jax.Array, reference: Reference
 ) -> dict[str, jax.Array]:
     """Compute the metrics from the classifier's outputs. Pure: jit and vmap it.
 
     Args:
-      logits_N3K: of each channel's digit, float [N, 3, K].
-      feature_N3F: of each channel's digit, float [N, 3, F].
+      logits_NCK: of each channel's digit, float [N, C, K].
+      feature_NCF: of each channel's digit, float [N, C, F].
       reference: of the data and the classifier.
 
     Returns:
       Scalars by the names of `METRICS`, and `histogram` [T], the share of samples of
-      each triple 100 r + 10 g + b.
+      each tuple, in the order of its digits as a decimal number.
 
     Source: VEEGAN section 4.2; PacGAN section 4.2 (classifier and KL).
     """
-    triple_N = triples(jnp.argmax(logits_N3K, axis=-1))
-    probability_N3 = jnp.max(jax.nn.softmax(logits_N3K), axis=-1)
-    confident_N = jnp.all(probability_N3 > CONFIDENCE, axis=-1)
-    histogram_T = _count(triple_N, jnp.ones(len(triple_N))) / len(triple_N)
-    sure_T = _count(triple_N, confident_N.astype(jnp.float32))
+    channels = logits_NCK.shape[1]
+    number_N = numbers(jnp.argmax(logits_NCK, axis=-1))
+    probability_NC = jnp.max(jax.nn.softmax(logits_NCK), axis=-1)
+    confident_N = jnp.all(probability_NC > CONFIDENCE, axis=-1)
+    ones_N = jnp.ones(len(number_N))
+    histogram_T = _count(number_N, ones_N, channels) / len(number_N)
+    sure_T = _count(number_N, confident_N.astype(jnp.float32), channels)
+    num_tuples = stacked_mnist_sampling.num_tuples(channels)
     return {
         "modes": jnp.sum(histogram_T > 0),
-        "kl_uniform": kl(histogram_T, jnp.full(NUM_TRIPLES, 1 / NUM_TRIPLES)),
-        "kl_data": kl(histogram_T, product(reference.share_K)),
+        "kl_uniform": kl(histogram_T, jnp.full(num_tuples, 1 / num_tuples)),
+        "kl_data": kl(histogram_T, product(reference.share_K, channels)),
         "confident": 100 * jnp.mean(confident_N),
         "confident_modes": jnp.sum(sure_T > 0),
-        "vendi": vendi(directions(feature_N3F, reference)),
+        "vendi": vendi(directions(feature_NCF, reference)),
         "histogram": histogram_T,
     }
 
 
-def triples(label_N3: jax.Array) -> jax.Array:
-    """Turn the labels of three channels into a number of 0 to 999."""
-    return 100 * label_N3[:, 0] + 10 * label_N3[:, 1] + label_N3[:, 2]
+def numbers(label_NC: jax.Array) -> jax.Array:
+    """Read the labels of the channels as the digits of a decimal number."""
+    number_N = jnp.zeros(len(label_NC), label_NC.dtype)
+    for channel in range(label_NC.shape[1]):
+        number_N = 10 * number_N + label_NC[:, channel]
+    return number_N
 
 
-def _count(triple_N: jax.Array, weight_N: jax.Array) -> jax.Array:
-    return jax.ops.segment_sum(weight_N, triple_N, num_segments=NUM_TRIPLES)
+def _count(number_N: jax.Array, weight_N: jax.Array, channels: int) -> jax.Array:
+    num_tuples = stacked_mnist_sampling.num_tuples(channels)
+    return jax.ops.segment_sum(weight_N, number_N, num_segments=num_tuples)
 
 
-def product(share_K: Array) -> Array:
-    """Return the shares [T] of triples of independent digits with shares [K]."""
-    pair = share_K.reshape(-1, 1, 1) * share_K.reshape(1, -1, 1)
-    return (pair * share_K.reshape(1, 1, -1)).reshape(-1)
+def product(share_K: Array, channels: int = 3) -> Array:
+    """Return the shares [T] of tuples of independent digits with shares [K]."""
+    share_T = share_K
+    for _ in range(channels - 1):
+        share_T = (share_T.reshape(-1, 1) * share_K.reshape(1, -1)).reshape(-1)
+    return share_T
 
 
 @numerics.undefined_allowed
@@ -134,18 +143,18 @@ def kl(p_T: jax.Array, q_T: jax.Array | np.ndarray) -> jax.Array:
     return jnp.maximum(found, 0)  # rounding may give -6e-8
 
 
-def directions(feature_N3F: jax.Array, reference: Reference) -> jax.Array:
-    """Return vectors [N, 3 F] whose dot product is a mean cosine.
+def directions(feature_NCF: jax.Array, reference: Reference) -> jax.Array:
+    """Return vectors [N, C F] whose dot product is a mean cosine.
 
     It is the cosine of whitened features, averaged over channels. Without whitening,
     the ten classes outweigh all differences inside a class, and averages of two digits
     score more than digits.
     """
-    centred_N3F = feature_N3F - reference.mean_F.reshape(1, 1, -1)
-    white_N3F = centred_N3F @ reference.whiten_FF
-    norm_N31 = jnp.linalg.norm(white_N3F, axis=-1, keepdims=True)
-    unit_N3F = white_N3F / jnp.maximum(norm_N31, 1e-12)
-    return unit_N3F.reshape(len(unit_N3F), -1) / np.sqrt(3)
+    centred_NCF = feature_NCF - reference.mean_F.reshape(1, 1, -1)
+    white_NCF = centred_NCF @ reference.whiten_FF
+    norm_NC1 = jnp.linalg.norm(white_NCF, axis=-1, keepdims=True)
+    unit_NCF = white_NCF / jnp.maximum(norm_NC1, 1e-12)
+    return unit_NCF.reshape(len(unit_NCF), -1) / np.sqrt(feature_NCF.shape[1])
 
 
 def vendi(x_NF: jax.Array) -> jax.Array:
@@ -171,28 +180,29 @@ def vendi(x_NF: jax.Array) -> jax.Array:
 
 @numerics.standard
 def predict(
-    classifier: classifiers.Classifier, x_NHW3: Any
+    classifier: classifiers.Classifier, x_NHWC: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compute logits [N, 3, K] and features [N, 3, F] of stacked images.
+    """Compute logits [N, C, K] and features [N, C, F] of stacked images.
 
     Args:
       classifier: of the images' data set.
-      x_NHW3: uint8 in 0 to 255, or floats in [-1, 1].
+      x_NHWC: uint8 in 0 to 255, or floats in [-1, 1].
 
     Raises:
-      ValueError: unless the images have three channels of the classifier's size.
+      ValueError: unless the images have several channels of the classifier's size.
     """
     height, width, _ = images.SHAPES[classifier.dataset]
-    if x_NHW3.shape[1:] != (height, width, 3):
+    channels = x_NHWC.shape[-1]
+    if x_NHWC.shape[1:-1] != (height, width) or channels not in stacked_mnist.CHANNELS:
         raise ValueError(
-            f"stacked images have shape {x_NHW3.shape}; {classifier.dataset} needs "
-            f"[number of samples, {height}, {width}, 3]"
+            f"stacked images have shape {x_NHWC.shape}; {classifier.dataset} needs "
+            f"[number of samples, {height}, {width}, 3 or 4]"
         )
-    x_N3HW = np.moveaxis(np.asarray(pixels.to_uint8(x_NHW3)), 3, 1)
-    x_NHWC = x_N3HW.reshape(-1, height, width, 1)  # three neighbours are one sample
-    outputs = classifiers.predict(classifier, x_NHWC)
-    logits_N3K, feature_N3F = (a.reshape(-1, 3, a.shape[-1]) for a in outputs)
-    return logits_N3K, feature_N3F
+    x_NCHW = np.moveaxis(np.asarray(pixels.to_uint8(x_NHWC)), 3, 1)
+    digits = x_NCHW.reshape(-1, height, width, 1)  # neighbours are one sample
+    outputs = classifiers.predict(classifier, digits)
+    logits_NCK, feature_NCF = (a.reshape(-1, channels, a.shape[-1]) for a in outputs)
+    return logits_NCK, feature_NCF
 
 
 _evaluate = jax.jit(evaluate)
@@ -201,41 +211,47 @@ _evaluate = jax.jit(evaluate)
 @numerics.undefined_allowed
 @numerics.standard
 def score(
-    x_NHW3: Any, classifier: classifiers.Classifier, reference: Reference
+    x_NHWC: Any, classifier: classifiers.Classifier, reference: Reference
 ) -> dict[str, np.ndarray]:
     """Compute the metrics of stacked images.
 
     Args:
-      x_NHW3: the images, uint8, or floats in [-1, 1].
+      x_NHWC: the images, uint8, or floats in [-1, 1].
       classifier: of the images' data set; see `classifier_files.ready`.
       reference: of the same classifier.
 
     Returns:
       Scalars by the names of `METRICS`, and `histogram` [T].
     """
-    outputs = predict(classifier, x_NHW3)
+    outputs = predict(classifier, x_NHWC)
     return jax.tree.map(np.asarray, _evaluate(*outputs, reference))
 
 
 @numerics.undefined_allowed
 def compile_score(
-    num_samples: int, classifier: classifiers.Classifier, reference: Reference
+    num_samples: int,
+    classifier: classifiers.Classifier,
+    reference: Reference,
+    channels: int = 3,
 ) -> None:
     """Compile what `score` runs for this many images; `truth` compiles the rest."""
     sizes = classifiers.NUM_CLASSES, classifier.recipe.features
-    outputs = [jax.ShapeDtypeStruct((num_samples, 3, n), jnp.float32) for n in sizes]
+    shapes = [(num_samples, channels, n) for n in sizes]
+    outputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     _evaluate.lower(*outputs, reference).compile()
 
 
-def oracle_triples(num_images: int, num_samples: int) -> np.ndarray:
-    """Return the test images of each true sample: int [N, 3], always the same."""
-    return np.random.default_rng(0).integers(num_images, size=(num_samples, 3))
+def oracle_tuples(num_images: int, num_samples: int, channels: int = 3) -> np.ndarray:
+    """Return the test images of each true sample: int [N, C], always the same."""
+    return np.random.default_rng(0).integers(num_images, size=(num_samples, channels))
 
 
-def oracle_images(test: images.Images, num_samples: int) -> np.ndarray:
-    """Return the first stacked images of the oracle: uint8 [N, H, W, 3]."""
-    index_N3 = oracle_triples(len(test.label), num_samples)
-    return np.moveaxis(test.image[index_N3, :, :, 0], 1, 3)
+def oracle_images(
+    test: images.Images, num_samples: int, channels: int = 3
+) -> np.ndarray:
+    """Return the first stacked images of the oracle: uint8 [N, H, W, C]."""
+    index_NC = oracle_tuples(len(test.label), num_samples, channels)
+    return np.moveaxis(test.image[index_NC, :, :, 0], 1, 3)
 
 
 def oracle(
@@ -243,27 +259,32 @@ def oracle(
     num_samples: int,
     reference: Reference,
     data_dir: str | None = None,
+    channels: int = 3,
 ) -> dict[str, np.ndarray]:
-    """Compute the metrics of triples of real test digits, as of a perfect model.
+    """Compute the metrics of tuples of real test digits, as of a perfect model.
 
     Args:
       classifier: of the data set.
-      num_samples: how many triples.
+      num_samples: how many tuples.
       reference: of the same classifier.
       data_dir: tensorflow-datasets' folder; see `images.load`.
+      channels: digits of a tuple.
 
     Returns:
       As `score`.
     """
     test = images.load(classifier.dataset, "test", data_dir=data_dir)
-    index_N3 = oracle_triples(len(test.label), num_samples)
-    outputs = [a[index_N3] for a in classifiers.predict(classifier, test.image)]
+    index_NC = oracle_tuples(len(test.label), num_samples, channels)
+    outputs = [a[index_NC] for a in classifiers.predict(classifier, test.image)]
     return jax.tree.map(np.asarray, _evaluate(*outputs, reference))
 
 
 @numerics.standard
 def truth(
-    classifier: classifiers.Classifier, num_samples: int, data_dir: str | None = None
+    classifier: classifiers.Classifier,
+    num_samples: int,
+    data_dir: str | None = None,
+    channels: int = 3,
 ) -> Truth:
     """Measure the references for the samples of any model.
 
@@ -271,10 +292,11 @@ def truth(
       classifier: of the images' data set; see `classifier_files.ready`.
       num_samples: how many samples will be scored.
       data_dir: tensorflow-datasets' folder; see `images.load`.
+      channels: digits of a stack.
     """
     known = reference(classifier, data_dir)
-    share_T = product(known.share_K.astype(np.float64))
-    true = oracle(classifier, num_samples, known, data_dir)
+    share_T = product(known.share_K.astype(np.float64), channels)
+    true = oracle(classifier, num_samples, known, data_dir, channels)
     return Truth(
         classifier,
         known,
@@ -285,11 +307,11 @@ def truth(
 
 
 @numerics.standard
-def make_record(x_NHW3: Any, truth: Truth) -> dict[str, Any]:
+def make_record(x_NHWC: Any, truth: Truth) -> dict[str, Any]:
     """Score stacked images and return a record of JSON values.
 
     Args:
-      x_NHW3: uint8 [N, H, W, 3], or floats in [-1, 1].
+      x_NHWC: uint8 [N, H, W, C], or floats in [-1, 1].
       truth: for N samples.
 
     Returns:
@@ -297,8 +319,8 @@ def make_record(x_NHW3: Any, truth: Truth) -> dict[str, Any]:
       metrics `expected` of perfect samples and a perfect classifier, the `histogram`
       of counts, and the classifier's identity.
     """
-    num = len(x_NHW3)
-    metrics = score(x_NHW3, truth.classifier, truth.reference)
+    num = len(x_NHWC)
+    metrics = score(x_NHWC, truth.classifier, truth.reference)
     count_T = np.rint(num * metrics["histogram"].astype(np.float64)).astype(int)
     spread = stacked_mnist_sampling.standard_errors(count_T, truth.share_T)
     return {

@@ -1,21 +1,24 @@
 """Stacked MNIST: the effect of a finite number of samples on the metrics.
 
-Dimension key: N samples, T triples (1,000), R resamplings, U different shares.
+Dimension key: N samples, T tuples of digits, R resamplings, U different shares.
 """
 
 import numpy as np
 
 from veegan_jax.common import records
 
-NUM_TRIPLES = 1000
+
+def num_tuples(channels: int) -> int:
+    """Return how many tuples of digits there are: the modes."""
+    return 10**channels
 
 
 def expected(share_T: np.ndarray, num_samples: int) -> dict[str, float]:
     """Compute the mean metrics of N perfect samples: the sampling floor.
 
-    It is exact. The count c of a triple of share p is binomial, and
+    It is exact. The count c of a tuple of share p is binomial, and
     E[c / N log(c / (N q))] = p E[log((1 + b) / (N q))] with b ~ Binomial(N - 1, p).
-    For large N, E[KL(drawn || true)] is (T - 1) / (2 N): .0192 at 26,000.
+    For large N, E[KL(drawn || true)] is (T - 1) / (2 N): .0192 at 26,000 of 1,000.
 
     Args:
       share_T: the true shares [T], none of them 0.
@@ -27,7 +30,7 @@ def expected(share_T: np.ndarray, num_samples: int) -> dict[str, float]:
     from scipy import stats  # takes half a second, and only records need it
 
     share_T = np.asarray(share_T, np.float64)
-    # Shares of triples that differ only in order are equal up to rounding.
+    # Shares of tuples that differ only in order are equal up to rounding.
     values_U, index_T = np.unique(np.round(share_T, 12), return_inverse=True)
     most = int(stats.binom.isf(1e-15, num_samples - 1, share_T.max()))
     count = np.arange(most + 1).reshape(-1, 1)
@@ -35,7 +38,7 @@ def expected(share_T: np.ndarray, num_samples: int) -> dict[str, float]:
     log_T = (chance * np.log1p(count)).sum(axis=0)[index_T] - np.log(num_samples)
     return {
         "modes": float(np.sum(1 - (1 - share_T) ** num_samples)),
-        "kl_uniform": float(np.sum(share_T * (log_T + np.log(NUM_TRIPLES)))),
+        "kl_uniform": float(np.sum(share_T * (log_T + np.log(len(share_T))))),
         "kl_data": float(np.sum(share_T * (log_T - np.log(share_T)))),
     }
 
@@ -51,7 +54,7 @@ def standard_errors(
     1.8 times the true one, so it is an upper bound there.
 
     Args:
-      count_T: how many samples are of each triple.
+      count_T: how many samples are of each tuple.
       share_T: the data's shares, for `kl_data`.
       repeats: how many resamplings.
 
@@ -64,7 +67,7 @@ def standard_errors(
     generator = np.random.default_rng(0)
     count_RT = generator.multinomial(num, count_T / num, size=repeats)
     drawn_RT = count_RT / num
-    uniform_T = np.full(NUM_TRIPLES, 1 / NUM_TRIPLES)
+    uniform_T = np.full(len(share_T), 1 / len(share_T))
     metrics = {
         "modes": (count_RT > 0).sum(axis=1),
         "kl_uniform": stats.entropy(drawn_RT, uniform_T.reshape(1, -1), axis=1),

@@ -14,8 +14,13 @@ from veegan_jax.methods import ali, pacgan, veegan, veegan_plus
 from veegan_jax.networks.configs import DCGAN
 
 PRESETS = ("quick", "full", "paper", "quarter", "half")
-SIZES = {"stacked_mnist": 28, "stacked_digits": 8}  # height and width
-DATASETS = tuple(SIZES)
+SHAPES = {  # height and width, digits of a stack
+    "stacked_mnist": (28, 3),
+    "stacked_mnist4": (28, 4),
+    "stacked_digits": (8, 3),
+    "stacked_digits4": (8, 4),
+}
+DATASETS = tuple(SHAPES)
 NETWORKS = ("dcgan",)
 DATA = (Stacks,)
 
@@ -39,7 +44,7 @@ def paper(method: str, dataset: str, latent_size: int | None = None) -> Config:
         steps=100_000,  # 50 epochs of the 128,000 stacks
         batch_size=64,
         latent_size=latent_size,
-        data=Stacks(SIZES[dataset], 3, num_stacks=128_000),
+        data=Stacks(*SHAPES[dataset], num_stacks=128_000),
         networks=networks(
             method,
             kernel_size=5,
@@ -67,7 +72,7 @@ def small(
         steps=500_000,
         batch_size=128,
         latent_size=latent_size,
-        data=Stacks(SIZES[dataset], 3),
+        data=Stacks(*SHAPES[dataset]),
         networks=networks(
             method,
             generator_widths=(64, 32, 16, 8),
@@ -89,7 +94,7 @@ def full(method: str, dataset: str, latent_size: int | None = None) -> Config:
         steps=50_000,
         batch_size=64,
         latent_size=latent_size,
-        data=Stacks(SIZES[dataset], 3),
+        data=Stacks(*SHAPES[dataset]),
         networks=networks(
             method,
             output_conv=False,
