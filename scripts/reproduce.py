@@ -10,8 +10,9 @@
         the other. Then copies their records to results/ and fills the tables.
     python scripts/reproduce.py --tables=mixtures-quick --methods=gan,veegan --again
         Runs cells that have a record, too, and says how the numbers compare.
-    python scripts/reproduce.py --minutes=8 --jobs=8 --seeds=1
-        On a GPU for some minutes: eight cells at a time share it.
+    python scripts/reproduce.py --minutes=8 --jobs=8 --nomeasure --seeds=1
+        On a GPU for some minutes: eight cells at a time share it, and what is not done
+        at the end is saved.
     python scripts/reproduce.py --cells=$SLURM_ARRAY_TASK_ID --minutes=600
         One element of a cluster's array: the cell with that number in the list.
 
@@ -41,6 +42,9 @@ LIST = flags.DEFINE_bool("list", False, "print the cells; run nothing")
 AGAIN = flags.DEFINE_bool("again", False, "run cells whose record is up to date, too")
 MINUTES = common_flags.define_number(
     "minutes", 60.0, "the time for all cells together", within="(0, inf)"
+)
+MEASURE = flags.DEFINE_bool(
+    "measure", True, "measure how long cells take; without it they start in any case"
 )
 JOBS = common_flags.define_number(
     "jobs", 1, "cells at a time; several small ones share a GPU well", within="[1, 64]"
@@ -178,11 +182,16 @@ def main() -> None:
         check_writable(results)
     judged = [states.of(cell, results) for cell in chosen]
     distributed.use_cpu_cores(distributed.cpu_cores())
+    # The cells need the memory of a GPU, and this process hardly any.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     rates = minutes.Rates()
-    needed = [
-        minutes.expected(cell, state, results, runs, rates)
-        for cell, state in zip(chosen, judged, strict=True)
-    ]
+    needed = []
+    for cell, state in zip(chosen, judged, strict=True):
+        shown = LIST.value or AGAIN.value or state.kind != states.CURRENT
+        measure = MEASURE.value and shown
+        needed.append(
+            minutes.expected(cell, state, results, runs, rates, measure=measure)
+        )
     if LIST.value:
         print(table(chosen, judged, needed))
         return
@@ -222,5 +231,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")  # of the commands it starts
     program.run(main)

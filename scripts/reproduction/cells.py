@@ -65,6 +65,7 @@ def _training(group: dict[str, Any], method: str, seeds: int | None) -> Cell:
         f"--method={method}",
         f"--dataset={group.get('flag', dataset)}",
         f"--seeds={count}",
+        *group.get("extra", []),
         *[f"--{name}={_word(value)}" for name, value in changes.items()],
         f"--workdir={WORKDIR}",
     ]

@@ -152,6 +152,8 @@ def expected(
     results: pathlib.Path,
     runs: pathlib.Path,
     rates: Rates,
+    *,
+    measure: bool = True,
 ) -> Minutes:
     """Return the minutes that a cell takes from here, on this device.
 
@@ -164,6 +166,7 @@ def expected(
       results: the folder of the records.
       runs: the folder of all work directories.
       rates: of this device.
+      measure: whether to use rates; without them, what has not run here is unknown.
     """
     found = []
     if state.kind != states.MISSING:
@@ -178,6 +181,10 @@ def expected(
         return Minutes(total, (BY_RECORD if here else ELSEWHERE) if total else "")
     if total is not None and here and state.kind == states.CURRENT:
         return Minutes(total, BY_RECORD)
+    done, seconds = progress(runs / cell.workdir)
+    if not measure:
+        left = max(cell.config.steps - done, 0) * seconds
+        return Minutes(left / 60, BY_RUN) if seconds else Minutes(None, "")
     devices = len(jax.devices()) if jax.default_backend() == "cpu" else 1
     rounds = math.ceil(cell.seeds / devices)
     config, searches = cell.config, 0.0
@@ -186,7 +193,6 @@ def expected(
         starts = cell.ivom.get("starts", 3) * cell.ivom["images"] * cell.seeds
         searches = starts * LBFGS_EVALUATIONS * rates.search_flops(config) / rate.flops
         searches /= devices
-    done, seconds = progress(runs / cell.workdir)
     source = BY_RUN if seconds else BY_RATE
     if not seconds:
         seconds = rounds * rates.flops(config) / rate.flops

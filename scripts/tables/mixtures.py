@@ -127,12 +127,12 @@ def overview(results: pathlib.Path) -> str:
             for d, record in zip(TITLES, found, strict=True)
         ]
         record = stacks.get(method)
-        return [*row, _spread(record, "modes", 0) if record else ""]
+        return [*row, _stacked(record["mean"]) if record else ""]
 
     oracle = {d: next(iter(rows.values()))["oracle"] for d, rows in quick.items()}
     row = [f"{oracle[d][names[d]]:.1f} / {oracle[d][quality[d]]:.1f}" for d in TITLES]
-    real = next(iter(stacked.values()))["oracle"]["modes"]
-    rows = [["oracle: true samples", "", *row, f"{real:g}"]]
+    real = next(iter(stacked.values()))["oracle"]
+    rows = [["oracle: true samples", "", *row, _stacked(real)]]
     for method, label in common.LABELS.items():
         if method in stacked:
             rows.append([f"**{label}**", "quick", *cells(quick, stacked, method)])
@@ -145,12 +145,17 @@ def overview(results: pathlib.Path) -> str:
             theirs = published.MIXTURES[d].get(method)
             mark = " \\*" if d == "high_dim" else ""
             row.append(f"{theirs[0]:g} / {theirs[1]:g}{mark}" if theirs else "")
-        modes, _, paper = published.STACKED_MNIST[source]
+        modes, kl, paper = published.STACKED_MNIST[source]
         protocol = f"published, {paper}"
-        rows.append([common.LABELS[method], protocol, *row, f"{modes:g}"])
+        rows.append([common.LABELS[method], protocol, *row, f"{modes:g} / {kl:g}"])
     header = ["modes / % high quality", "protocol", "ring (8)", "grid (25)"]
-    header += ["1200-D (10)", "Stacked MNIST (1,000)"]
+    header += ["1200-D (10)", "Stacked MNIST (1,000): modes / KL"]
     return records.table(header, rows)
+
+
+def _stacked(values: dict[str, Any]) -> str:
+    modes, kl = values["modes"], values["kl_uniform"]
+    return f"{records.fixed(modes, None, 0)} / {records.fixed(kl, None, 2)}"
 
 
 def _spread(record: dict[str, Any], name: str, decimals: int) -> str:

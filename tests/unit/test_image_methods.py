@@ -31,6 +31,8 @@ TINY = dict(
     reconstructor_widths=(2, 3),
     discriminator_widths=(2, 3),
     joint_widths=(3,),
+    output_conv=True,
+    ema=0.0,
     kernel_init="normal",
     schedule="constant",
 )

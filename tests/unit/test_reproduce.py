@@ -204,6 +204,9 @@ def test_minutes_come_from_the_record_the_run_or_the_rate(tmp_path, monkeypatch)
     # A search: 3 seeds, 10 images, 3 starts, 250 evaluations of .2 s on two cores.
     found = expected(cell._replace(ivom={"images": 10}), missing, tmp_path)
     assert found.minutes == pytest.approx((30 + 20 + 3 * 10 * 3 * 250 * 0.2 / 2) / 60)
+    place = tmp_path, tmp_path / "runs", FixedRates()
+    unknown = minutes.expected(cell, missing, *place, measure=False)
+    assert unknown == (None, "")
     run = tmp_path / "runs/ring/quick/gan"
     run.mkdir(parents=True)
     lines = [(10, 99.0), (20, 5.0), (30, 5.0)]  # the first one compiles
@@ -211,6 +214,8 @@ def test_minutes_come_from_the_record_the_run_or_the_rate(tmp_path, monkeypatch)
     (run / "metrics.jsonl").write_text(text)
     found = expected(cell, missing, tmp_path)  # 70 steps are left, of .5 s each
     assert found == (pytest.approx((30 + 35) / 60), minutes.BY_RUN)
+    known = minutes.expected(cell, missing, *place, measure=False)
+    assert known == (pytest.approx(35 / 60), minutes.BY_RUN)
     path = tmp_path / "ring/quick/gan.json"
     path.parent.mkdir(parents=True)
     records.write(path, record_of(cell))
