@@ -13,6 +13,7 @@ from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.metrics import mixtures as mixture_metrics
 from veegan_jax.metrics import published
 from veegan_jax.presets import mixtures as mixture_presets
+from veegan_jax.presets import resolve
 
 TITLES = {"ring": "ring (8)", "grid": "grid (25)", "high_dim": "1200-D (10)"}
 # Method -> its row in the VEEGAN paper's (PacGAN: its own paper's) Stacked MNIST table.
@@ -134,7 +135,7 @@ def overview(results: pathlib.Path) -> str:
     real = next(iter(stacked.values()))["oracle"]
     rows = [["oracle: true samples", "", *row, _stacked(real)]]
     for method, label in common.LABELS.items():
-        if method in stacked:
+        if method in resolve.ROWS:
             rows.append([f"**{label}**", "quick", *cells(quick, stacked, method)])
     for method, label in common.LABELS.items():
         if any(method in found for found in best.values()):

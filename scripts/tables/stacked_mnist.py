@@ -142,19 +142,29 @@ def draw(
     folder: pathlib.Path, methods: Sequence[str], results: pathlib.Path, name: str
 ) -> None:
     """Draw each method's samples beside real ones, and its metrics over time."""
-    samples = {"real": checks.arrays(folder / "real.npz", {"image": IMAGES})["image"]}
+    samples = {"real": _shown(folder / "real.npz")}
     curves = {}
     for method in methods:
         path, label = folder / f"{method}.npz", common.LABELS[method]
-        samples[label] = checks.arrays(path, {"image": IMAGES})["image"]
+        samples[label] = _shown(path)
         if "minutes" in checks.names(path):
             curves[label] = checks.arrays(path, OVER_TIME)
-    title = (
-        f"{folder.parent.name}, preset {folder.name}: the first seed's first samples"
-    )
+    dataset, preset = folder.parts[-2:]
+    title = f"{dataset}, preset {preset}: the first seed's first samples"
+    if samples["real"].shape[-1] == 3:
+        title += "; below each stack, its red digit"
     plots.image_grid(samples, results / "figures" / f"{name}.png", title)
     if curves:
         draw_over_time(curves, results / "figures" / f"{name}-minutes.png", name)
+
+
+def _shown(path: pathlib.Path) -> np.ndarray:
+    """Return the first stacks; those of three digits above their red digits in grey."""
+    image_NHWC = checks.arrays(path, {"image": IMAGES})["image"]
+    if image_NHWC.shape[-1] != 3:
+        return image_NHWC
+    first_NHWC = image_NHWC[:16]
+    return np.concatenate([first_NHWC, np.repeat(first_NHWC[..., :1], 3, axis=-1)])
 
 
 def draw_over_time(

@@ -176,6 +176,8 @@ def over_time(
         axis.set_title(figures.as_text(metric), fontsize=9)
         axis.grid(alpha=0.3)
     axes[0].set_yscale("log")
+    for one in (axes[0].yaxis.set_major_formatter, axes[0].yaxis.set_minor_formatter):
+        one(lambda value, _: f"{value:g}")
     axes[0].legend(fontsize=8)
     figure.suptitle(figures.as_text(title), fontsize=10)
     set_margins(figure, left=0.7, right=0.15, bottom=0.5, top=0.6, gap=(0.65, 0.8))
