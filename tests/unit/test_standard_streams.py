@@ -1,7 +1,9 @@
 """Scripts whose reader has gone, or whose Ctrl-C comes during the imports."""
 
 import ast
+import errno
 import io
+import logging
 import os
 import pathlib
 import shutil
@@ -117,3 +119,21 @@ def test_scripts_import_early_before_all_that_is_slow(path: pathlib.Path):
             return
         assert set(names) <= sys.stdlib_module_names
     pytest.fail("early is not imported")
+
+
+@pytest.mark.parametrize(
+    ("error", "news"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (ValueError("os_error_code='28'"), False),  # TensorStore's form
+        (RuntimeError("cannot schedule new futures after shutdown"), False),
+        (RuntimeError("cannot schedule new futures after interpreter shutdown"), False),
+        (RuntimeError("cannot schedule new futures"), True),
+        (None, True),
+    ],
+)
+def test_a_library_logs_only_what_no_message_will_say(error, news):
+    """A full disk is one message, not one with the tracebacks of orbax's threads."""
+    exc_info = (type(error), error, None) if error else None
+    record = logging.LogRecord("absl", logging.ERROR, "f", 1, "m", (), exc_info)
+    assert program._is_news(record) == news

@@ -6,6 +6,7 @@ import functools
 import io
 import logging as log
 import os
+import re
 import signal
 import sys
 import traceback
@@ -144,9 +145,17 @@ def _stop_at_once(*_: Any) -> NoReturn:
 
 
 def _is_news(record: log.LogRecord) -> bool:
-    """Drop orbax's log of a failed write; the exception follows."""
+    """Drop orbax's log of a failed write; the exception follows.
+
+    Nor is it news that its threads cannot go on in a process that is ending.
+    """
     error = record.exc_info and record.exc_info[1]
-    return not error or files.system_error(error) is None
+    if not error:
+        return True
+    return files.system_error(error) is None and not re.fullmatch(_ENDING, str(error))
+
+
+_ENDING = r"cannot schedule new futures after (interpreter )?shutdown"
 
 
 def _unraisable(usual: Callable[[Any], None], what: Any) -> None:
