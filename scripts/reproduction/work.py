@@ -16,6 +16,7 @@ from veegan_jax.runtime import loop
 
 DONE, FAILED, STOPPED, SKIPPED = "done", "failed", "stopped", "no time left"
 _POLL = 0.2  # seconds between two looks at the commands
+_TELL = 60.0  # seconds between two lines on cells that write to a log
 _PATIENCE = 120.0  # seconds that a command may take to save and stop
 
 
@@ -62,6 +63,13 @@ class _Running:
             self._process.send_signal(signal.SIGTERM)
         elif time.monotonic() - self.asked > _PATIENCE:
             self._process.kill()
+
+    def last_line(self) -> str:
+        """Return the last line that its log has; "" if it has no log."""
+        if self._log is None:
+            return ""
+        text = self._log.read_bytes()[-1000:].decode(errors="replace")
+        return (text.replace("\r", "\n").strip().splitlines() or [""])[-1]
 
     def outcome(self) -> Outcome | None:
         """Return what became of it, or None while it goes on."""
@@ -114,6 +122,8 @@ def run(
     going: list[_Running] = []
     ended: list[Outcome] = []
 
+    told = begin
+
     def left() -> float:
         return minutes - (time.monotonic() - begin) / 60
 
@@ -143,6 +153,12 @@ def run(
             if not going:
                 break
             time.sleep(_POLL)
+            if time.monotonic() - told > _TELL:
+                told = time.monotonic()
+                lines = [(cells.label(one.cell), one.last_line()) for one in going]
+                for name, line in lines:
+                    if line:
+                        print(f"{name}: {line}", flush=True)
             for one in list(going):
                 if stop:
                     one.stop()

@@ -294,11 +294,27 @@ def test_a_failed_cell_is_named_and_the_others_go_on(tmp_path, capfd):
     assert "bad: failed after" in out
 
 
-def test_cells_at_once_write_to_a_log_each(tmp_path):
-    chosen = [(program(n, f"print('I am {n}')"), 0.1) for n in ("a", "b")]
+def test_cells_at_once_write_to_a_log_each(tmp_path, monkeypatch, capsys):
+    told, last_line = tmp_path / "told", work._Running.last_line
+
+    def tell(running):
+        if line := last_line(running):
+            told.touch()
+        return line
+
+    monkeypatch.setattr(work, "_TELL", 0.1)
+    monkeypatch.setattr(work._Running, "last_line", tell)
+    wait = f"""
+import pathlib, time
+print("I am it\\r9 %", flush=True)
+while not pathlib.Path({str(told)!r}).exists():
+    time.sleep(0.05)
+"""
+    chosen = [(program(name, wait), 0.1) for name in ("a", "b")]
     ended, _ = work.run(chosen, tmp_path, tmp_path / "runs", minutes=2, jobs=2)
     assert {one.result for one in ended} == {work.DONE}
-    assert (tmp_path / "runs/a.log").read_text() == "I am a\n"
+    assert (tmp_path / "runs/a.log").read_bytes() == b"I am it\r9 %\n"
+    assert ": 9 %\n" in capsys.readouterr().out
 
 
 SAVES = """
