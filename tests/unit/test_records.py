@@ -18,3 +18,12 @@ def test_the_clock_counts_all_commands(tmp_path, monkeypatch):
     (tmp_path / "metrics.jsonl").write_text(text + '{"step": 30, "seconds": 4}\n')
     assert before.seconds() == 150.5 + 7
     assert metrics_log.Clock(tmp_path / "new")._before == 0
+
+
+@pytest.mark.parametrize(
+    ("mean", "shown"),
+    [(9999.4, "9999"), (9999.6, "10000"), (260_000, "260000"), (3e9, "3e+09")],
+)
+def test_a_cell_shows_ten_thousand_modes_in_full(mean, shown):
+    assert records.cell(mean) == shown
+    assert records.cell(mean, 12.3) == f"{shown} ± 12"

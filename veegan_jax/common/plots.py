@@ -162,6 +162,8 @@ def over_time(
       best: metric -> what a perfect model scores; a dashed line.
       title: above everything.
     """
+    from matplotlib import ticker
+
     figure = figures.new_figure(figsize=(4.2 * len(panels), 3.4))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (metric, methods) in zip(axes, panels.items(), strict=True):
@@ -176,6 +178,7 @@ def over_time(
         axis.set_title(figures.as_text(metric), fontsize=9)
         axis.grid(alpha=0.3)
     axes[0].set_yscale("log")
+    axes[0].yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 3, 5)))
     for one in (axes[0].yaxis.set_major_formatter, axes[0].yaxis.set_minor_formatter):
         one(lambda value, _: f"{value:g}")
     axes[0].legend(fontsize=8)

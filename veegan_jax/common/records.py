@@ -137,12 +137,15 @@ def std(values_S: np.ndarray) -> float:
 
 
 def cell(mean: float | None, std: float | None = None) -> str:
-    """Format a number with 4 digits and its spread with 2; "" if it is undefined."""
+    """Format a number with 4 digits and its spread with 2; "" if it is undefined.
+
+    A number above has all the digits of its whole part: 10,000 modes are not 1e+04.
+    """
     if mean is None or not np.isfinite(mean):
         return ""
     # A spread of 200 has 3 digits, else it would be 2e+02.
     spread = "" if std is None else f" ± {std:.{2 if std < 99.5 else 3}g}"
-    return f"{mean:.4g}{spread}"
+    return f"{mean:.0f}{spread}" if 9999.5 <= abs(mean) < 1e9 else f"{mean:.4g}{spread}"
 
 
 def fixed(mean: float | None, std: float | None = None, decimals: int = 1) -> str:
