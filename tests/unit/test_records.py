@@ -3,6 +3,8 @@
 import json
 import types
 
+import pytest
+
 from veegan_jax.common import metrics_log
 
 
