@@ -1,11 +1,11 @@
-"""Records: the time that they say the user waited."""
+"""Records: the time that they say the user waited, and their cells in tables."""
 
 import json
 import types
 
 import pytest
 
-from veegan_jax.common import metrics_log
+from veegan_jax.common import metrics_log, records
 
 
 def test_the_clock_counts_all_commands(tmp_path, monkeypatch):
