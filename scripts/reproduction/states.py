@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 from tables import checks
 
 from veegan_jax import config as configs
-from veegan_jax.common import records
+from veegan_jax.common import json_files, records
 
 MISSING, OUTDATED, CURRENT = "missing", "outdated", "there"
-# What a record must have to be judged; its table's form says the rest.
+# The fields by which a record is judged; its table's form says the rest.
 _FORM = {"commit": checks.TEXT, "device": checks.TEXT, "command": checks.COMMAND}
 _TRAINED = _FORM | {
     "config": {"method": checks.TEXT, "dataset": checks.TEXT, "steps": checks.COUNT},
@@ -21,7 +21,7 @@ _TRAINED = _FORM | {
 
 
 class State(NamedTuple):
-    """What is known of a cell's records."""
+    """The judgement of a cell's records."""
 
     kind: str  # MISSING, OUTDATED or CURRENT
     why: str  # of OUTDATED: the first difference
@@ -62,8 +62,8 @@ def difference(cell: Any, record: dict[str, Any], ivom: Any = None) -> str:
       record: the training's.
       ivom: the record of the search, if the cell has one.
     """
-    wanted = _flat(configs.to_json(cell.config))
-    had = _flat(record["config"])
+    wanted = json_files.flat(configs.to_json(cell.config))
+    had = json_files.flat(record["config"])
     for name, value in wanted.items():
         if name in had and _plain(had[name]) != _plain(value):
             shown = name.split(".")[-1]
@@ -76,16 +76,6 @@ def difference(cell: Any, record: dict[str, Any], ivom: Any = None) -> str:
         if ivom["options"].get(name, value) != value:
             return f"IvOM's {name} {ivom['options'][name]}, now {value}"
     return ""
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = value
-    return found
 
 
 def _plain(value: Any) -> Any:

@@ -56,6 +56,17 @@ def read(path: pathlib.Path, remedy: str) -> dict[str, Any]:
     raise errors.InputError(f"{path} cannot be read ({why}): {remedy}")
 
 
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten groups: {"optimizer": {"ema": 0}} becomes {"optimizer.ema": 0}."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
+
+
 def _refuse_constant(word: str) -> None:
     raise ValueError(f"{word} is no JSON number")
 

@@ -210,7 +210,7 @@ def _compare(
     newer: Collection[str],
 ) -> None:
     ours = {n: v for n, v in ours.items() if n in theirs or n not in newer}
-    theirs, ours = _flat(theirs), _flat(ours)
+    theirs, ours = json_files.flat(theirs), json_files.flat(ours)
     names = sorted(set(theirs) | set(ours))
     differing = [n for n in names if theirs.get(n) != ours.get(n)]
     if source and differing and {n.split(".")[0] for n in differing} <= _IMAGES:
@@ -231,14 +231,3 @@ def _compare(
             + "\n".join(lines)
             + f"\nGive another --{flag}, or the flags of the run it holds."
         )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten groups: {"optimizer": {"ema": 0}} becomes {"optimizer.ema": 0}."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = value
-    return found
