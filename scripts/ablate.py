@@ -8,7 +8,7 @@
     python scripts/ablate.py --dataset=grid --preset=best --seeds=2 --only="longer run"
         Five minutes.
     python scripts/ablate.py --dataset=stacked_mnist --seeds=2
-        Two hours.
+        By the steps/s some two hours; not measured.
 
 Seeds start at 100, so that they are not those of the tables. Each variant is a run of
 train_mixtures.py or train_stacked_mnist.py in runs/ablation/DATASET/PRESET/VARIANT; the

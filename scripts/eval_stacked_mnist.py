@@ -3,10 +3,10 @@
     python scripts/eval_stacked_mnist.py images.npy
 
 The argument is the work directory of train_stacked_mnist.py, or a .npy, or an .npz of
-one array (else --key names it), of shape [number of samples, 28, 28, 3]: uint8 in 0 to
-255, or floats in --range. The script prints each metric beside the oracle, which is the
-score of triples of real test digits, and beside the floor, which is the expected score
-of true samples without errors of the classifier. The papers score 26,000 samples:
+one array (else --key names it), of shape [number of samples, 28, 28, 3 or 4]: uint8 in
+0 to 255, or floats in --range. The script prints each metric beside the oracle, which
+is the score of stacks of real test digits, and beside the floor, which is the expected
+score of true samples without errors of the classifier. The papers score 26,000 samples:
 eleven seconds on two CPU cores. Compare KLs and Vendi scores only for the same number
 of samples and the same classifier. Images of 8 x 8 pixels are scored as stacks of
 scikit-learn's digits. Files that exist are not overwritten.

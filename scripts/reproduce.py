@@ -9,7 +9,8 @@
         Runs the cells that are missing or outdated and fit into half an hour, one after
         the other. Then copies their records to results/ and fills the tables.
     python scripts/reproduce.py --tables=mixtures-quick --methods=gan,veegan --again
-        Runs cells that have a record, too, and says how the numbers compare.
+        Runs cells that have a record, too, and says how the numbers compare. A run that
+        has ended in its work directory is not run again: move it away first.
     python scripts/reproduce.py --minutes=8 --jobs=8 --nomeasure --seeds=1
         On a GPU for some minutes: eight cells at a time share it, and what is not done
         at the end is saved.

@@ -3,11 +3,11 @@
     python scripts/train_stacked_mnist.py --method=veegan
     python scripts/train_stacked_mnist.py --method=all --seeds=2
         Small networks, 6,000 steps: 7 to 13 minutes a method on two CPU cores (Unrolled
-        GAN an hour), two seeds. Expect digits, all 1,000 modes, and a KL of .16 for
-        VEEGAN, .10 for the GAN.
+        GAN takes ten times as long a step), two seeds. Expect digits, all 1,000 modes,
+        and a KL of .16 for VEEGAN, .10 for the GAN.
     python scripts/train_stacked_mnist.py --preset=full --method=all --seeds=3
-        The same networks, 50,000 steps of larger batches: one to two hours a seed on a
-        CPU core, minutes on a GPU.
+        The same networks, 50,000 steps of larger batches; by their steps/s one to two
+        and a half hours a seed on a CPU core, not measured yet.
     python scripts/train_stacked_mnist.py --preset=quarter --method=pacgan
     python scripts/train_stacked_mnist.py --preset=paper --method=all
         For a GPU.

@@ -43,7 +43,7 @@ class Minutes(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """What one device does with one family of networks."""
+    """The speed of one device on one family of networks."""
 
     flops: float  # of one seed's steps, per second
     setup: float  # seconds that compiling takes

@@ -21,7 +21,7 @@ _PATIENCE = 120.0  # seconds that a command may take to save and stop
 
 
 class Outcome(NamedTuple):
-    """What became of a cell."""
+    """A cell that has ended or was not begun, with the result."""
 
     cell: Cell
     result: str  # DONE, FAILED, STOPPED or SKIPPED

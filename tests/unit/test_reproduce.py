@@ -113,7 +113,7 @@ def test_a_number_that_no_cell_has_is_refused(number, script, listed):
         script.pick(listed[:2], [number])
 
 
-# What is known of a record.
+# Records: missing, outdated or there.
 
 
 def record_of(cell, **changes) -> dict:
