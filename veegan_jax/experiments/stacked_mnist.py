@@ -187,13 +187,13 @@ def prepare(
         del step_metrics
         grids = workdir / "grids"
         grids.mkdir(exist_ok=True)
-        x_SNHW3 = sampling.draw(state, config=config, num_samples=glance(config))
-        rows = _rows(x_SNHW3, options)
+        x_SNHWC = sampling.draw(state, config=config, num_samples=glance(config))
+        rows = _rows(x_SNHWC, options)
         title = f"{config.method} on {config.dataset}, step {done}"
         plots.image_grid(rows, grids / f"step-{done:07d}.png", title)
         scores = [
             stacked_mnist_metrics.score(x, classifier, truth().reference)
-            for x in x_SNHW3
+            for x in x_SNHWC
         ]
         names = ("modes", "kl_uniform", "confident")
         metrics = {n: np.array([float(s[n]) for s in scores]) for n in names}
@@ -286,23 +286,23 @@ def _draw_figures(
     config: Config,
     options: Options,
     workdir: pathlib.Path,
-    x_SNHW3: np.ndarray,
+    x_SNHWC: np.ndarray,
     real: np.ndarray,
 ) -> None:
     """Write samples.npz, samples.png and curves.png."""
-    files.write_compressed(workdir / "samples.npz", image=x_SNHW3, real=real)
+    files.write_compressed(workdir / "samples.npz", image=x_SNHWC, real=real)
     title = f"{config.method} on {config.dataset}: the first samples of each seed"
     plots.image_grid(
-        {"real": real} | _rows(x_SNHW3, options, 32), workdir / "samples.png", title
+        {"real": real} | _rows(x_SNHWC, options, 32), workdir / "samples.png", title
     )
     log = metrics_log.read(workdir)
     title = f"{config.method} on {config.dataset}, one line per seed"
     plots.curves(log, metrics_log.names(log), workdir / "curves.png", title=title)
 
 
-def _rows(x_SNHW3: np.ndarray, options: Options, num: int = 16) -> dict[str, Any]:
+def _rows(x_SNHWC: np.ndarray, options: Options, num: int = 16) -> dict[str, Any]:
     seeds = options.seed_numbers()
-    return {f"seed {s}": x[:num] for s, x in zip(seeds, x_SNHW3, strict=True)}
+    return {f"seed {s}": x[:num] for s, x in zip(seeds, x_SNHWC, strict=True)}
 
 
 def make_record(
