@@ -1,8 +1,9 @@
 """The presets of Stacked MNIST.
 
 `quick` has small networks that draw digits after minutes on two CPU cores; `full`
-trains the same for longer. `paper` is the full DCGAN. `quarter` and `half` are the set-up that does not saturate (Metz et al.
-2017, appendix): a small pair, D with 1/4 or 1/2 of the channels.
+trains the same for longer. `paper` is the full DCGAN. `quarter` and `half` are the
+set-up that does not saturate (Metz et al. 2017, appendix): a small pair, D with 1/4 or
+1/2 of the channels.
 """
 
 from typing import Any
