@@ -136,7 +136,7 @@ def test_a_second_run_is_refused_until_the_first_has_died(scripts, tmp_path):
     third.send_signal(signal.SIGTERM)
     assert third.wait() == os.EX_TEMPFAIL, third.stderr
     at = re.search(r"stopped by SIGTERM at step (\d+) of 100000, saved", third.stderr)
-    assert at and steps(run) == [int(at[1])]
+    assert at and steps(run)[-1] == int(at[1])  # a slow machine saved before, too
 
 
 def test_a_measurement_in_use_is_refused(scripts, whole, tmp_path):
