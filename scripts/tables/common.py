@@ -2,13 +2,13 @@
 
 import pathlib
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from tables import checks
 
-from veegan_jax.common import files, records
+from veegan_jax.common import files, metrics_log, records
 
 EMPTY = "(not measured yet)"
 
@@ -97,6 +97,27 @@ def minutes(record: dict[str, Any], digits: int = 1) -> str:
     """Format the minutes that a run took; "" if its log was lost."""
     seconds = record["wall_seconds"]
     return "" if seconds is None else f"{seconds / 60:.{digits}f}"
+
+
+def over_time(run: pathlib.Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return a run's minutes [T] and metrics [S, T] at each of its reports.
+
+    Args:
+      run: the work directory.
+      names: of the metrics.
+
+    Returns:
+      "minutes" and each name; nothing if the run's log does not tell its time or has no
+      such metric, or a seed diverged.
+    """
+    log = metrics_log.read(run) if (run / "metrics.jsonl").exists() else []
+    seconds = [line["seconds"] for line in log]
+    if not log or None in seconds or any(n not in line for n in names for line in log):
+        return {}
+    values = {n: np.array([line[n] for line in log], float).T for n in names}
+    if not all(np.isfinite(value).all() for value in values.values()):
+        return {}
+    return {"minutes": np.cumsum(seconds) / 60, **values}
 
 
 def labelled(rows: Rows) -> Rows:

@@ -25,6 +25,7 @@ NEAREST = {
     "pca": (None,),
     "mean_image": (None,),
 }
+OVER_TIME = ("ivom_25", "variety")  # what a run measured while it trained
 _TRAINED = {"commit": checks.TEXT, "options": {}}
 IVOM = {  # of a record of eval_ivom.py
     **common.REPEAT,
@@ -91,6 +92,7 @@ def collect(
         shapes = {"x": IMAGES, "reconstructed": (None, *IMAGES)}
         data = checks.arrays(run / "reconstructions.npz", shapes)
         kept |= {"x": data["x"], "reconstructed": data["reconstructed"][0]}
+    kept |= common.over_time(run, OVER_TIME)
     found = []
     measured = run / "ivom" / "results.json"
     if measured.exists():
@@ -160,13 +162,18 @@ def _draw(
     """Draw samples, reconstructions, and real images over each method's nearest."""
     (results / "figures").mkdir(parents=True, exist_ok=True)
     samples, reconstructed, nearest, distances, baselines = {}, {}, {}, {}, {}
+    curves = {}
     for method, label in labels.items():
         shapes = {"samples": IMAGES, "real": IMAGES}
         if name.startswith("inference"):
             shapes |= {"x": IMAGES, "reconstructed": IMAGES}
         if (path / f"{method}-ivom.json").exists():
             shapes |= NEAREST
+        if "minutes" in checks.names(path / f"{method}.npz"):
+            shapes |= {"minutes": (None,), **dict.fromkeys(OVER_TIME, (None, None))}
         data = checks.arrays(path / f"{method}.npz", shapes)
+        if "minutes" in data:
+            curves[label] = data
         samples |= {} if samples else {"real": data["real"]}
         samples[label] = data["samples"]
         if "reconstructed" in data:
@@ -195,4 +202,16 @@ def _draw(
             figures / f"{name}-errors.png",
             dashed=tuple(baselines),
             title=f"{name}: distance of the nearest generated image, first seed",
+        )
+    if curves:
+        titles = {"ivom_25": "IvOM after 25 iterations", "variety": "variety"}
+        panels = {
+            title: {label: (c["minutes"], c[metric]) for label, c in curves.items()}
+            for metric, title in titles.items()
+        }
+        plots.over_time(
+            panels,
+            figures / f"{name}-minutes.png",
+            best={"variety": 1.0},
+            title=f"{name}, while training: one start for each of a few test images",
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tables import checks, common
 
-from veegan_jax.common import metrics_log, plots, records
+from veegan_jax.common import plots, records
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
 from veegan_jax.metrics import stacked_mnist_sampling
@@ -80,29 +80,12 @@ def collect(run: pathlib.Path, dataset: str, results: pathlib.Path) -> common.Co
     arrays = checks.arrays(run / "samples.npz", shapes)
     folder = results / dataset / record["options"]["preset"]
     name = record["config"]["method"]
+    curves = common.over_time(run, METRICS_OVER_TIME)
     kept = {
         folder / "real.npz": {"image": arrays["real"]},
-        folder / f"{name}.npz": {"image": arrays["image"][0, :32], **over_time(run)},
+        folder / f"{name}.npz": {"image": arrays["image"][0, :32], **curves},
     }
     return common.Copy(source, folder / f"{name}.json", record, kept)
-
-
-def over_time(run: pathlib.Path) -> dict[str, np.ndarray]:
-    """Return a run's minutes and metrics at each of its reports.
-
-    Returns:
-      "minutes" [T], and "kl_uniform" and "modes" [S, T], of 2,000 samples each; nothing
-      if the run's log does not tell its time, or a seed diverged.
-    """
-    log = metrics_log.read(run) if (run / "metrics.jsonl").exists() else []
-    seconds = [line["seconds"] for line in log]
-    values = {
-        n: np.array([line.get(n) for line in log], float).T for n in METRICS_OVER_TIME
-    }
-    finite = all(np.isfinite(value).all() for value in values.values())
-    if not log or None in seconds or not finite:
-        return {}
-    return {"minutes": np.cumsum(seconds) / 60, **values}
 
 
 def collect_rescored(path: pathlib.Path, results: pathlib.Path) -> common.Copy:

@@ -18,7 +18,7 @@ from veegan_jax import config as config_groups
 from veegan_jax import methods
 from veegan_jax.common import errors, memory
 from veegan_jax.data import images, pixels
-from veegan_jax.experiments import base, diverged, sampling, stored
+from veegan_jax.experiments import base, diverged, ivom_glance, sampling, stored
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods import gan
 from veegan_jax.metrics import diversity
@@ -108,6 +108,35 @@ def test_a_method_that_only_samples_has_all_but_interpolations(tmp_path, monkeyp
     image_experiment.run(config, options(seeds=1), tmp_path, source)
     names = {path.name for path in tmp_path.glob("*.png")}
     assert names == {"samples.png", "curves.png"}
+
+
+def test_reports_measure_the_ivom_of_some_test_images(tmp_path):
+    config = resolve.resolve("gan", "digits", "dense", **tiny.DENSE)
+    source = image_experiment.load("digits")
+    image_experiment.train(config, options(ivom_images=3), tmp_path, source)
+    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    found = [line["ivom_25"] for line in lines]
+    assert np.shape(found) == (2, 2)  # reports, seeds
+    *_, state = stored.restore(tmp_path)
+    number = len(source.test) // 3
+    test = source.test[[0, number, 2 * number]]
+    expected = ivom_glance.errors_of_seeds(state, config, test)
+    np.testing.assert_allclose(found[-1], expected, rtol=1e-5)
+
+
+def test_ivom_of_what_cannot_be_searched_is_refused(tmp_path, monkeypatch):
+    config = resolve.resolve("gan", "digits", "dense", **tiny.DENSE)
+    source = image_experiment.load("digits")
+    many = options(ivom_images=len(source.test) + 1)
+    with pytest.raises(errors.InputError, match=r"--ivom_images=\d+: there are"):
+        image_experiment.train(config, many, tmp_path, source)
+    only = types.SimpleNamespace(
+        init=gan.init, train_step=gan.train_step, sample=gan.sample
+    )
+    monkeypatch.setitem(methods.METHODS, "only", only)
+    config = resolve.resolve("only", "digits", "dense", **tiny.DENSE)
+    with pytest.raises(errors.InputError, match="--ivom_images=3: only has no gen"):
+        image_experiment.check_config(config, options(ivom_images=3))
 
 
 def test_interpolation_keeps_to_the_prior(generator):

@@ -13,7 +13,13 @@ from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.data import images
 from veegan_jax.experiments import ivom as ivom_experiment
-from veegan_jax.experiments import ivom_table, ivom_targets, sampling, stored
+from veegan_jax.experiments import (
+    ivom_glance,
+    ivom_table,
+    ivom_targets,
+    sampling,
+    stored,
+)
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import loop
 
@@ -51,7 +57,7 @@ def test_errors_are_those_of_the_images_found(run, tmp_path):
     axis = np.linspace(-4, 4, 41, dtype=np.float32)
     z = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
     one = jax.tree.map(lambda leaf: leaf[0], state)
-    x = np.asarray(ivom_experiment.sampler(one, config)(jax.numpy.asarray(z)))
+    x = np.asarray(ivom_glance.sampler(one, config)(jax.numpy.asarray(z)))
     for n in range(10):
         on_lattice = np.mean((x - chosen[n]) ** 2, axis=1).min()
         assert found["error"][0, n] <= 1.02 * on_lattice
@@ -65,6 +71,18 @@ def test_errors_are_those_of_the_images_found(run, tmp_path):
     expected = np.mean((chosen - train.mean(axis=0)) ** 2)
     assert record["baselines"]["mean_image"] == pytest.approx(expected, rel=1e-3)
     assert record["baselines"]["pca"] < record["baselines"]["mean_image"]
+
+
+def test_a_glance_while_training_is_what_the_measurement_finds(run, tmp_path):
+    workdir, config, state = run
+    glance = ivom_glance.ITERATIONS
+    chosen = options(starts=1, iterations=glance)
+    record, _ = ivom_experiment.measure(workdir, chosen, tmp_path / "ivom")
+    test = images.load("digits", "test").image
+    some = test[ivom_glance.every_nth(len(test), 10)]
+    error_S = ivom_glance.errors_of_seeds(state, config, some)
+    expected = [seed["ivom"] for seed in record["per_seed"]]
+    np.testing.assert_allclose(error_S, expected, rtol=1e-3)
 
 
 def test_a_stopped_measurement_goes_on(run, tmp_path, monkeypatch):
@@ -214,11 +232,11 @@ def test_the_wall_time_counts_blocks_and_baselines(run, tmp_path, monkeypatch, c
 
 
 def test_which_test_images_are_measured():
-    np.testing.assert_array_equal(ivom_targets.every_nth(10_000, 1280)[:3], [0, 7, 14])
-    assert ivom_targets.every_nth(10_000, 1280)[-1] == 8953
-    np.testing.assert_array_equal(ivom_targets.every_nth(5, 5), range(5))
+    np.testing.assert_array_equal(ivom_glance.every_nth(10_000, 1280)[:3], [0, 7, 14])
+    assert ivom_glance.every_nth(10_000, 1280)[-1] == 8953
+    np.testing.assert_array_equal(ivom_glance.every_nth(5, 5), range(5))
     with pytest.raises(errors.InputError, match="--images=6: there are 5 test images"):
-        ivom_targets.every_nth(5, 6)
+        ivom_glance.every_nth(5, 6)
 
 
 def test_training_images_are_scaled_in_blocks_to_the_same_bits(monkeypatch):

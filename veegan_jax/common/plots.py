@@ -159,7 +159,7 @@ def over_time(
     Args:
       panels: metric -> method -> minutes [T] and values of each seed [S, T].
       path: the PNG to write.
-      best: metric -> what a perfect model scores; a dashed line.
+      best: metric -> what a perfect model scores, if it is known; a dashed line.
       title: above everything.
     """
     from matplotlib import ticker
@@ -173,7 +173,8 @@ def over_time(
             low_T, high_T = np.min(value_ST, axis=0), np.max(value_ST, axis=0)
             colour = line.get_color()
             axis.fill_between(minutes_T, low_T, high_T, color=colour, alpha=0.2, lw=0)
-        axis.axhline(best[metric], color="black", linestyle="--", linewidth=1)
+        if metric in best:
+            axis.axhline(best[metric], color="black", linestyle="--", linewidth=1)
         axis.set_xlabel("minutes of training")
         axis.set_title(figures.as_text(metric), fontsize=9)
         axis.grid(alpha=0.3)

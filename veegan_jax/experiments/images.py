@@ -18,10 +18,10 @@ import numpy as np
 
 from veegan_jax import config as configs
 from veegan_jax import methods
-from veegan_jax.common import fields, files, metrics_log, plots, records
+from veegan_jax.common import errors, fields, files, metrics_log, plots, records
 from veegan_jax.config import Config
 from veegan_jax.data import images
-from veegan_jax.experiments import base, sampling, stored
+from veegan_jax.experiments import base, ivom_glance, sampling, stored
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import diversity
 from veegan_jax.presets import images as image_presets
@@ -43,6 +43,11 @@ class Options(base.Options):
     )
     interval: int = fields.field(
         0, "steps between looks at it; 0: a tenth of the run", within="[0, inf)"
+    )
+    ivom_images: int = fields.field(
+        0,
+        "test images whose IvOM every look measures, from one start; 0: none",
+        within="[0, inf)",
     )
     data_dir: str = fields.field(
         "", "tensorflow-datasets' folder; empty: TFDS_DATA_DIR", path=True
@@ -113,9 +118,15 @@ def check_config(config: Config, options: Options) -> None:
     """Refuse a configuration that cannot run.
 
     Raises:
-      InputError: see `base.check`.
+      InputError: see `base.check`; or if the method has no `generate` to search.
     """
     base.check(config, options, ("variety",), drawn=sampling.CHUNK)
+    if options.ivom_images and not methods.has_generator(config.method):
+        raise errors.InputError(
+            f"--ivom_images={options.ivom_images}: {config.method} has no "
+            "generate(state, z, *, config), whose inputs IvOM searches; add it to the "
+            "method's file, or leave the flag out"
+        )
 
 
 def prepare(
@@ -130,6 +141,9 @@ def prepare(
       source: the images.
     """
 
+    num = options.ivom_images
+    chosen = ivom_glance.every_nth(len(source.test), num, "ivom_images") if num else []
+
     def report(done: int, state: TrainState, step_metrics: dict) -> tuple[dict, str]:
         del step_metrics
         grids = workdir / "grids"
@@ -140,8 +154,12 @@ def prepare(
         plots.image_grid(_rows(x_SNHWC, options), path, title)
         found = np.array([diversity.variety(x, source.test) for x in x_SNHWC])
         mean = found.mean()
-        shown = f"{mean:.2f}" if np.isfinite(mean) else "undefined"
-        return {"variety": found}, f"variety {shown}"
+        shown = f"variety {mean:.2f}" if np.isfinite(mean) else "variety undefined"
+        if not num:
+            return {"variety": found}, shown
+        error = ivom_glance.errors_of_seeds(state, config, source.test[chosen])
+        metrics = {"variety": found, f"ivom_{ivom_glance.ITERATIONS}": error}
+        return metrics, f"{shown}, IvOM {error.mean():.4f}"
 
     step = step_on_batch if source.feed else step_on_images
     return base.prepare(

@@ -10,13 +10,12 @@ import functools
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
 from veegan_jax import config as configs
 from veegan_jax import methods
@@ -26,6 +25,7 @@ from veegan_jax.experiments import (
     base,
     diverged,
     ivom_blocks,
+    ivom_glance,
     ivom_targets,
     sampling,
     stored,
@@ -83,32 +83,6 @@ class Options:
 
 
 @programs.jit("config")
-def _generate_pixels(
-    state: TrainState, z_BZ: jax.Array, *, config: Config
-) -> jax.Array:
-    return (methods.get(config.method).generate(state, z_BZ, config=config) + 1) / 2
-
-
-def _generate_values(
-    state: TrainState, z_BZ: jax.Array, *, config: Config
-) -> jax.Array:
-    return methods.get(config.method).generate(state, z_BZ, config=config)
-
-
-@functools.cache
-def _generator(config: Config) -> Callable[..., jax.Array]:
-    """Return one function for all seeds of a run: JAX keeps programs by function."""
-    is_mixture = config.dataset in mixture_presets.DATASETS
-    generate = _generate_values if is_mixture else _generate_pixels
-    return functools.partial(generate, config=config)
-
-
-def sampler(state: TrainState, config: Config) -> Partial:
-    """Return z [B, Z] -> x [B, ...]: pixels in [0, 1], or a mixture's own values."""
-    return Partial(_generator(config), state)
-
-
-@programs.jit("config")
 def _reconstruct(state: TrainState, x_BX: jax.Array, *, config: Config) -> jax.Array:
     is_mixture = config.dataset in mixture_presets.DATASETS
     x_BX = x_BX if is_mixture else 2 * x_BX - 1
@@ -153,7 +127,7 @@ def measure(
             "inputs IvOM searches; add it to the method's file"
         )
     z_2Z = jax.ShapeDtypeStruct((2, config.latent_size), jnp.float32)
-    generate = functools.partial(_generate_values, config=config)
+    generate = functools.partial(ivom_glance.generate_values, config=config)
     one = jax.tree.map(lambda leaf: leaf[0], state)
     ivom_checks.check_floats(jax.eval_shape(generate, one, z_2Z))
     if options.seeds > len(seeds):
@@ -247,9 +221,9 @@ def _measure_block(
     if block.kind == "r":
         start_z = _reconstruct(state, jnp.asarray(x_NX), config=config)[:, None]
     result = ivom.ivom(
-        sampler(state, config),
+        ivom_glance.sampler(state, config),
         x_NX,
-        rng.key(ivom_targets.KEY),
+        rng.key(ivom_glance.KEY),
         latent_size=config.latent_size,
         starts=options.starts,
         iterations=options.iterations,
@@ -279,7 +253,9 @@ def _summarize(
     done: int,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The record, and the arrays of `measure`."""
-    samplers = {seed: sampler(state, config) for seed, state in states.items()}
+    samplers = {
+        seed: ivom_glance.sampler(state, config) for seed, state in states.items()
+    }
     size = config.latent_size
     errors_of = ivom_targets.baseline_errors(targets, size)
     per_seed = []

@@ -12,18 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from veegan_jax.common import errors, files
+from veegan_jax.common import files
 from veegan_jax.config import Config
 from veegan_jax.data import images, mixtures, pixels, stacked_mnist
 from veegan_jax.experiments import images as image_experiment
-from veegan_jax.experiments import sampling
+from veegan_jax.experiments import ivom_glance, sampling
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 from veegan_jax.metrics import baselines
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
 from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.runtime import rng
 
-KEY = 2017  # of all that is drawn for the measurement: the same for every run
 _PIXELS = (0.0, 1.0)
 _BLOCK = 1000  # images converted at a time: bounds the memory
 
@@ -51,22 +50,6 @@ def baseline_errors(targets: Targets, latent_size: int) -> dict[str, np.ndarray]
         "mean_image": baselines.mean_image_errors(train_NX, test_NX),
         "pca": baselines.pca_errors(train_NX, test_NX, most),
     }
-
-
-def every_nth(total: int, num: int) -> np.ndarray:
-    """Choose which of `total` test images to measure: 0, n, 2 n, ..., n = total // num.
-
-    A rule, not a list of numbers: tensorflow-datasets' order is fixed, and mixes the
-    classes.
-
-    Raises:
-      InputError: if there are fewer images than asked for.
-    """
-    if num > total:
-        raise errors.InputError(
-            f"--images={num}: there are {total} test images; ask for at most so many"
-        )
-    return np.arange(num) * (total // num)
 
 
 def image_shape(config: Config) -> tuple[int, int, int] | None:
@@ -127,7 +110,7 @@ def load(
     """
     if config.dataset in mixture_presets.DATASETS:
         mixture = mixtures.get(config.dataset)
-        keys = jax.random.split(rng.key(KEY))
+        keys = jax.random.split(rng.key(ivom_glance.KEY))
         test, train = (
             np.asarray(mixtures.sample(mixture, key, size))
             for key, size in zip(keys, (num, 10_000), strict=True)
@@ -139,7 +122,7 @@ def load(
         test = images.load(digits, "test", data_dir=data_dir)
         channels = config.data.channels
         index = stacked_mnist.indices(
-            len(train.label), rng.key(KEY), 10_000, channels=channels
+            len(train.label), rng.key(ivom_glance.KEY), 10_000, channels=channels
         )
         stacks = np.moveaxis(train.image[np.asarray(index), :, :, 0], 1, 3)
         name = f"stacks of {train.source}"
@@ -148,7 +131,7 @@ def load(
         )
     elif source is None:
         source = image_experiment.load(config.dataset, data_dir)
-    chosen = every_nth(len(source.test), num)
+    chosen = ivom_glance.every_nth(len(source.test), num)
 
     def to_unit(x_NHWC):
         x_NX = np.empty((len(x_NHWC), *config.example_shape()), np.float32)

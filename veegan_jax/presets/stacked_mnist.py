@@ -86,21 +86,42 @@ def small(
 
 
 def full(method: str, dataset: str, latent_size: int | None = None) -> Config:
-    """Few channels where the image is large, so that a step is cheap on CPU, too."""
+    """The small networks at small steps, for as long as they still learn."""
+    return small_images(method, dataset, Stacks(*SHAPES[dataset]), latent_size)
+
+
+def quick(method: str, dataset: str, latent_size: int | None = None) -> Config:
+    """The same networks, small batches and large steps: the most in a few minutes."""
+    return hurry(full(method, dataset, latent_size))
+
+
+def small_images(
+    method: str, dataset: str, data: Any, latent_size: int | None, stages: int = 3
+) -> Config:
+    """Few channels where the image is large, so that a step is cheap on CPU, too.
+
+    Args:
+      method: a registered method.
+      dataset: what the images are.
+      data: their sizes, one of the groups of `config`.
+      latent_size: of z; None: 64.
+      stages: how often the image's height is halved.
+    """
     latent_size = latent_size or 64
+    rising = (32, 64, *(128,) * (stages - 2))
     return Config(
         method,
         dataset,
         steps=50_000,
         batch_size=64,
         latent_size=latent_size,
-        data=Stacks(*SHAPES[dataset]),
+        data=data,
         networks=networks(
             method,
             output_conv=False,
-            generator_widths=(128, 64, 64),
-            reconstructor_widths=(32, 64, 128),
-            discriminator_widths=(32, 64, 128),
+            generator_widths=(128, *(64,) * (stages - 1)),
+            reconstructor_widths=rising,
+            discriminator_widths=rising,
             joint_widths=(256,),
         ),
         objective=objective(method, latent_size),
@@ -113,12 +134,12 @@ def full(method: str, dataset: str, latent_size: int | None = None) -> Config:
     )
 
 
-def quick(method: str, dataset: str, latent_size: int | None = None) -> Config:
-    """The same networks, small batches and large steps: the most in a few minutes."""
-    config = full(method, dataset, latent_size).replace(
+def hurry(config: Config) -> Config:
+    """Return what of a configuration's training fits into minutes on two cores."""
+    config = config.replace(
         steps=6000, batch_size=32, learning_rate=1e-3, learning_rate_d=1e-3
     )
-    if method == "veegan_plus":  # D must learn fast before it can win
+    if config.method == "veegan_plus":  # D must learn fast before it can win
         config = config.replace(gamma=0.3, gamma_end=0.3, reconstruction_weight=0.1)
     return config
 
