@@ -2,6 +2,9 @@
 
     pip install -e '.[data]'
     python scripts/prepare_data.py --datasets=mnist,cifar10
+    python scripts/prepare_data.py --datasets=cifar10 --png=photos
+        Also its 50,000 training images as PNG, a folder a class: something to try
+        train_celeba.py and lgan_generate.py on. Half a minute, 200 MB.
 
 They go to --data_dir, else to TFDS_DATA_DIR, else to ~/tensorflow_datasets. The other
 scripts look there too, and need no TensorFlow. MNIST is 12 MB to download and 27 on
@@ -17,11 +20,12 @@ import pathlib
 import signal
 
 import early  # noqa: F401
+import numpy as np
 from absl import flags
 
 from veegan_jax.common import errors, files
 from veegan_jax.common import flags as common_flags
-from veegan_jax.data import images, prepared
+from veegan_jax.data import folders, images, prepared
 from veegan_jax.runtime import program
 
 DATASETS = flags.DEFINE_string(
@@ -30,6 +34,27 @@ DATASETS = flags.DEFINE_string(
 DATA_DIR = common_flags.define_path(
     "data_dir", None, "where they go; default TFDS_DATA_DIR, else ~/tensorflow_datasets"
 )
+
+
+PNG = common_flags.define_path(
+    "png", None, "also write the training images of one data set there, as PNG"
+)
+
+
+def write_png(dataset: str, folder: pathlib.Path) -> None:
+    """Write the training images of a prepared data set, a folder of PNG a class.
+
+    Raises:
+      InputError: if the folder cannot be written.
+    """
+    train = images.load(dataset, "train", data_dir=DATA_DIR.value)
+    present, label = np.unique(train.label, return_inverse=True)
+    made = folders.Classes(train.image, label, tuple(map(str, present)))
+    with files.writing(folder), files.temporary(folder) as part:
+        part.mkdir(parents=True)
+        folders.write_folder(made, part)
+        part.rename(folder)
+    print(f"{dataset}: {len(train.label):,} train images in {folder}")
 
 
 def prepare(dataset: str, root: pathlib.Path) -> None:
@@ -77,6 +102,16 @@ def _download(dataset: str, root: pathlib.Path) -> None:
         ) from error
 
 
+def prepare_and_count(name: str, root: pathlib.Path) -> None:
+    """Prepare one data set and read every image back."""
+    prepare(name, root)
+    counts = [
+        f"{len(images.load(name, split, data_dir=DATA_DIR.value).label):,} {split}"
+        for split in images.SPLITS
+    ]
+    print(f"{name}: {' and '.join(counts)} images in {root / name}")
+
+
 def main() -> None:
     names = [name.strip() for name in DATASETS.value.split(",")]
     for name in names:
@@ -85,17 +120,24 @@ def main() -> None:
                 f"--datasets={DATASETS.value}: {name!r} must be one of "
                 f"{', '.join(images.TITLES)}"
             )
+    if PNG.value is not None:
+        if len(names) > 1:
+            raise errors.InputError(
+                f"--png={PNG.value} takes one data set, and --datasets="
+                f"{DATASETS.value} names {len(names)}; give one"
+            )
+        if os.path.lexists(PNG.value):
+            raise errors.InputError(
+                f"--png={PNG.value} exists and is not overwritten; give another"
+            )
     root = files.user_path(prepared.data_root(DATA_DIR.value))  # else without a home: ~
     for name in names:
         if images.is_prepared(name, DATA_DIR.value):
             print(f"{name} is already prepared in {root / name}")
-            continue
-        prepare(name, root)
-        counts = [
-            f"{len(images.load(name, split, data_dir=DATA_DIR.value).label):,} {split}"
-            for split in images.SPLITS
-        ]
-        print(f"{name}: {' and '.join(counts)} images in {root / name}")
+        else:
+            prepare_and_count(name, root)
+        if PNG.value is not None:
+            write_png(name, pathlib.Path(PNG.value))
 
 
 if __name__ == "__main__":

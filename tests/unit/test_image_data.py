@@ -18,7 +18,7 @@ from support import programs
 from support.image_sets import SHAPES, write
 
 from veegan_jax.common import errors
-from veegan_jax.data import images
+from veegan_jax.data import folders, images
 
 
 @pytest.fixture(autouse=True)
@@ -294,6 +294,23 @@ def test_prepare_data_prepares_once_and_says_what_is_there(
     stand_in(_deny)
     prepare(script, "mnist", tmp_path)
     assert f"mnist is already prepared in {tmp_path}" in capsys.readouterr().out
+
+
+def test_prepare_data_writes_one_set_as_png(script, tmp_path):
+    write(tmp_path, "cifar10")
+    folder = tmp_path / "photos"
+    with flagsaver.flagsaver(png=str(folder)):
+        prepare(script, "cifar10", tmp_path)
+        found = folders.read_classes(folder)
+        train = images.load("cifar10", "train", data_dir=str(tmp_path))
+        order = np.argsort(train.label, kind="stable")
+        np.testing.assert_array_equal(found.image, train.image[order])
+        labels = [int(found.names[label]) for label in found.label]
+        np.testing.assert_array_equal(labels, train.label[order])
+        with pytest.raises(errors.InputError, match="photos exists and is not overw"):
+            prepare(script, "cifar10", tmp_path)
+        with pytest.raises(errors.InputError, match="takes one data set"):
+            prepare(script, "mnist,cifar10", tmp_path)
 
 
 def test_prepare_data_notices_a_set_that_cannot_be_read(script, stand_in, tmp_path):
