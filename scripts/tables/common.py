@@ -22,6 +22,7 @@ LABELS = {
     "veegan_adversarial": "VEEGAN, adversarial R",
     "veegan_mean": "VEEGAN, mean reconstruction",
     "veegan_plus": "VEEGAN+",
+    "autoencoder": "autoencoder, no GAN",
 }
 
 Rows = dict[str, dict[str, Any]]  # method, or its label -> record

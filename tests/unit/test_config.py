@@ -275,7 +275,7 @@ def test_other_networks_keep_what_both_classes_have():
     assert convolutions.example_shape() == (8, 8, 1)
     assert vectors.example_shape() == (64,)
     # All else was as the class has it.
-    back = vectors.replace(networks="dcgan", joint_widths=(64,))
+    back = vectors.replace(networks="dcgan", joint_widths=(256,), output_conv=False)
     assert back == convolutions
 
 

@@ -14,6 +14,7 @@ from veegan_jax import config
 from veegan_jax.common import errors
 from veegan_jax.methods import (
     ali,
+    autoencoder,
     gan,
     method_files,
     pacgan,
@@ -31,6 +32,7 @@ METHODS: dict[str, ModuleType] = {
     "veegan_adversarial": veegan,
     "veegan_mean": veegan,
     "veegan_plus": veegan_plus,
+    "autoencoder": autoencoder,
 }
 BUILT_IN = frozenset(METHODS)
 ALL = "all"  # stands for several methods on a command line
