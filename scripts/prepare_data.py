@@ -45,9 +45,17 @@ def write_png(dataset: str, folder: pathlib.Path) -> None:
     """Write the training images of a prepared data set, a folder of PNG a class.
 
     Raises:
-      InputError: if the folder cannot be written.
+      InputError: if the folder cannot be written, or holds something else.
     """
     train = images.load(dataset, "train", data_dir=DATA_DIR.value)
+    if os.path.lexists(folder):
+        if not holds(folder, len(train.label)):
+            raise errors.InputError(
+                f"--png={folder} exists, is not {dataset}, and is not overwritten; "
+                "give another"
+            )
+        print(f"{dataset} is already written in {folder}")
+        return
     present, label = np.unique(train.label, return_inverse=True)
     made = folders.Classes(train.image, label, tuple(map(str, present)))
     with files.writing(folder), files.temporary(folder) as part:
@@ -55,6 +63,12 @@ def write_png(dataset: str, folder: pathlib.Path) -> None:
         folders.write_folder(made, part)
         part.rename(folder)
     print(f"{dataset}: {len(train.label):,} train images in {folder}")
+
+
+def holds(folder: pathlib.Path, num: int) -> bool:
+    """Return whether a folder is one that `write_png` wrote, of so many images."""
+    listing = folder / folders.LABELS  # of the files; a header comes first
+    return listing.is_file() and len(listing.read_bytes().splitlines()) == num + 1
 
 
 def prepare(dataset: str, root: pathlib.Path) -> None:
@@ -120,16 +134,11 @@ def main() -> None:
                 f"--datasets={DATASETS.value}: {name!r} must be one of "
                 f"{', '.join(images.TITLES)}"
             )
-    if PNG.value is not None:
-        if len(names) > 1:
-            raise errors.InputError(
-                f"--png={PNG.value} takes one data set, and --datasets="
-                f"{DATASETS.value} names {len(names)}; give one"
-            )
-        if os.path.lexists(PNG.value):
-            raise errors.InputError(
-                f"--png={PNG.value} exists and is not overwritten; give another"
-            )
+    if PNG.value is not None and len(names) > 1:
+        raise errors.InputError(
+            f"--png={PNG.value} takes one data set, and --datasets={DATASETS.value} "
+            f"names {len(names)}; give one"
+        )
     root = files.user_path(prepared.data_root(DATA_DIR.value))  # else without a home: ~
     for name in names:
         if images.is_prepared(name, DATA_DIR.value):

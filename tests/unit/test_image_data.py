@@ -296,7 +296,7 @@ def test_prepare_data_prepares_once_and_says_what_is_there(
     assert f"mnist is already prepared in {tmp_path}" in capsys.readouterr().out
 
 
-def test_prepare_data_writes_one_set_as_png(script, tmp_path):
+def test_prepare_data_writes_one_set_as_png(script, tmp_path, capsys):
     write(tmp_path, "cifar10")
     folder = tmp_path / "photos"
     with flagsaver.flagsaver(png=str(folder)):
@@ -307,7 +307,10 @@ def test_prepare_data_writes_one_set_as_png(script, tmp_path):
         np.testing.assert_array_equal(found.image, train.image[order])
         labels = [int(found.names[label]) for label in found.label]
         np.testing.assert_array_equal(labels, train.label[order])
-        with pytest.raises(errors.InputError, match="photos exists and is not overw"):
+        prepare(script, "cifar10", tmp_path)
+        assert f"already written in {folder}" in capsys.readouterr().out
+        (folder / folders.LABELS).write_text("file,class,label\n")
+        with pytest.raises(errors.InputError, match="photos exists, is not cifar10"):
             prepare(script, "cifar10", tmp_path)
         with pytest.raises(errors.InputError, match="takes one data set"):
             prepare(script, "mnist,cifar10", tmp_path)

@@ -39,7 +39,7 @@ class Options(base.Options):
         "quick", f"start from: {', '.join(image_presets.PRESETS)}", "main"
     )
     seeds: int = fields.field(
-        3, "independent runs, all in one program", within="[1, inf)"
+        2, "independent runs, all in one program", within="[1, inf)"
     )
     interval: int = fields.field(
         0, "steps between looks at it; 0: a tenth of the run", within="[0, inf)"
