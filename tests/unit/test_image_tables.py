@@ -8,7 +8,7 @@ import pytest
 from tables import common
 from tables import images as image_tables
 
-from veegan_jax.common import errors
+from veegan_jax.common import errors, plots
 from veegan_jax.metrics import published
 
 METHODS = ("gan", "veegan")
@@ -95,6 +95,34 @@ def test_records_become_tables_and_figures(generator, tmp_path):
     for end in ("", "-nearest", "-errors"):
         with PIL.Image.open(results / "figures" / f"cifar10-quick{end}.png") as image:
             assert min(image.size) > 100
+
+
+def test_ivom_over_the_minutes_is_kept_and_drawn(generator, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        plots.figures, "save", lambda figure, path, *, dpi: drawn.update({path: figure})
+    )
+    results = tmp_path / "results"
+    lines = [
+        {"step": 4, "seconds": 30.0, "ivom_25": [0.05, 0.03], "variety": [0.5, 0.7]},
+        {"step": 8, "seconds": 60.0, "ivom_25": [0.02, 0.01], "variety": [0.8, 1.0]},
+    ]
+    for method in METHODS:
+        path, whole = run(tmp_path / method, generator, method, 0.03)
+        if method == "veegan":
+            log = "".join(json.dumps(line) + "\n" for line in lines)
+            (path / "metrics.jsonl").write_text(log)
+        for copy in image_tables.collect(path, whole, results):
+            copy.write()
+    image_tables.tables(results)
+    figure = drawn[results / "figures/cifar10-quick-minutes.png"]
+    ivom, variety = figure.axes
+    (line,) = ivom.lines  # the GAN has no log, and the best is not known
+    assert line.get_label() == "VEEGAN"
+    np.testing.assert_allclose(line.get_xydata(), [[0.5, 0.04], [1.5, 0.015]])
+    line, best = variety.lines
+    np.testing.assert_allclose(line.get_xydata(), [[0.5, 0.6], [1.5, 0.9]])
+    assert list(best.get_ydata()) == [1, 1]
 
 
 @pytest.mark.parametrize(
