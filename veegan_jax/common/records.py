@@ -89,7 +89,7 @@ def publish(path: pathlib.Path, record: dict[str, Any]) -> None:
     """Write a record to results/, without the paths of this machine.
 
     The flags --workdir, --data_dir, --image_dir and --classifier are dropped from its
-    command.
+    command. An absolute path begins with its folder `runs`, or is its last name alone.
     """
     place = r"--?(workdir|data_dir|image_dir|classifier)"
     words, kept = shlex.split(record["command"]), []
@@ -98,10 +98,22 @@ def publish(path: pathlib.Path, record: dict[str, Any]) -> None:
         if re.fullmatch(place, word):
             words = words[1:]
         elif not re.match(f"{place}=", word):
-            kept.append(word)
+            kept.append(_without_root(word))
     command = shlex.join(kept)
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, record | {"command": command})
+
+
+def _without_root(word: str) -> str:
+    """Shorten an absolute path, or a flag's value that is one."""
+    flag, equals, value = word.partition("=")
+    if not equals or not flag.startswith("-"):
+        flag, equals, value = "", "", word
+    if not value.startswith("/"):
+        return word
+    parts = pathlib.PurePosixPath(value).parts
+    first = max((i for i, part in enumerate(parts) if part == "runs"), default=-1)
+    return flag + equals + "/".join(parts[first:])
 
 
 def number(x: Any) -> Any:
