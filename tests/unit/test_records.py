@@ -43,7 +43,7 @@ def test_a_cell_shows_ten_thousand_modes_in_full(mean, shown):
         ),
         ("eval.py runs/a --output=/home/me/runs/b", "eval.py runs/a --output=runs/b"),
         ("train.py --method_file=/home/me/own.py", "train.py --method_file=own.py"),
-        ("train.py --only='a=/b' --x=1/2", "train.py '--only=a=/b' --x=1/2"),
+        ("train.py --only=a=/b --x=1/2", "train.py --only=a=/b --x=1/2"),
     ],
 )
 def test_a_published_command_has_no_path_of_the_machine(command, published, tmp_path):
