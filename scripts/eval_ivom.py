@@ -1,9 +1,9 @@
 """How near can a generator come to real images? IvOM of any run of this repository.
 
     python scripts/eval_ivom.py runs/cifar10/quick/veegan
-        1,280 test images, three starts each, 200 iterations of L-BFGS: five minutes a
-        seed for the quick networks on two CPU cores. Expect .013, far below the .085
-        of the best of three random samples, and above PCA's .008.
+        1,280 test images, three starts each, 200 iterations of L-BFGS: ten minutes a
+        seed for the quick networks on one CPU core. Expect .0085, far below the .075 of
+        the best of three random samples, and near PCA's .008.
     python scripts/eval_ivom.py runs/stacked_mnist/quick/veegan --images=128
     python scripts/eval_ivom.py runs/ring/quick/gan
         Stacked MNIST, and mixtures, whose targets are fresh samples.

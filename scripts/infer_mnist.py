@@ -8,8 +8,8 @@
     python scripts/infer_mnist.py --method=all
         The 15,000 steps of the notebook beside the VEEGAN authors' code: ten minutes a
         seed on a busy core.
-    python scripts/infer_mnist.py --preset=quick
-        VEEGAN+ with convolutional networks.
+    python scripts/infer_mnist.py --preset=full --method=all
+        Convolutional networks, for a GPU; minutes on a CPU are too few for them.
     python scripts/infer_mnist.py --dataset=digits --steps=3000
         scikit-learn's bundled digits, 8 x 8: nothing to download.
 

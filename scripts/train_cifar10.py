@@ -3,18 +3,23 @@ r"""Trains GANs on CIFAR-10, for their IvOM and to be looked at.
     python scripts/train_cifar10.py
     python scripts/train_cifar10.py --method=all
     python scripts/eval_ivom.py runs/cifar10/quick/veegan
-        The quick networks, 3,000 steps, three seeds: by their steps/s some 13 minutes a
-        method on two CPU cores (Unrolled GAN 45). Expect coloured, soft shapes, and a
-        variety of .9 to 1 (VEEGAN+ .7).
+        The quick networks, 6,000 steps, two seeds: 13 to 23 minutes a method on one CPU
+        core; Unrolled GAN takes 1.5 s a step. Expect cars, ships and animals, most of
+        them not whole, and a variety of .7 to .9.
+    python scripts/train_cifar10.py --method=gan --ivom_images=64
+        Also how the IvOM of 64 test images falls while G learns: 2 s a look.
+    python scripts/train_cifar10.py --method=autoencoder
+        The same G and R as an autoencoder: how near to images they could come.
     python scripts/train_cifar10.py --method_file=my_gan.py
         Your own method (README, "Your own method").
+    python scripts/train_cifar10.py --preset=full --method=all
+        The same networks for 50,000 steps of 64: hours on two cores.
     python scripts/train_cifar10.py --preset=paper --method=all
-    python scripts/train_cifar10.py --preset=best --method=veegan_plus
-        For a GPU: the published networks, and VEEGAN+ with wide ones.
+        For a GPU: the published networks.
     python scripts/train_cifar10.py --dataset=digits --preset=dense --method=gan \
         --steps=2000
         scikit-learn's bundled digits, 8 x 8 and grey: nothing to download, ten seconds.
-        Expect a variety of .86. The quick networks are made for 32 x 32 and collapse.
+        Expect a variety of .86. The quick networks are made for 32 x 32.
 
 Each run leaves samples, interpolations, training curves and, where the method has a
 reconstructor, reconstructions of test images in its work directory, with results.json.

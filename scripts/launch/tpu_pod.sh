@@ -5,7 +5,7 @@
 #
 #     scripts/launch/tpu_pod.sh --zone=us-west4-a --type=v5litepod-16 \
 #         --version=v2-alpha-tpuv5-lite --share=10.0.0.2:/veegan --spot \
-#         -- scripts/train_celeba.py --preset=best --parallel=jit
+#         -- scripts/train_celeba.py --preset=full --parallel=jit
 #
 #   --zone, --type, --version   where, which slice, which image of the hosts
 #   --share    an NFS export (Filestore) that the hosts can mount; its folders runs/ and

@@ -45,6 +45,25 @@ def test_the_images_held_out_are_not_trained_on(folder):
     np.testing.assert_array_equal(train.take([0])[0], photos.image[1:2])
 
 
+def test_the_images_compared_are_of_the_whole_folder():
+    """Files are often sorted by class."""
+
+    class Sorted:
+        def __len__(self):
+            return 2500
+
+        def take(self, index_N):
+            return np.asarray(index_N), {}
+
+    place_N = faces.some_of(Sorted())
+    assert len(set(place_N.tolist())) == len(place_N) == 2000
+    of_class_C = np.bincount(place_N // 250, minlength=10)
+    assert of_class_C.min() > 180 and of_class_C.max() < 220
+    # Neighbours are of different classes as often as if drawn at random.
+    alike = np.mean(place_N[1:] // 250 == place_N[:-1] // 250)
+    assert alike == pytest.approx(0.1, abs=0.02)
+
+
 @pytest.mark.slow
 def test_a_streamed_run_resumes_to_the_same_bits(folder, tmp_path):
     where = options(folder, memory_mib=0)

@@ -88,6 +88,16 @@ def split(
     return part(~held_out_N), part(held_out_N)
 
 
+def some_of(test: photo_lists.Photos) -> np.ndarray:
+    """Read the held-out images that are compared: uint8 [N, H, W, C], at most 2,000.
+
+    They come in a fixed random order. The files' own order often goes by class: the
+    first would not be of all classes, and neighbours would be alike.
+    """
+    order_N = np.random.default_rng(0).permutation(len(test))
+    return test.take(order_N[:_MOST_TEST])[0]
+
+
 def check(
     config: Config, options: Options, workdir: pathlib.Path, photos: photo_lists.Photos
 ) -> None:
@@ -131,7 +141,7 @@ def open_source(
       photos: what `read` returned.
     """
     train, test = split(photos)
-    test_NHWC, _ = test.take(np.arange(min(len(test), _MOST_TEST)))
+    test_NHWC = some_of(test)
     if not config.data.streamed:
         yield image_experiment.Source(photos.source, train.image, test_NHWC)
         return
@@ -229,5 +239,5 @@ def load_for_evaluation(
     return image_experiment.Source(
         photos.source,
         train.take(some)[0],
-        test.take(np.arange(min(len(test), _MOST_TEST)))[0],
+        some_of(test),
     )
