@@ -51,7 +51,7 @@ class Options(image_experiment.Options):
     """Where and how to run and measure."""
 
     preset: str = fields.field(
-        "dense", "start from: dense, quick, paper or best", "main"
+        "dense", "start from: dense, quick, full or paper", "main"
     )
     seeds: int = fields.field(
         5, "independent runs, all in one program", within="[1, inf)"
