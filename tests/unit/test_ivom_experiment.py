@@ -83,6 +83,12 @@ def test_a_glance_while_training_is_what_the_measurement_finds(run, tmp_path):
     error_S = ivom_glance.errors_of_seeds(state, config, some)
     expected = [seed["ivom"] for seed in record["per_seed"]]
     np.testing.assert_allclose(error_S, expected, rtol=1e-3)
+    # A seed that draws NaN does not stop the other.
+    kernel = state.params["generator"]
+    spoiled = jax.tree.map(lambda leaf: leaf.at[0].set(jnp.nan), kernel)
+    state = state.replace(params=state.params | {"generator": spoiled}, ema=None)
+    found_S = ivom_glance.errors_of_seeds(state, config, some)
+    assert np.isnan(found_S[0]) and found_S[1] == pytest.approx(expected[1], rel=1e-3)
 
 
 def test_a_stopped_measurement_goes_on(run, tmp_path, monkeypatch):

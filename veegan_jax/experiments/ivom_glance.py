@@ -71,6 +71,8 @@ def errors_of_seeds(
 ) -> np.ndarray:
     """Return each seed's mean error after 25 iterations from one start: [S].
 
+    It is NaN for a seed that makes NaN or infinity of every start.
+
     Args:
       state: of all seeds, on images.
       config: the state's own.
@@ -78,16 +80,25 @@ def errors_of_seeds(
     """
     x_NX = sampling.as_input(jnp.asarray(test_NHWC), config)
     target_NX = np.asarray((x_NX + 1) / 2).clip(0, 1)
-    found = [
-        ivom.ivom(
-            sampler(state_1, config),
+    start_z_NKZ = ivom.draw_starts(
+        rng.key(KEY), np.arange(len(target_NX)), 1, config.latent_size
+    )
+    found = []
+    for state_1 in sampling.each_seed(state):
+        sample = sampler(state_1, config)
+        x_NX = np.asarray(sample(jnp.asarray(start_z_NKZ[:, 0])))
+        if not np.isfinite(x_NX).reshape(len(x_NX), -1).all(axis=1).any():
+            found.append(np.nan)  # `ivom` refuses it, and other seeds go on
+            continue
+        result = ivom.ivom(
+            sample,
             target_NX,
             rng.key(KEY),
             latent_size=config.latent_size,
+            start_z_NKZ=start_z_NKZ,
             starts=1,
             iterations=ITERATIONS,
             report_at=(0, 5, ITERATIONS),
-        ).error_N.mean()
-        for state_1 in sampling.each_seed(state)
-    ]
+        )
+        found.append(result.error_N.mean())
     return np.array(found)
