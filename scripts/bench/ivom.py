@@ -57,7 +57,7 @@ from scipy import optimize
 
 from veegan_jax.common import errors, records
 from veegan_jax.common import flags as common_flags
-from veegan_jax.experiments import ivom_targets, stored
+from veegan_jax.experiments import ivom_glance, stored
 from veegan_jax.metrics import batched_lbfgs, ivom
 from veegan_jax.runtime import distributed, program
 
@@ -111,7 +111,7 @@ def ours(task: Task, num: int, start_z_NKZ: np.ndarray) -> ivom.Result:
     return ivom.ivom(
         task.sample,
         task.targets_NX[:num],
-        jax.random.key(ivom_targets.KEY),  # unused: the starts are given
+        jax.random.key(ivom_glance.KEY),  # unused: the starts are given
         latent_size=task.config.latent_size,
         iterations=ITERATIONS,
         report_at=(ITERATIONS,),
@@ -209,7 +209,7 @@ def measure(
       given_noise.Mismatch: if PyTorch's generator does not make JAX's images.
     """
     num, size = len(task.targets_NX), task.config.latent_size
-    key = jax.random.key(ivom_targets.KEY)
+    key = jax.random.key(ivom_glance.KEY)
     start_z_NKZ = ivom.draw_starts(key, np.arange(num), starts, size)
     first_z_NKZ = start_z_NKZ[:loop_images]
     found: dict[str, Any] = {}

@@ -19,8 +19,7 @@ from jax.tree_util import Partial
 
 from veegan_jax.common import errors
 from veegan_jax.config import Config
-from veegan_jax.experiments import base, ivom_targets, sampling, stored
-from veegan_jax.experiments import ivom as ivom_experiment
+from veegan_jax.experiments import base, ivom_glance, ivom_targets, sampling, stored
 from veegan_jax.methods import base as method_base
 from veegan_jax.methods.base import TrainState
 from veegan_jax.presets import resolve
@@ -66,7 +65,7 @@ def from_preset(preset: str, num: int, *, tiny: bool) -> Task:
         changes["generator_widths"] = (6,) if preset == "paper" else (6, 5)
     config = resolve.resolve("gan", dataset, preset, kernel_init="he", **changes)
     state = random_state(config)
-    sample = ivom_experiment.sampler(state, config)
+    sample = ivom_glance.sampler(state, config)
     z_NZ = jax.random.normal(jax.random.key(2), (num, config.latent_size))
     shape = num, *sampling.shape(config)
     noise_NX = np.random.default_rng(0).normal(0, NOISE, shape)
@@ -94,7 +93,7 @@ def from_run(workdir: pathlib.Path, num: int, data_dir: str) -> Task:
         )
     found = ivom_targets.load(config, num, data_dir=data_dir or None)
     state = sampling.each_seed(state)[0]
-    sample = ivom_experiment.sampler(state, config)
+    sample = ivom_glance.sampler(state, config)
     name = f"{config.method} on {config.dataset}, seed {seeds[0]}, {done} steps"
     return Task(name, config, state, sample, found.test_NX, found.name)
 

@@ -14,8 +14,7 @@ import pytest
 from support import programs
 
 from veegan_jax.common import errors
-from veegan_jax.experiments import base, stored
-from veegan_jax.experiments import ivom as ivom_experiment
+from veegan_jax.experiments import base, ivom_glance, stored
 from veegan_jax.methods import base as method_base
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import checkpoint
@@ -76,7 +75,7 @@ def test_peer_makes_the_images_of_the_jax_generator(
     import torch
 
     config, state = configs[preset], states[preset]
-    sample = ivom_experiment.sampler(state, config)
+    sample = ivom_glance.sampler(state, config)
     z_BZ = generator.normal(size=(5, 4)).astype(np.float32)
     x_BHWC = np.asarray(sample(z_BZ))
     assert x_BHWC.std(axis=0).mean() > 0.05
@@ -96,7 +95,7 @@ def test_peer_makes_the_images_of_the_jax_generator(
         np.testing.assert_allclose(z.grad[0], grad_Z, rtol=1e-3, atol=1e-6)
     state = state.replace(ema=state.params["generator"])
     with pytest.raises(ValueError, match="differs from JAX's by"):
-        peers.check(peer, ivom_experiment.sampler(state, config), z_BZ)
+        peers.check(peer, ivom_glance.sampler(state, config), z_BZ)
 
 
 def test_random_weights_make_images_that_vary(configs):
@@ -115,7 +114,7 @@ def test_every_solver_finds_the_images_that_a_generator_made(
     bench, configs, states, peers, generator
 ):
     config, state = configs["quick"], states["quick"]
-    sample = ivom_experiment.sampler(state, config)
+    sample = ivom_glance.sampler(state, config)
     z_BZ = generator.normal(size=(2, 4)).astype(np.float32)
     task = ivom_tasks.Task("", config, state, sample, np.asarray(sample(z_BZ)), "")
     near_NKZ = z_BZ[:, None] + 0.01
