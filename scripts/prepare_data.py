@@ -34,8 +34,6 @@ DATASETS = flags.DEFINE_string(
 DATA_DIR = common_flags.define_path(
     "data_dir", None, "where they go; default TFDS_DATA_DIR, else ~/tensorflow_datasets"
 )
-
-
 PNG = common_flags.define_path(
     "png", None, "also write the training images of one data set there, as PNG"
 )

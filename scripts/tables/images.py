@@ -14,6 +14,7 @@ from veegan_jax.presets import images as image_presets
 # Folder in results/ -> data set.
 FOLDERS = {"cifar10": "cifar10", "faces": "faces", "inference_mnist": "mnist"}
 _SHOWN = 16  # images of a figure
+_NEAREST = 12  # fewer, as they are captioned and drawn larger
 # The columns of the first table of a page; the "-details" have all.
 _IVOM = ("ivom", "ivom_5", "ivom_25", "ivom_from_r", "r", "random", "latent_rms")
 IMAGES = (None, None, None, None)
@@ -180,10 +181,10 @@ def _draw(
             reconstructed |= {} if reconstructed else {"test x": data["x"]}
             reconstructed[f"G(R(x)), {label}"] = data["reconstructed"]
         if "nearest" in data:
-            nearest |= {} if nearest else {"real": (data["test"], None)}
+            nearest |= {} if nearest else {"real": (data["test"][:_NEAREST], None)}
             error_N = data["error"][0]
-            captions = [f"{e:.3f}" for e in error_N[: len(data["test"])]]
-            nearest[label] = data["nearest"], captions
+            captions = [f"{e:.3f}" for e in error_N[:_NEAREST]]
+            nearest[label] = data["nearest"][:_NEAREST], captions
             distances[label] = error_N
             baselines = {"PCA": data["pca"], "mean image": data["mean_image"]}
     figures = results / "figures"

@@ -86,7 +86,7 @@ def small(
 
 
 def full(method: str, dataset: str, latent_size: int | None = None) -> Config:
-    """The small networks at small steps, for as long as they still learn."""
+    """The small networks, 50,000 small steps of batches of 64."""
     return small_images(method, dataset, Stacks(*SHAPES[dataset]), latent_size)
 
 
