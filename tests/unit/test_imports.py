@@ -201,6 +201,12 @@ def test_only_scripts_and_their_two_helpers_know_absl(package, knowing):
     assert set(found) == knowing
 
 
+def test_the_benchmarks_share_the_scripts_first_import():
+    """The path of a script is searched first, so they need a link, and no copy."""
+    link = ROOT / "scripts/bench/early.py"
+    assert link.is_symlink() and link.resolve() == ROOT / "scripts/early.py"
+
+
 def test_no_package_module_imports_a_script_or_a_test():
     def forbidden(names):
         return starting_with(names, "scripts", "tests", "conftest", "pytest", "torch")
