@@ -43,7 +43,7 @@ def full(method: str, dataset: str, latent_size: int | None = None) -> Config:
 
 
 def quick(method: str, dataset: str, latent_size: int | None = None) -> Config:
-    """The same networks, small batches and large steps: the most in a few minutes."""
+    """The same networks, fewer steps of small batches: the most in a few minutes."""
     return stacked_mnist.hurry(full(method, dataset, latent_size))
 
 
