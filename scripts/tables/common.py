@@ -101,15 +101,15 @@ def minutes(record: dict[str, Any], digits: int = 1) -> str:
 
 
 def over_time(run: pathlib.Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return a run's minutes [T] and metrics [S, T] at each of its reports.
+    """Return a run's minutes and steps [T] and metrics [S, T] at each of its reports.
 
     Args:
       run: the work directory.
       names: of the metrics.
 
     Returns:
-      "minutes" and each name; nothing if the run's log does not tell its time or has no
-      such metric, or a seed diverged.
+      "minutes", "steps" and each name; nothing if the run's log does not tell its time
+      or has no such metric, or a seed diverged.
     """
     log = metrics_log.read(run) if (run / "metrics.jsonl").exists() else []
     seconds = [line["seconds"] for line in log]
@@ -118,7 +118,8 @@ def over_time(run: pathlib.Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     values = {n: np.array([line[n] for line in log], float).T for n in names}
     if not all(np.isfinite(value).all() for value in values.values()):
         return {}
-    return {"minutes": np.cumsum(seconds) / 60, **values}
+    steps = np.array([line["step"] for line in log], float)
+    return {"minutes": np.cumsum(seconds) / 60, "steps": steps, **values}
 
 
 def labelled(rows: Rows) -> Rows:

@@ -17,8 +17,8 @@ from veegan_jax.presets import stacked_mnist as stacked_mnist_presets
 CLASSIFIERS = "stacked_mnist/classifiers"  # records of the same samples, rescored
 IMAGES = (None, None, None, None)
 METRICS_OVER_TIME = "kl_uniform", "modes"
-# The arrays of a run's reports: minutes by report, metrics by seed and report.
-OVER_TIME = {"minutes": (None,), **dict.fromkeys(METRICS_OVER_TIME, (None, None))}
+# The presets compared by steps, as published, and not by the minutes they took here.
+BY_STEPS = "quarter", "half"
 _METRICS = dict.fromkeys(stacked_mnist_metrics.METRICS, checks.METRIC)
 
 
@@ -125,20 +125,24 @@ def draw(
     folder: pathlib.Path, methods: Sequence[str], results: pathlib.Path, name: str
 ) -> None:
     """Draw each method's samples beside real ones, and its metrics over time."""
+    dataset, preset = folder.parts[-2:]
+    unit = "steps" if preset in BY_STEPS else "minutes"
     samples = {"real": _shown(folder / "real.npz")}
     curves = {}
     for method in methods:
         path, label = folder / f"{method}.npz", common.LABELS[method]
         samples[label] = _shown(path)
-        if "minutes" in checks.names(path):
-            curves[label] = checks.arrays(path, OVER_TIME)
-    dataset, preset = folder.parts[-2:]
+        if unit in checks.names(path):
+            # Metrics by seed and report.
+            shapes = {unit: (None,), **dict.fromkeys(METRICS_OVER_TIME, (None, None))}
+            curves[label] = checks.arrays(path, shapes)
     title = f"{dataset}, preset {preset}: the first seed's first samples"
     if samples["real"].shape[-1] == 3:
         title += "; below each stack, its red digit"
     plots.image_grid(samples, results / "figures" / f"{name}.png", title)
     if curves:
-        draw_over_time(curves, results / "figures" / f"{name}-minutes.png", name)
+        path = results / "figures" / f"{name}-{unit}.png"
+        draw_over_time(curves, path, name, unit)
 
 
 def _shown(path: pathlib.Path) -> np.ndarray:
@@ -151,9 +155,9 @@ def _shown(path: pathlib.Path) -> np.ndarray:
 
 
 def draw_over_time(
-    curves: dict[str, dict[str, np.ndarray]], path: pathlib.Path, name: str
+    curves: dict[str, dict[str, np.ndarray]], path: pathlib.Path, name: str, unit: str
 ) -> None:
-    """Draw KL and modes over the minutes of training, one line a method."""
+    """Draw KL and modes over the minutes or steps of training, one line a method."""
     channels = stacked_mnist_presets.SHAPES[name.rpartition("-")[0]][1]
     tuples = stacked_mnist_sampling.num_tuples(channels)
     titles = {"kl_uniform": "KL to the uniform distribution"}
@@ -162,11 +166,12 @@ def draw_over_time(
     perfect = stacked_mnist_sampling.expected(np.full(tuples, 1 / tuples), glance)
     plots.over_time(
         {
-            title: {label: (c["minutes"], c[metric]) for label, c in curves.items()}
+            title: {label: (c[unit], c[metric]) for label, c in curves.items()}
             for metric, title in titles.items()
         },
         path,
         best={title: perfect[metric] for metric, title in titles.items()},
+        unit=unit,
         title=f"{name}, while training: of {glance:,} samples; dashed: perfect samples",
     )
 

@@ -49,8 +49,12 @@ def test_add_copies_every_run_below_a_folder_to_the_same_path(script, tmp_path):
         assert data["image"].shape == (32, 8, 8, 3)
 
 
-def test_kl_and_modes_over_the_minutes_are_kept_and_drawn(
-    script, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("preset", "unit", "times"),
+    [("quick", "minutes", [1.0, 1.5]), ("quarter", "steps", [10, 20])],
+)
+def test_kl_and_modes_over_the_training_are_kept_and_drawn(
+    script, tmp_path, monkeypatch, preset, unit, times
 ):
     drawn = {}
 
@@ -61,9 +65,9 @@ def test_kl_and_modes_over_the_minutes_are_kept_and_drawn(
     image = np.zeros((2, 40, 8, 8, 3), np.uint8)
     runs, results = tmp_path / "runs", tmp_path / "results"
     for method in ("gan", "veegan"):
-        run = runs / "stacked_mnist/quick" / method
+        run = runs / "stacked_mnist" / preset / method
         arrays = dict(image=image, real=image[0])
-        records_of_runs.leave(run, "stacked_mnist", "quick", method=method, **arrays)
+        records_of_runs.leave(run, "stacked_mnist", preset, method=method, **arrays)
     lines = [
         {"step": 10, "seconds": 60.0, "kl_uniform": [2.0, 4.0], "modes": [50, 70]},
         {"step": 20, "seconds": 30.0, "kl_uniform": [1.0, 2.0], "modes": [80, 90]},
@@ -72,11 +76,12 @@ def test_kl_and_modes_over_the_minutes_are_kept_and_drawn(
     script.add([runs], results)
     (results / "figures").mkdir()
     script.stacked_mnist.tables(results)
-    kl, modes = drawn["stacked_mnist-quick-minutes.png"].axes
+    kl, modes = drawn[f"stacked_mnist-{preset}-{unit}.png"].axes
     (line, floor), (other, _) = kl.lines, modes.lines  # the GAN has no log
     assert line.get_label() == "VEEGAN"
-    assert line.get_xydata().tolist() == [[1.0, 3.0], [1.5, 1.5]]
-    assert other.get_xydata().tolist() == [[1.0, 60.0], [1.5, 85.0]]
+    assert kl.get_xlabel() == f"{unit} of training"
+    assert line.get_xydata().tolist() == [[times[0], 3.0], [times[1], 1.5]]
+    assert other.get_xydata().tolist() == [[times[0], 60.0], [times[1], 85.0]]
     # Perfect samples: 1000 - 1000 (1 - 1 / 1000)^2000 modes are met, and KL is not 0.
     assert modes.lines[1].get_ydata()[0] == pytest.approx(864.8, abs=0.01)
     assert floor.get_ydata()[0] == pytest.approx(0.285, abs=0.001)

@@ -153,29 +153,31 @@ def over_time(
     *,
     best: Mapping[str, float],
     title: str,
+    unit: str = "minutes",
 ) -> None:
-    """Draw metrics over the minutes of training: a line a method, its seeds a band.
+    """Draw metrics over the training: a line a method, its seeds a band.
 
     Args:
-      panels: metric -> method -> minutes [T] and values of each seed [S, T].
+      panels: metric -> method -> minutes or steps [T] and values of each seed [S, T].
       path: the PNG to write.
       best: metric -> what a perfect model scores, if it is known; a dashed line.
       title: above everything.
+      unit: of the horizontal axis.
     """
     from matplotlib import ticker
 
     figure = figures.new_figure(figsize=(4.2 * len(panels), 3.4))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (metric, methods) in zip(axes, panels.items(), strict=True):
-        for method, (minutes_T, value_ST) in methods.items():
+        for method, (time_T, value_ST) in methods.items():
             mean_T = np.mean(value_ST, axis=0)
-            (line,) = axis.plot(minutes_T, mean_T, linewidth=1.2, label=method)
+            (line,) = axis.plot(time_T, mean_T, linewidth=1.2, label=method)
             low_T, high_T = np.min(value_ST, axis=0), np.max(value_ST, axis=0)
             colour = line.get_color()
-            axis.fill_between(minutes_T, low_T, high_T, color=colour, alpha=0.2, lw=0)
+            axis.fill_between(time_T, low_T, high_T, color=colour, alpha=0.2, lw=0)
         if metric in best:
             axis.axhline(best[metric], color="black", linestyle="--", linewidth=1)
-        axis.set_xlabel("minutes of training")
+        axis.set_xlabel(f"{unit} of training")
         axis.set_title(figures.as_text(metric), fontsize=9)
         axis.grid(alpha=0.3)
     axes[0].set_yscale("log")
