@@ -64,6 +64,15 @@ def test_only_those_named_are_trained_beside_the_whole(script, trained, capsys):
     assert "table of ['everything', 'averaging']" in capsys.readouterr().out
 
 
+def test_steps_are_those_of_every_variant_but_of_one_about_steps(script, trained):
+    flags = script.flags.FLAGS
+    flags.dataset, flags.preset, flags.steps = "grid", "best", 7
+    flags.only = ["longer run", "averaging"]
+    script.main()
+    steps = {folder.name: config.steps for config, _, folder in trained}
+    assert steps == {"everything": 7, "averaging": 7, "longer_run": 10000}
+
+
 def test_a_variant_that_diverges_stops_no_other(script, trained, capsys, monkeypatch):
     run = script.mixture_experiment.run
 
