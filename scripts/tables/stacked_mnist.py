@@ -215,8 +215,8 @@ def classifiers(results: pathlib.Path) -> str:
         ]
         rows.append([f"**{label}**", "all classifiers", *over])
         trained = read(results, "stacked_mnist", preset)
-        if method in trained:
-            std = trained[method]["std"]
+        std = trained[method]["std"] if method in trained else {}
+        if any(std.get(n) is not None for n in names):  # one seed has no spread
             spread = [
                 "" if std[n] is None else records.cell(0, std[n]).removeprefix("0 ")
                 for n in names
