@@ -52,7 +52,7 @@ def table(results: pathlib.Path) -> str:
             first = found[0]
             seeds = len(first["per_seed"])
             parts.append(
-                f"### {title}, {folder.name}: {seeds} seeds from "
+                f"### {title}, {folder.name}: {seeds} seed{'s' * (seeds > 1)} from "
                 f"{first['options']['first_seed']}, `{first['command']}`"
             )
             if dataset in stacked_mnist_experiment.DIGITS:
