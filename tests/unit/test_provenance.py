@@ -41,6 +41,9 @@ def _found() -> tuple[str, bool | None]:
 def test_the_checkout_is_named_with_its_changes(checkout):
     head = _git(checkout, "rev-parse", "HEAD")
     assert _found() == (head, False)
+    (checkout / "results").mkdir()
+    (checkout / "results" / "record.json").touch()  # as reproduce.py leaves it
+    assert _found() == (head, False)
     (checkout / "notes.txt").touch()
     assert _found() == (head, True)
 

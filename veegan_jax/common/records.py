@@ -42,7 +42,7 @@ def provenance() -> dict[str, Any]:
     """Return command, code and machine: what is needed to repeat a number.
 
     The commit is "", and `uncommitted_changes` None, if no git repository tracks this
-    code.
+    code. Changes in results/, which reproduce.py makes between two cells, do not count.
     """
     import flax
     import jaxlib
@@ -51,12 +51,13 @@ def provenance() -> dict[str, Any]:
     devices = jax.devices()
     on_cpu = devices[0].platform == "cpu"
     found = commit()
+    changes = _git("status", "--porcelain", "--", ":/", ":(top,exclude)results")
     processor = _processor()
     kind = processor if on_cpu else devices[0].device_kind
     return {
         "command": shlex.join(["python", *sys.argv]),
         "commit": found,
-        "uncommitted_changes": bool(_git("status", "--porcelain")) if found else None,
+        "uncommitted_changes": bool(changes) if found else None,
         "versions": {
             "python": platform.python_version(),
             "jax": jax.__version__,
