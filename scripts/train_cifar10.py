@@ -13,7 +13,7 @@ r"""Trains GANs on CIFAR-10, for their IvOM and to be looked at.
     python scripts/train_cifar10.py --method_file=my_gan.py
         Your own method (README, "Your own method").
     python scripts/train_cifar10.py --preset=full --method=all
-        The same networks for 20,000 steps of 64: half an hour or more a seed.
+        The same networks for 20,000 steps of 64; not measured.
     python scripts/train_cifar10.py --preset=paper --method=all
         For a GPU: the published networks.
     python scripts/train_cifar10.py --dataset=digits --preset=dense --method=gan \
