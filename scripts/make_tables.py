@@ -12,7 +12,8 @@ computed: a table without records says so.
 of the first seed's samples go to the same path below results/ as the work directory has
 below runs/ by default: results/DATASET/PRESET/METHOD,
 results/ablation/DATASET/PRESET/VARIANT, results/inference_DATASET/PRESET/METHOD,
-results/lgan. --add=FILE.json copies a benchmark's record to results/speed/, and one of
+results/lgan. Seeds from 3 become METHOD-from-3.json, which joins METHOD.json's row.
+--add=FILE.json copies a benchmark's record to results/speed/, and one of
 eval_stacked_mnist.py to results/stacked_mnist/classifiers/. Half a minute on one CPU
 core.
 """
@@ -21,7 +22,7 @@ import pathlib
 import re
 
 import early  # noqa: F401
-from tables import ablations, checks, common, mixtures, speed, stacked_mnist
+from tables import ablations, checks, common, mixtures, seeds, speed, stacked_mnist
 from tables import images as image_tables
 from tables import lgan as lgan_tables
 
@@ -72,9 +73,24 @@ def add(paths: list[pathlib.Path], results: pathlib.Path) -> list[pathlib.Path]:
                     f"{other.source} and {copy.source} would both become "
                     f"{copy.target}: --add one of them"
                 )
+    check_joinable(found)
     for copy in found.values():
         copy.write()
     return list(found)
+
+
+def check_joinable(found: dict[pathlib.Path, common.Copy]) -> None:
+    """Refuse copies that could not be joined with the other seeds of their rows.
+
+    Raises:
+      InputError: naming two records and what they share or differ in.
+    """
+    for base in {seeds.base(target) for target in found}:
+        there = [path for path in seeds.parts(base) if path not in found]
+        row = {path: checks.read(path, {}) for path in there}
+        row |= {c.source: c.record for t, c in found.items() if seeds.base(t) == base}
+        if len(row) > 1:
+            seeds.check_joinable(row)
 
 
 def collect(path: pathlib.Path, results: pathlib.Path) -> list[common.Copy]:

@@ -7,7 +7,8 @@
         networks; then seconds.
     python scripts/reproduce.py --minutes=30
         Runs the cells that are missing or outdated and fit into half an hour, one after
-        the other. Then copies their records to results/ and fills the tables.
+        the other. Then copies their records to results/ and fills the tables. Where a
+        record only has too few seeds, the others are run and join its row.
     python scripts/reproduce.py --tables=mixtures-quick --methods=gan,veegan --again
         Runs cells that have a record, too, and says how the numbers compare. A run that
         has ended in its work directory is not run again: move it away first.
@@ -34,6 +35,7 @@ import early  # noqa: F401
 from absl import flags
 from reproduction import cells, minutes, states, work
 from reproduction.cells import Cell
+from tables import seeds
 
 from veegan_jax.common import errors, files, records
 from veegan_jax.common import flags as common_flags
@@ -138,10 +140,10 @@ def is_finished(cell: Cell, runs: pathlib.Path) -> bool:
 
 def repeated(cell: Cell, results: pathlib.Path, runs: pathlib.Path) -> str:
     """Say how a finished cell's numbers compare with its record's."""
-    if cell.config is None or not (results / cell.records[0]).exists():
+    if cell.config is None or not states.files_of(results / cell.records[0]):
         return ""
     new = records.read(runs / cell.workdir / "results.json")
-    old = records.read(results / cell.records[0])
+    old = seeds.read(results / cell.records[0], {"mean": {}, "std": {}})
     if new["per_seed"] == old["per_seed"]:
         return "the record's numbers, to the last digit"
     shared = [n for n in new["mean"] if new["mean"][n] is not None and n in old["mean"]]
@@ -182,6 +184,11 @@ def main() -> None:
     if not LIST.value:
         check_writable(results)
     judged = [states.of(cell, results) for cell in chosen]
+    if not AGAIN.value:
+        chosen = [
+            cells.rest(cell, state.lacks) if state.lacks else cell
+            for cell, state in zip(chosen, judged, strict=True)
+        ]
     distributed.use_cpu_cores(distributed.cpu_cores())
     # The cells need the memory of a GPU, and this process hardly any.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

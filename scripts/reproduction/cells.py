@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tables import common
+from tables import seeds as table_seeds
 
 from veegan_jax.common import errors
 from veegan_jax.config import Config
@@ -30,6 +31,7 @@ class Cell(NamedTuple):
     seeds: int = 0
     ivom: dict[str, int] | None = None  # the flags of eval_ivom.py, if it follows
     add: tuple[str, ...] = (WORKDIR,)  # what make_tables.py takes
+    first_seed: int = 0
 
 
 def read(path: pathlib.Path = FILE, seeds: int | None = None) -> list[Cell]:
@@ -89,6 +91,22 @@ def _training(group: dict[str, Any], method: str, seeds: int | None) -> Cell:
     )
 
 
+def rest(cell: Cell, lacks: range) -> Cell:
+    """Return the cell that trains only some of a training's seeds."""
+    tail = table_seeds.tail(lacks.start)
+    train, *others = cell.commands
+    *words, workdir = [word for word in train if word != f"--seeds={cell.seeds}"]
+    words += [f"--first_seed={lacks.start}"] * bool(lacks.start)
+    words += [f"--seeds={len(lacks)}", workdir]
+    return cell._replace(
+        commands=(tuple(words), *others),
+        records=tuple(r.with_stem(f"{r.stem}{tail}") for r in cell.records),
+        workdir=cell.workdir.with_name(f"{cell.workdir.name}{tail}"),
+        seeds=len(lacks),
+        first_seed=lacks.start,
+    )
+
+
 def _word(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
@@ -143,4 +161,5 @@ def label(cell: Cell) -> str:
     dataset, _, method = cell.name.partition(" ")
     if cell.config is None:
         return cell.name
-    return f"{dataset} {common.LABELS.get(method, method)}"
+    later = f", seeds from {cell.first_seed}" if cell.first_seed else ""
+    return f"{dataset} {common.LABELS.get(method, method)}{later}"

@@ -171,8 +171,7 @@ def expected(
     found = []
     if state.kind != states.MISSING:
         for record in cell.records:
-            path = results / record
-            paths = [path] if path.suffix == ".json" else sorted(path.glob("*.json"))
+            paths = states.files_of(results / record)
             found += [records.read(path) for path in paths]
     known = [r.get("wall_seconds") for r in found]
     total = None if None in known or not known else sum(known) / 60

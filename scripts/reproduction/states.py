@@ -3,7 +3,7 @@
 import pathlib
 from typing import Any, NamedTuple
 
-from tables import checks
+from tables import checks, seeds
 
 from veegan_jax import config as configs
 from veegan_jax.common import json_files, records
@@ -11,11 +11,10 @@ from veegan_jax.common import json_files, records
 MISSING, OUTDATED, CURRENT = "missing", "outdated", "there"
 # The fields by which a record is judged; its table's form says the rest.
 _FORM = {"commit": checks.TEXT, "device": checks.TEXT, "command": checks.COMMAND}
-_TRAINED = _FORM | {
+_RUN = _FORM | {"per_seed": seeds.PER_SEED, "mean": {}, "options": {}}
+_TRAINED = _RUN | {
     "config": {"method": checks.TEXT, "dataset": checks.TEXT, "steps": checks.COUNT},
     "options": {"first_seed": checks.COUNT},
-    "per_seed": [{}],
-    "mean": {},
     "wall_seconds": checks.METRIC,
 }
 
@@ -26,6 +25,7 @@ class State(NamedTuple):
     kind: str  # MISSING, OUTDATED or CURRENT
     why: str  # of OUTDATED: the first difference
     code: str  # what changed in the code since
+    lacks: range | None = None  # if nothing but these seeds is wanting
 
 
 def of(cell: Any, results: pathlib.Path) -> State:
@@ -34,48 +34,73 @@ def of(cell: Any, results: pathlib.Path) -> State:
     Raises:
       InputError: naming a record that is damaged.
     """
-    found = [path for record in cell.records for path in _files(results / record)]
-    if len(found) < len(cell.records):
+    paths = [results / record for record in cell.records]
+    files = [files_of(path) for path in paths]
+    if not all(files):
         return State(MISSING, "", "")
-    read = [
-        checks.read(path, _TRAINED if cell.config and i == 0 else _FORM)
-        for i, path in enumerate(found)
-    ]
-    code = _changes(read[0]["commit"])
-    why = difference(cell, *read) if cell.config else ""
-    return State(OUTDATED if why else CURRENT, why, code)
+    every = [checks.read(path, _FORM) for found in files for path in found]
+    code = _changes([record["commit"] for record in every])
+    if not cell.config:
+        return State(CURRENT, "", code)
+    forms = [_TRAINED, _RUN][: len(paths)]
+    read = [seeds.read(path, form) for path, form in zip(paths, forms, strict=True)]
+    why = difference(cell, *read)
+    if not why:
+        return State(CURRENT, "", code)
+    same = not difference_of_settings(cell, *read)
+    return State(OUTDATED, why, code, lacking(cell, read[0]) if same else None)
 
 
-def _files(path: pathlib.Path) -> list[pathlib.Path]:
-    if path.suffix == ".json":
-        return [path] if path.exists() else []
-    return sorted(path.glob("*.json"))
+def files_of(path: pathlib.Path) -> list[pathlib.Path]:
+    """List the records of a cell's entry: a folder, or a record and its later seeds."""
+    return seeds.parts(path) if path.suffix == ".json" else sorted(path.glob("*.json"))
 
 
 def difference(cell: Any, record: dict[str, Any], ivom: Any = None) -> str:
     """Say what a record has that the cell does not ask for; "" if nothing.
-
-    A setting that the record lacks is newer than it; the record has its default.
 
     Args:
       cell: of a training.
       record: the training's.
       ivom: the record of the search, if the cell has one.
     """
-    wanted = json_files.flat(configs.to_json(cell.config))
+    if why := difference_of_settings(cell, record, ivom):
+        return why
+    had = set(seeds.numbers(record)) & set(wanted(cell))
+    if not had:
+        return f"seeds from {record['options']['first_seed']}"
+    return f"seeds {len(had)}, now {cell.seeds}" if len(had) < cell.seeds else ""
+
+
+def difference_of_settings(cell: Any, record: dict[str, Any], ivom: Any = None) -> str:
+    """Say what `difference` does, but for the seeds.
+
+    A setting that the record lacks is newer than it; the record has its default.
+    """
+    settings = json_files.flat(configs.to_json(cell.config))
     had = json_files.flat(record["config"])
-    for name, value in wanted.items():
+    for name, value in settings.items():
         if name in had and _plain(had[name]) != _plain(value):
             shown = name.split(".")[-1]
             return f"{shown} {_shown(had[name])}, now {_shown(value)}"
-    if record["options"]["first_seed"] != 0:
-        return f"seeds from {record['options']['first_seed']}"
-    if len(record["per_seed"]) < cell.seeds:
-        return f"seeds {len(record['per_seed'])}, now {cell.seeds}"
     for name, value in (cell.ivom or {}).items():
         if ivom["options"].get(name, value) != value:
             return f"IvOM's {name} {ivom['options'][name]}, now {value}"
     return ""
+
+
+def wanted(cell: Any) -> range:
+    """Return the seeds that a cell trains."""
+    return range(cell.first_seed, cell.first_seed + cell.seeds)
+
+
+def lacking(cell: Any, record: dict[str, Any]) -> range | None:
+    """Return the first gap in the seeds of a record; None if it has none of them."""
+    had = set(seeds.numbers(record)) & set(wanted(cell))
+    if not had or len(had) == cell.seeds:
+        return None
+    first = min(set(wanted(cell)) - had)
+    return range(first, min({s for s in had if s > first}, default=wanted(cell).stop))
 
 
 def _plain(value: Any) -> Any:
@@ -89,10 +114,12 @@ def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _changes(commit: str) -> str:
-    changed = records.changed_since(commit)
-    if changed is None:
+def _changes(commits: list[str]) -> str:
+    """Say in how many files the code differs from that of the oldest record."""
+    changed = {commit: records.changed_since(commit) for commit in commits}
+    if None in changed.values():
         return "of an unknown commit"
-    if not changed:
+    oldest = max(changed, key=lambda commit: len(changed[commit]))
+    if not changed[oldest]:
         return "the same"
-    return f"{len(changed)} files changed since {commit[:7]}"
+    return f"{len(changed[oldest])} files changed since {oldest[:7]}"

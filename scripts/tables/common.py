@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from tables import checks
+from tables import checks, seeds
 
 from veegan_jax.common import files, metrics_log, records
 
@@ -61,7 +61,7 @@ def run(
             "steps": checks.COUNT,
         },
         "options": {"preset": checks.one_of(presets), "first_seed": checks.COUNT},
-        "per_seed": [{}],
+        "per_seed": seeds.PER_SEED,
         "mean": every,
         "std": every,
         **more,
@@ -89,9 +89,22 @@ class Copy(NamedTuple):
 
 
 def read(folder: pathlib.Path, form: dict[str, Any], suffix: str = "") -> Rows:
-    """Read the records METHOD + `suffix` + ".json" of a folder, by method."""
-    paths = {method: folder / f"{method}{suffix}.json" for method in LABELS}
-    return {m: checks.read(p, form) for m, p in paths.items() if p.exists()}
+    """Read the records METHOD + `suffix` + ".json" of a folder, by method.
+
+    Records of other seeds are joined to them; see `seeds.read`.
+    """
+    read = {m: seeds.read(folder / f"{m}{suffix}.json", form) for m in LABELS}
+    return {method: record for method, record in read.items() if record is not None}
+
+
+def arrays_of(folder: pathlib.Path, method: str) -> pathlib.Path:
+    """Return the file with the samples of a row's first seed."""
+    return seeds.parts(folder / f"{method}.json")[0].with_suffix(".npz")
+
+
+def parts(rows: Rows) -> list[tuple[str, dict[str, Any]]]:
+    """List the records of the rows, each with its label."""
+    return [(LABELS[m], part) for m, record in rows.items() for part in record["parts"]]
 
 
 def minutes(record: dict[str, Any], digits: int = 1) -> str:
@@ -131,7 +144,7 @@ def repeat(rows: Rows) -> str:
     """Make a table of each record's command, commit, seeds, steps, time and device."""
     lines = [
         [
-            LABELS[method],
+            label,
             f"`{record['command']}`",
             record["commit"][:10],
             f"{len(record['per_seed'])} from {record['options']['first_seed']}",
@@ -139,7 +152,7 @@ def repeat(rows: Rows) -> str:
             minutes(record),
             record["device"],
         ]
-        for method, record in rows.items()
+        for label, record in parts(rows)
     ]
     header = ["", "command", "commit", "seeds", "steps", "minutes", "device"]
     return records.table(header, lines)

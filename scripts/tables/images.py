@@ -4,7 +4,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from tables import checks, common
+from tables import checks, common, seeds
 
 from veegan_jax.common import errors, plots, plots_errors, records
 from veegan_jax.experiments import images as image_experiment
@@ -85,7 +85,6 @@ def collect(
         )
     checks.check(source, record, form(name))
     folder = results / name / record["options"]["preset"]
-    method = record["config"]["method"]
     shapes = {"image": (None, *IMAGES), "real": IMAGES}
     data = checks.arrays(run / "samples.npz", shapes)
     kept = {"samples": data["image"][0, :_SHOWN], "real": data["real"][:_SHOWN]}
@@ -101,12 +100,14 @@ def collect(
         if ivom["trained"] is not None:
             # Where it was trained, and how, is in the record beside it.
             ivom["trained"] = {n: ivom["trained"][n] for n in _TRAINED}
-        found = [common.Copy(measured, folder / f"{method}-ivom.json", ivom)]
+        target = folder / f"{seeds.name(record, '-ivom')}.json"
+        found = [common.Copy(measured, target, ivom)]
         data = checks.arrays(run / "ivom" / "nearest.npz", NEAREST)
         kept |= {n: data[n][:_SHOWN] for n in ("test", "nearest")}
         kept |= {n: data[n].astype(np.float32) for n in ("error", "pca", "mean_image")}
-    arrays = {folder / f"{method}.npz": kept}
-    return [common.Copy(source, folder / f"{method}.json", record, arrays), *found]
+    target = folder / f"{seeds.name(record)}.json"
+    arrays = {target.with_suffix(".npz"): kept}
+    return [common.Copy(source, target, record, arrays), *found]
 
 
 def tables(results: pathlib.Path) -> dict[str, str]:
@@ -131,11 +132,12 @@ def tables(results: pathlib.Path) -> dict[str, str]:
                 parts = [inference.table(by_label), common.repeat(rows)]
             else:
                 parts = [image_experiment.table(by_label), common.repeat(rows)]
-                measured = common.labelled(common.read(path, IVOM, "-ivom"))
+                measured = common.read(path, IVOM, "-ivom")
                 made[name] = common.EMPTY
                 if measured:
-                    made[name] = ivom_table.table(measured, _IVOM)
-                    parts += [ivom_table.table(measured), _repeat_ivom(measured)]
+                    by_label = common.labelled(measured)
+                    made[name] = ivom_table.table(by_label, _IVOM)
+                    parts += [ivom_table.table(by_label), _repeat_ivom(measured)]
             made[f"{name}-details"] = "\n\n".join(parts)
             _draw(results, name, path, {m: common.LABELS[m] for m in rows})
     return made
@@ -151,7 +153,7 @@ def _repeat_ivom(rows: common.Rows) -> str:
             common.minutes(r),
             r["device"],
         ]
-        for label, r in rows.items()
+        for label, r in common.parts(rows)
     ]
     header = ["IvOM", "command", "commit", "images x starts", "minutes", "device"]
     return records.table(header, lines)
@@ -168,11 +170,12 @@ def _draw(
         shapes = {"samples": IMAGES, "real": IMAGES}
         if name.startswith("inference"):
             shapes |= {"x": IMAGES, "reconstructed": IMAGES}
-        if (path / f"{method}-ivom.json").exists():
+        if seeds.parts(path / f"{method}-ivom.json"):
             shapes |= NEAREST
-        if "minutes" in checks.names(path / f"{method}.npz"):
+        arrays = common.arrays_of(path, method)
+        if "minutes" in checks.names(arrays):
             shapes |= {"minutes": (None,), **dict.fromkeys(OVER_TIME, (None, None))}
-        data = checks.arrays(path / f"{method}.npz", shapes)
+        data = checks.arrays(arrays, shapes)
         if "minutes" in data:
             curves[label] = data
         samples |= {} if samples else {"real": data["real"]}

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from tables import checks, common, stacked_mnist
+from tables import checks, common, seeds, stacked_mnist
 
 from veegan_jax.common import plots, records
 from veegan_jax.data import mixtures
@@ -55,7 +55,7 @@ def collect(run: pathlib.Path, dataset: str, results: pathlib.Path) -> common.Co
     record = checks.read(source, form(dataset))
     plane = checks.arrays(run / "samples.npz", {"plane": (None, *PLANE)})["plane"][0]
     folder = results / dataset / record["options"]["preset"]
-    name = record["config"]["method"]
+    name = seeds.name(record)
     with np.errstate(over="ignore"):  # becomes infinite, which figures leave out
         kept = {folder / f"{name}.npz": {"plane": plane.astype(np.float16)}}
     return common.Copy(source, folder / f"{name}.json", record, kept)
@@ -213,7 +213,7 @@ def draw(results: pathlib.Path, preset: str, runs: Runs) -> None:
         truth = mixture_experiment.project(np.asarray(truth), dataset)
         panels = {"true": truth}
         for method in rows:
-            path = results / dataset / preset / f"{method}.npz"
+            path = common.arrays_of(results / dataset / preset, method)
             plane = checks.arrays(path, {"plane": PLANE})["plane"]
             panels[common.LABELS[method]] = plane.astype(np.float32)
         plots.samples_and_density(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tables import checks, common
+from tables import checks, common, seeds
 
 from veegan_jax.common import plots, records
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
@@ -79,7 +79,7 @@ def collect(run: pathlib.Path, dataset: str, results: pathlib.Path) -> common.Co
     shapes = {"image": (None, *IMAGES), "real": IMAGES}
     arrays = checks.arrays(run / "samples.npz", shapes)
     folder = results / dataset / record["options"]["preset"]
-    name = record["config"]["method"]
+    name = seeds.name(record)
     curves = common.over_time(run, METRICS_OVER_TIME)
     kept = {
         folder / "real.npz": {"image": arrays["real"]},
@@ -130,7 +130,7 @@ def draw(
     samples = {"real": _shown(folder / "real.npz")}
     curves = {}
     for method in methods:
-        path, label = folder / f"{method}.npz", common.LABELS[method]
+        path, label = common.arrays_of(folder, method), common.LABELS[method]
         samples[label] = _shown(path)
         if unit in checks.names(path):
             # Metrics by seed and report.

@@ -32,7 +32,7 @@ def leave(
         "config": {"dataset": dataset, "method": method, "steps": 10},
         "options": {"preset": preset, "first_seed": 0},
         "wall_seconds": 60.0,
-        "per_seed": [{}, {}],
+        "per_seed": [{"seed": 0}, {"seed": 1}],
         "mean": metrics,
         "std": std or metrics,
         "oracle": metrics,

@@ -8,7 +8,7 @@ import pytest
 from tables import common
 from tables import images as image_tables
 
-from veegan_jax.common import errors, plots
+from veegan_jax.common import errors, plots, records
 from veegan_jax.metrics import published
 
 METHODS = ("gan", "veegan")
@@ -22,7 +22,7 @@ def record(method, dataset="cifar10", **more):
         "options": {"preset": "quick", "first_seed": 0, "images": 20, "starts": 3},
         "device": "1 x cpu",
         "wall_seconds": 60.0,
-        "per_seed": [{}, {}, {}],
+        "per_seed": [{"seed": seed} for seed in range(3)],
         "mean": {"variety": 0.9},
         "std": {"variety": 0.1},
         **more,
@@ -95,6 +95,29 @@ def test_records_become_tables_and_figures(generator, tmp_path):
     for end in ("", "-nearest", "-errors"):
         with PIL.Image.open(results / "figures" / f"cifar10-quick{end}.png") as image:
             assert min(image.size) > 100
+
+
+def test_later_seeds_join_both_records_of_a_row(generator, tmp_path):
+    results, ivom = tmp_path / "results", {0: 0.02, 1: 0.03, 2: 0.07}
+    for numbers in ([0, 1], [2]):
+        path, whole = run(tmp_path / f"gan-{numbers[0]}", generator, "gan", 0.0)
+        whole["options"]["first_seed"] = numbers[0]
+        whole["per_seed"] = [{"seed": n, "variety": 0.9} for n in numbers]
+        searched = records.read(path / "ivom" / "results.json")
+        searched["per_seed"] = [
+            {"seed": n, "ivom": ivom[n], "random": 0.09, "converged": 50.0}
+            for n in numbers
+        ]
+        (path / "results.json").write_text(json.dumps(whole))
+        (path / "ivom" / "results.json").write_text(json.dumps(searched))
+        for copy in image_tables.collect(path, whole, results):
+            copy.write()
+    names = {path.name for path in (results / "cifar10" / "quick").glob("*.json")}
+    ends = "", "-ivom", "-from-2", "-ivom-from-2"
+    assert names == {f"gan{end}.json" for end in ends}
+    tables = image_tables.tables(results)
+    assert "| 0.04 ± 0.026 " in tables["cifar10-quick"]
+    assert "| 1 from 2 " in tables["cifar10-quick-details"]
 
 
 def test_ivom_over_the_minutes_is_kept_and_drawn(generator, tmp_path, monkeypatch):

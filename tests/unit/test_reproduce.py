@@ -11,6 +11,7 @@ import jax
 import pytest
 from reproduction import cells, minutes, states, work
 from support import programs
+from tables import seeds
 
 from veegan_jax import config as configs
 from veegan_jax.common import errors, records
@@ -35,7 +36,8 @@ def listed():
 def test_every_record_is_some_cells(listed):
     owned = {ROOT / "results" / record for cell in listed for record in cell.records}
     for path in (ROOT / "results").rglob("*.json"):
-        assert {path, *path.parents} & owned, f"no cell of cells.toml makes {path}"
+        first = seeds.base(path)
+        assert {first, *path.parents} & owned, f"no cell of cells.toml makes {path}"
 
 
 def test_a_trainings_record_is_of_its_method_preset_and_dataset(listed):
@@ -116,16 +118,20 @@ def test_a_number_that_no_cell_has_is_refused(number, script, listed):
 # Records: missing, outdated or there.
 
 
-def record_of(cell, **changes) -> dict:
-    """A record as the cell's training would leave it."""
+def seeds_of(numbers) -> list[dict]:
+    return [{"seed": number} for number in numbers]
+
+
+def record_of(cell, numbers=(0, 1), **changes) -> dict:
+    """A record of these seeds as the cell's training would leave it."""
     return {
         "command": "python x",
         "commit": "",
         "device": "d",
         "processor": "p",
         "config": json.loads(json.dumps(configs.to_json(cell.config))),
-        "options": {"first_seed": 0},
-        "per_seed": [{}] * cell.seeds,
+        "options": {"first_seed": numbers[0]},
+        "per_seed": seeds_of(numbers),
         "mean": {},
         "std": {},
         "wall_seconds": 120.0,
@@ -142,10 +148,11 @@ def cell_of(**more) -> cells.Cell:
 
 def test_a_record_of_todays_configuration_is_there(tmp_path):
     cell, path = cell_of(), tmp_path / "ring/quick/gan.json"
-    assert states.of(cell, tmp_path) == (states.MISSING, "", "")
+    assert states.of(cell, tmp_path) == states.State(states.MISSING, "", "")
     path.parent.mkdir(parents=True)
     records.write(path, record_of(cell))
-    assert states.of(cell, tmp_path) == (states.CURRENT, "", "of an unknown commit")
+    there = states.State(states.CURRENT, "", "of an unknown commit")
+    assert states.of(cell, tmp_path) == there
     path.write_text("{")
     with pytest.raises(errors.InputError, match=r"gan\.json cannot be read .*make it"):
         states.of(cell, tmp_path)
@@ -164,13 +171,58 @@ def test_the_first_difference_is_named():
     older = record_of(cell)
     del older["config"]["optimizer"]["ema"]  # a setting that is newer than the record
     assert states.difference(cell, older) == ""
-    assert states.difference(cell, record_of(cell, per_seed=[{}])) == "seeds 1, now 2"
-    late = record_of(cell, options={"first_seed": 100})
+    few_seeds = record_of(cell, per_seed=seeds_of([0]))
+    assert states.difference(cell, few_seeds) == "seeds 1, now 2"
+    late = record_of(cell, [100, 101])
     assert states.difference(cell, late) == "seeds from 100"
     searched = cell_of(ivom={"images": 1280})
     few = {"options": {"images": 320, "starts": 3}}
     expected = "IvOM's images 320, now 1280"
     assert states.difference(searched, record_of(cell), few) == expected
+
+
+@pytest.mark.parametrize(
+    ("had", "why", "lacks"),
+    [
+        ([[0]], "seeds 1, now 4", range(1, 4)),
+        ([[2]], "seeds 1, now 4", range(2)),
+        ([[0], [2]], "seeds 2, now 4", range(1, 2)),
+        ([[0, 1], [2]], "seeds 3, now 4", range(3, 4)),
+        ([[0, 1], [2, 3]], "", None),
+        ([[0, 1, 2, 3, 4]], "", None),
+        ([[100]], "seeds from 100", None),
+    ],
+)
+def test_a_record_of_too_few_seeds_lacks_the_others(tmp_path, had, why, lacks):
+    cell, folder = cell_of(seeds=4), tmp_path / "ring/quick"
+    folder.mkdir(parents=True)
+    for numbers in had:
+        path = folder / f"gan{seeds.tail(numbers[0])}.json"
+        records.write(path, record_of(cell, numbers))
+    found = states.of(cell, tmp_path)
+    assert (found.why, found.lacks) == (why, lacks)
+    for path in folder.iterdir():  # of another configuration, all seeds are run
+        record = records.read(path)
+        record["config"]["steps"] = 7
+        records.write(path, record)
+    assert states.of(cell, tmp_path).lacks is None
+
+
+def test_the_other_seeds_of_a_cell_have_a_folder_and_records_of_their_own(listed):
+    cell = next(c for c in listed if c.name == "cifar10 gan" and c.preset == "quick")
+    assert cell.seeds == 2
+    rest = cells.rest(cell, range(1, 2))
+    train, search = rest.commands
+    assert set(train) - set(cell.commands[0]) == {"--first_seed=1", "--seeds=1"}
+    assert set(cell.commands[0]) - set(train) == {"--seeds=2"}
+    assert search == cell.commands[1]
+    assert [str(record) for record in rest.records] == [
+        "cifar10/quick/gan-from-1.json",
+        "cifar10/quick/gan-ivom-from-1.json",
+    ]
+    assert rest.workdir == pathlib.PurePath("cifar10/quick/gan-from-1")
+    assert cells.label(rest) == "cifar10 GAN, seeds from 1"
+    assert states.difference(rest, record_of(rest, [1]), {"options": {}}) == ""
 
 
 # The minutes.
@@ -385,14 +437,14 @@ def test_a_folder_that_cannot_be_written_is_refused(script, tmp_path):
 
 def test_a_repeated_cell_is_compared_with_its_record(script, tmp_path):
     cell, runs, results = cell_of(), tmp_path / "runs", tmp_path / "results"
-    numbers = dict(mean={"modes": 7.5}, std={"modes": 0.5}, per_seed=[{"modes": 7}] * 2)
+    numbers = dict(mean={"modes": 7.5}, std={"modes": 0.5})
     for path in (runs / "ring/quick/gan/results.json", results / cell.records[0]):
         path.parent.mkdir(parents=True)
         records.write(path, record_of(cell, **numbers))
     assert script.is_finished(cell, runs)
     found = script.repeated(cell, results, runs)
     assert found == "the record's numbers, to the last digit"
-    other = numbers | dict(mean={"modes": 6}, std={"modes": 0}, per_seed=[{"modes": 6}])
+    other = dict(mean={"modes": 6}, std={"modes": 0}, per_seed=seeds_of([0]))
     records.write(runs / "ring/quick/gan/results.json", record_of(cell, **other))
     expected = "modes 6 ± 0, recorded 7.5 ± 0.5"
     assert script.repeated(cell, results, runs) == expected
