@@ -90,6 +90,18 @@ def test_a_cell_is_stopped_goes_on_and_fills_its_table(checkout, tmp_path):
     done = programs.run(script, *flags, cwd=tmp_path)
     assert done.stdout == "every cell has an up-to-date record; --again repeats them\n"
 
+    more = SHORT.replace("seeds = 1", "seeds = 2")
+    (tmp_path / "scripts/cells.toml").write_text(more)
+    done = programs.run(script, *flags, cwd=tmp_path)
+    assert not done.returncode, done.stdout + done.stderr
+    assert "cell 1 of 1: mixtures-quick, ring GAN, seeds from 1" in done.stdout
+    assert json.loads(record.read_text()) == new
+    later = json.loads(record.with_stem("gan-from-1").read_text())
+    assert [seed["seed"] for seed in later["per_seed"]] == [1]
+    modes = [r["per_seed"][0]["modes"] for r in (new, later)]
+    assert f"| {sum(modes) / 2:g} ± " in page.read_text()
+    assert "--first_seed=1 --seeds=1" in page.read_text()
+
 
 @pytest.mark.parametrize(
     ("flags", "message"),
