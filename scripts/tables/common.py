@@ -102,6 +102,37 @@ def arrays_of(folder: pathlib.Path, method: str) -> pathlib.Path:
     return seeds.parts(folder / f"{method}.json")[0].with_suffix(".npz")
 
 
+def curves(
+    folder: pathlib.Path, method: str, unit: str, names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Return a row's metrics [S, T] at each report of its training, of all seeds.
+
+    Args:
+      folder: of the records.
+      method: of the row.
+      unit: "minutes" or "steps" [T]; the minutes are means over the records.
+      names: of the metrics.
+
+    Returns:
+      `unit` and each name; nothing if no record has curves. Records with
+      reports at other steps than the first's are left out.
+    """
+    found: list[dict[str, np.ndarray]] = []
+    for part in seeds.parts(folder / f"{method}.json"):
+        path = part.with_suffix(".npz")
+        kept = {"minutes", "steps"} & set(checks.names(path))
+        if unit in kept:
+            shapes = dict.fromkeys(names, (None, None)) | dict.fromkeys(kept, (None,))
+            found.append(checks.arrays(path, shapes))
+    if not found:
+        return {}
+    steps = found[0].get("steps", ())  # older arrays have none, and none joins them
+    same = [f for f in found[1:] if np.array_equal(f.get("steps", 0), steps)]
+    found = [found[0], *same]
+    joined = {name: np.concatenate([f[name] for f in found]) for name in names}
+    return {unit: np.mean([f[unit] for f in found], axis=0), **joined}
+
+
 def parts(rows: Rows) -> list[tuple[str, dict[str, Any]]]:
     """List the records of the rows, each with its label."""
     return [(LABELS[m], part) for m, record in rows.items() for part in record["parts"]]

@@ -172,12 +172,9 @@ def _draw(
             shapes |= {"x": IMAGES, "reconstructed": IMAGES}
         if seeds.parts(path / f"{method}-ivom.json"):
             shapes |= NEAREST
-        arrays = common.arrays_of(path, method)
-        if "minutes" in checks.names(arrays):
-            shapes |= {"minutes": (None,), **dict.fromkeys(OVER_TIME, (None, None))}
-        data = checks.arrays(arrays, shapes)
-        if "minutes" in data:
-            curves[label] = data
+        data = checks.arrays(common.arrays_of(path, method), shapes)
+        if found := common.curves(path, method, "minutes", OVER_TIME):
+            curves[label] = found
         samples |= {} if samples else {"real": data["real"]}
         samples[label] = data["samples"]
         if "reconstructed" in data:

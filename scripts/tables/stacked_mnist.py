@@ -130,12 +130,10 @@ def draw(
     samples = {"real": _shown(folder / "real.npz")}
     curves = {}
     for method in methods:
-        path, label = common.arrays_of(folder, method), common.LABELS[method]
-        samples[label] = _shown(path)
-        if unit in checks.names(path):
-            # Metrics by seed and report.
-            shapes = {unit: (None,), **dict.fromkeys(METRICS_OVER_TIME, (None, None))}
-            curves[label] = checks.arrays(path, shapes)
+        label = common.LABELS[method]
+        samples[label] = _shown(common.arrays_of(folder, method))
+        if found := common.curves(folder, method, unit, METRICS_OVER_TIME):
+            curves[label] = found
     title = f"{dataset}, preset {preset}: the first seed's first samples"
     if samples["real"].shape[-1] == 3:
         title += "; below each stack, its red digit"

@@ -114,6 +114,32 @@ def test_seeds_of_other_configurations_do_not_join(script, tmp_path, changes, me
     assert seeds.numbers(row(results)) == [0]
 
 
+def test_the_curves_of_all_seeds_are_joined(tmp_path):
+    folder = tmp_path / "ring"
+    folder.mkdir()
+    steps, kl = np.array([10.0, 20.0]), np.array([[2.0, 1.0]])
+
+    def keep(name, **arrays):
+        (folder / f"{name}.json").write_text("{}")
+        np.savez(folder / f"{name}.npz", **arrays)
+
+    def curves(unit="minutes"):
+        return common.curves(folder, "gan", unit, ["kl"])
+
+    assert curves() == {}
+    keep("gan", minutes=steps, kl=kl)  # older than its steps
+    keep("gan-from-1", minutes=steps + 6, steps=steps, kl=kl + 2)
+    assert curves()["kl"].tolist() == [[2, 1]]
+    keep("gan", minutes=steps, steps=steps, kl=kl)
+    keep("gan-from-2", minutes=steps, steps=steps[:1], kl=kl[:, :1])
+    found = curves()
+    assert found["kl"].tolist() == [[2, 1], [4, 3]]  # of seeds 0 and 1
+    assert found["minutes"].tolist() == [13, 23]
+    assert curves("steps")["steps"].tolist() == [10, 20]
+    keep("gan", other=kl)
+    assert curves()["kl"].tolist() == [[4, 3]]
+
+
 def test_a_damaged_later_record_is_named(script, tmp_path):
     results = tmp_path / "results"
     script.add([leave(tmp_path / "0", [0]), leave(tmp_path / "1", [1])], results)
