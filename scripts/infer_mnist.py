@@ -1,13 +1,13 @@
 """Trains models with an inference network on MNIST; measures G(R(x)) and the codes.
 
-    python scripts/infer_mnist.py --method=all --steps=2000
-    python scripts/infer_mnist.py --method=veegan_adversarial --steps=2000
-        Four methods, five seeds: two to four minutes a method on one CPU core. Expect
-        an error of .051 for VEEGAN, .065 with an adversarial R, .028 for VEEGAN+, .11
-        for ALI, and 74, 46, 92 and 15 % of the digits kept; PCA has .017 and 97 %.
     python scripts/infer_mnist.py --method=all
-        The 15,000 steps of the notebook beside the VEEGAN authors' code: ten minutes a
-        seed on a busy core.
+    python scripts/infer_mnist.py --method=veegan_adversarial
+        The 15,000 steps of the notebook beside the VEEGAN authors' code. Four methods,
+        five seeds: 15 to 25 minutes a method on one CPU core. Expect an error of .055
+        for VEEGAN, .045 with an adversarial R, .019 for VEEGAN+, .13 for ALI, and 70,
+        76, 97 and 20 % of the digits kept; PCA has .017 and 97 %.
+    python scripts/infer_mnist.py --method=all --steps=2000
+        A first look: two to four minutes a method.
     python scripts/infer_mnist.py --preset=full --method=all
         Convolutional networks, for a GPU; minutes on a CPU are too few for them.
     python scripts/infer_mnist.py --dataset=digits --steps=3000
