@@ -58,6 +58,17 @@ def test_every_preset_of_every_method_is_a_checked_configuration(dataset, preset
         assert again == config and hash(again) == hash(config)
 
 
+@pytest.mark.parametrize("preset", ["quick", "full"])
+@pytest.mark.parametrize("dataset", ["stacked_mnist", "cifar10"])
+def test_the_d_of_unrolled_gan_learns_slower_on_images(dataset, preset):
+    rates = {}
+    for method in methods.METHODS:
+        optimizer = resolve.resolve(method, dataset, preset).optimizer
+        rates[method] = optimizer.learning_rate, optimizer.learning_rate_d
+    assert rates.pop("unrolled") == (1e-3, 1e-4)  # as in the authors' code
+    assert set(rates.values()) == {(1e-3, 1e-3)}
+
+
 @pytest.mark.parametrize(("dataset", "preset"), PRESETS)
 def test_a_method_without_settings_gets_the_plain_gans(dataset, preset, monkeypatch):
     monkeypatch.setitem(methods.METHODS, "mine", types.SimpleNamespace())
