@@ -28,7 +28,7 @@ from veegan_jax.runtime import parallel
 
 LARGE = 5e9  # FLOPs of a step; larger products come nearer to a device's peak
 LBFGS_EVALUATIONS = 250  # of a search of IvOM; 200 iterations and their line searches
-_STEPS = 8  # of the program that is measured
+_STEPS, _LARGE_STEPS = 8, 1  # of the program that is measured; a large step takes long
 _SECONDS = 3.0  # that are measured
 
 # How the minutes of a cell are known.
@@ -91,7 +91,8 @@ class Rates:
     def _measure(self, config: Config) -> tuple[float, float]:
         what = f"{config.method} on {config.dataset}"
         print(f"measuring how fast this device trains {what}", flush=True)
-        per_second, setup = steps_per_second(config)
+        large = self.flops(config) > LARGE
+        per_second, setup = steps_per_second(config, _LARGE_STEPS if large else _STEPS)
         return per_second * self.flops(config), setup
 
 
@@ -115,8 +116,12 @@ def flops_of_search(config: Config) -> float:
     return float(flops.of_products(lowered.as_text()))
 
 
-def steps_per_second(config: Config) -> tuple[float, float]:
+def steps_per_second(config: Config, num_steps: int) -> tuple[float, float]:
     """Time training steps of a seed on each device.
+
+    Args:
+      config: what to train.
+      num_steps: of one program; it is run for some seconds, and once at least.
 
     Returns:
       Steps per second of one of the seeds, and the seconds that compiling took.
@@ -124,13 +129,13 @@ def steps_per_second(config: Config) -> tuple[float, float]:
     devices = jax.devices()
     step, state = _step(config, len(devices))
     begin = time.perf_counter()
-    run = parallel.run_steps(step, _STEPS, mode="none", devices=devices)
+    run = parallel.run_steps(step, num_steps, mode="none", devices=devices)
     state = jax.block_until_ready(run(state)[0])
     setup, steps = time.perf_counter() - begin, 0
     begin = time.perf_counter()
     while (seconds := time.perf_counter() - begin) < _SECONDS or not steps:
         state = jax.block_until_ready(run(state)[0])
-        steps += _STEPS
+        steps += num_steps
     return steps / seconds, setup
 
 
