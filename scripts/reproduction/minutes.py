@@ -28,7 +28,8 @@ from veegan_jax.runtime import parallel
 
 LARGE = 5e9  # FLOPs of a step; larger products come nearer to a device's peak
 LBFGS_EVALUATIONS = 250  # of a search of IvOM; 200 iterations and their line searches
-_STEPS, _LARGE_STEPS = 8, 1  # of the program that is measured; a large step takes long
+_STEPS = 8  # of the program that is measured
+_LARGE_BATCH = 8  # of the step that is measured instead if steps are large
 _SECONDS = 3.0  # that are measured
 
 # How the minutes of a cell are known.
@@ -91,8 +92,11 @@ class Rates:
     def _measure(self, config: Config) -> tuple[float, float]:
         what = f"{config.method} on {config.dataset}"
         print(f"measuring how fast this device trains {what}", flush=True)
-        large = self.flops(config) > LARGE
-        per_second, setup = steps_per_second(config, _LARGE_STEPS if large else _STEPS)
+        num_steps = _STEPS
+        if self.flops(config) > LARGE:  # on CPU one whole step may take minutes
+            batch_size = min(config.batch_size, _LARGE_BATCH)
+            config, num_steps = config.replace(batch_size=batch_size), 1
+        per_second, setup = steps_per_second(config, num_steps)
         return per_second * self.flops(config), setup
 
 

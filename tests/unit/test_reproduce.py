@@ -299,7 +299,7 @@ def test_rates_are_measured_once_a_family(tmp_path, monkeypatch, capsys):
     measured = []
 
     def measure(config, num_steps):
-        measured.append((config.dataset, num_steps))
+        measured.append((config.dataset, config.batch_size, num_steps))
         return 100.0, 7.0
 
     monkeypatch.setattr(minutes, "steps_per_second", measure)
@@ -308,13 +308,13 @@ def test_rates_are_measured_once_a_family(tmp_path, monkeypatch, capsys):
     first = rates.of(ring)
     assert first == (100.0 * rates.flops(ring), 7.0)
     assert rates.of(grid) == minutes.Rates(str(tmp_path)).of(ring) == first
-    assert measured == [("ring", 8)]
+    assert measured == [("ring", 64, 8)]
     assert (
         "measuring how fast this device trains gan on ring" in capsys.readouterr().out
     )
     monkeypatch.setattr(minutes, "flops_of_step", lambda config: 2 * minutes.LARGE)
     rates.of(resolve.resolve("ali", "ring"))  # large steps have a rate of their own
-    assert measured[1:] == [("ring", 1)]
+    assert measured[1:] == [("ring", 8, 1)]
 
 
 # How cells run.
