@@ -166,7 +166,7 @@ def over_time(
     """
     from matplotlib import ticker
 
-    figure = figures.new_figure(figsize=(4.2 * len(panels), 3.4))
+    figure = figures.new_figure(figsize=(4.2 * len(panels) + 1.7, 3.4))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (metric, methods) in zip(axes, panels.items(), strict=True):
         for method, (time_T, value_ST) in methods.items():
@@ -184,9 +184,10 @@ def over_time(
     axes[0].yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 3, 5)))
     for one in (axes[0].yaxis.set_major_formatter, axes[0].yaxis.set_minor_formatter):
         one(lambda value, _: f"{value:g}")
-    axes[0].legend(fontsize=8)
+    # Beside the panels, since lines may be anywhere in them.
+    axes[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1.0))
     figure.suptitle(figures.as_text(title), fontsize=10)
-    set_margins(figure, left=0.7, right=0.15, bottom=0.5, top=0.6, gap=(0.65, 0.8))
+    set_margins(figure, left=0.7, right=1.85, bottom=0.5, top=0.6, gap=(0.65, 0.8))
     figures.save(figure, path, dpi=110)
 
 
