@@ -100,12 +100,12 @@ def collect(
         if ivom["trained"] is not None:
             # Where it was trained, and how, is in the record beside it.
             ivom["trained"] = {n: ivom["trained"][n] for n in _TRAINED}
-        target = folder / f"{seeds.name(record, '-ivom')}.json"
+        target = folder / f"{seeds.record_name(record, '-ivom')}.json"
         found = [common.Copy(measured, target, ivom)]
         data = checks.arrays(run / "ivom" / "nearest.npz", NEAREST)
         kept |= {n: data[n][:_SHOWN] for n in ("test", "nearest")}
         kept |= {n: data[n].astype(np.float32) for n in ("error", "pca", "mean_image")}
-    target = folder / f"{seeds.name(record)}.json"
+    target = folder / f"{seeds.record_name(record)}.json"
     arrays = {target.with_suffix(".npz"): kept}
     return [common.Copy(source, target, record, arrays), *found]
 

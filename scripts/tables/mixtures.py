@@ -55,7 +55,7 @@ def collect(run: pathlib.Path, dataset: str, results: pathlib.Path) -> common.Co
     record = checks.read(source, form(dataset))
     plane = checks.arrays(run / "samples.npz", {"plane": (None, *PLANE)})["plane"][0]
     folder = results / dataset / record["options"]["preset"]
-    name = seeds.name(record)
+    name = seeds.record_name(record)
     with np.errstate(over="ignore"):  # becomes infinite, which figures leave out
         kept = {folder / f"{name}.npz": {"plane": plane.astype(np.float16)}}
     return common.Copy(source, folder / f"{name}.json", record, kept)

@@ -23,7 +23,7 @@ _JOINED = {
 _OPTIONS = ("preset", "samples", "images", "starts", "iterations")
 
 
-def name(record: dict[str, Any], what: str = "") -> str:
+def record_name(record: dict[str, Any], what: str = "") -> str:
     """Return the name of a run's record, without ".json".
 
     Args:

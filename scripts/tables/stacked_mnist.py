@@ -79,7 +79,7 @@ def collect(run: pathlib.Path, dataset: str, results: pathlib.Path) -> common.Co
     shapes = {"image": (None, *IMAGES), "real": IMAGES}
     arrays = checks.arrays(run / "samples.npz", shapes)
     folder = results / dataset / record["options"]["preset"]
-    name = seeds.name(record)
+    name = seeds.record_name(record)
     curves = common.over_time(run, METRICS_OVER_TIME)
     kept = {
         folder / "real.npz": {"image": arrays["real"]},

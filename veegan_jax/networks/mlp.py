@@ -36,7 +36,8 @@ def orthogonal(
     def add_column(m: jax.Array, found_NM: jax.Array) -> jax.Array:
         column_N = normal_NM[:, m]
         for _ in range(2):  # the second time takes out the rounding of the first
-            column_N -= found_NM @ (found_NM.T @ column_N)
+            share_M = jnp.dot(found_NM.T, column_N, precision="highest")
+            column_N -= jnp.dot(found_NM, share_M, precision="highest")
         return found_NM.at[:, m].set(column_N / jnp.linalg.norm(column_N))
 
     found_NM = jax.lax.fori_loop(0, size[1], add_column, jnp.zeros_like(normal_NM))
