@@ -13,9 +13,10 @@ of the first seed's samples go to the same path below results/ as the work direc
 below runs/ by default: results/DATASET/PRESET/METHOD,
 results/ablation/DATASET/PRESET/VARIANT, results/inference_DATASET/PRESET/METHOD,
 results/lgan. Seeds from 3 become METHOD-from-3.json, which joins METHOD.json's row.
---add=FILE.json copies a benchmark's record to results/speed/, and one of
-eval_stacked_mnist.py to results/stacked_mnist/classifiers/. Half a minute on one CPU
-core.
+A folder that eval_ivom.py wrote by --output becomes METHOD-search.json beside the
+record of its run. --add=FILE.json copies a benchmark's record to results/speed/, and
+one of eval_stacked_mnist.py to results/stacked_mnist/classifiers/. Half a minute on one
+CPU core.
 """
 
 import pathlib
@@ -115,6 +116,9 @@ def collect(path: pathlib.Path, results: pathlib.Path) -> list[common.Copy]:
     for file in found:
         run, record = file.parent, checks.read(file, {})
         ablation = (run / "ablation.json").exists()
+        if "ivom_of" in record:
+            copies.append(image_tables.collect_search(file, results))
+            continue
         if "cells" in record:
             if ablation:
                 lgan_ablations.add(run.resolve().parent)

@@ -17,6 +17,8 @@ _SHOWN = 16  # images of a figure
 _NEAREST = 12  # fewer, as they are captioned and drawn larger
 # The columns of the first table of a page; the "-details" have all.
 _IVOM = ("ivom", "ivom_5", "ivom_25", "ivom_from_r", "r", "random", "latent_rms")
+# The columns of a longer search, of which 200 iterations are a part.
+_SEARCH = ("ivom", "ivom_200", "ivom_25", "ivom_from_r", "converged", "latent_rms")
 IMAGES = (None, None, None, None)
 # The arrays of nearest.npz: images, and their errors by seed and by the baselines.
 NEAREST = {
@@ -28,6 +30,16 @@ NEAREST = {
 }
 OVER_TIME = ("ivom_25", "variety")  # what a run measured while it trained
 _TRAINED = {"commit": checks.TEXT, "options": {}}
+_SEARCHED = {  # what names the run of a longer search
+    "config": {"method": common.METHOD, "dataset": checks.one_of(FOLDERS.values())},
+    "trained": {
+        **_TRAINED,
+        "options": {
+            "preset": checks.one_of(image_presets.PRESETS),
+            "first_seed": checks.COUNT,
+        },
+    },
+}
 IVOM = {  # of a record of eval_ivom.py
     **common.REPEAT,
     "options": {"images": checks.COUNT, "starts": checks.COUNT},
@@ -110,10 +122,28 @@ def collect(
     return [common.Copy(source, target, record, arrays), *found]
 
 
+def collect_search(path: pathlib.Path, results: pathlib.Path) -> common.Copy:
+    """Read a record of eval_ivom.py that stands beside the one of its own run.
+
+    It is of a longer search, written to a folder of its own by --output.
+
+    Raises:
+      InputError: naming the file and the field that cannot be used.
+    """
+    record = checks.read(path, IVOM | _SEARCHED)
+    trained = record["trained"]
+    folder = results / record["config"]["dataset"] / trained["options"]["preset"]
+    end = seeds.tail(trained["options"]["first_seed"])
+    record["trained"] = {n: trained[n] for n in _TRAINED}
+    target = folder / f"{record['config']['method']}-search{end}.json"
+    return common.Copy(path, target, record)
+
+
 def tables(results: pathlib.Path) -> dict[str, str]:
     """Make the tables by name, and draw results/figures/FOLDER-PRESET*.png.
 
-    The names are "FOLDER-PRESET" and "FOLDER-PRESET-details".
+    The names are "FOLDER-PRESET", "FOLDER-PRESET-search" (IvOM by a longer search) and
+    "FOLDER-PRESET-details".
 
     Args:
       results: the folder of the records.
@@ -124,7 +154,8 @@ def tables(results: pathlib.Path) -> dict[str, str]:
             name, path = f"{folder}-{preset}", results / folder / preset
             rows = common.read(path, form(folder))
             if not rows:
-                made[name] = made[f"{name}-details"] = common.EMPTY
+                for end in ("", "-search", "-details"):
+                    made[f"{name}{end}"] = common.EMPTY
                 continue
             by_label = common.labelled(rows)
             if folder.startswith("inference"):
@@ -138,6 +169,11 @@ def tables(results: pathlib.Path) -> dict[str, str]:
                     by_label = common.labelled(measured)
                     made[name] = ivom_table.table(by_label, _IVOM)
                     parts += [ivom_table.table(by_label), _repeat_ivom(measured)]
+            made[f"{name}-search"] = common.EMPTY
+            if searched := common.read(path, IVOM, "-search"):
+                by_label = common.labelled(searched)
+                made[f"{name}-search"] = ivom_table.table(by_label, _SEARCH)
+                parts.append(_repeat_ivom(searched))
             made[f"{name}-details"] = "\n\n".join(parts)
             _draw(results, name, path, {m: common.LABELS[m] for m in rows})
     return made

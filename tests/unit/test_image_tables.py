@@ -5,6 +5,7 @@ import json
 import numpy as np
 import PIL.Image
 import pytest
+from support import programs
 from tables import common
 from tables import images as image_tables
 
@@ -12,6 +13,11 @@ from veegan_jax.common import errors, plots, records
 from veegan_jax.metrics import published
 
 METHODS = ("gan", "veegan")
+
+
+@pytest.fixture(scope="module")
+def make_tables():
+    yield from programs.as_module("make_tables")
 
 
 def record(method, dataset="cifar10", **more):
@@ -118,6 +124,32 @@ def test_later_seeds_join_both_records_of_a_row(generator, tmp_path):
     tables = image_tables.tables(results)
     assert "| 0.04 ± 0.026 " in tables["cifar10-quick"]
     assert "| 1 from 2 " in tables["cifar10-quick-details"]
+
+
+def test_a_longer_search_stands_beside_the_run(make_tables, generator, tmp_path):
+    results = tmp_path / "results"
+    path, whole = run(tmp_path / "gan", generator, "gan", 0.03)
+    for copy in image_tables.collect(path, whole, results):
+        copy.write()
+    assert image_tables.tables(results)["cifar10-quick-search"] == common.EMPTY
+    searched = records.read(path / "ivom" / "results.json")
+    searched["mean"] = {"ivom": 0.02, "ivom_200": 0.025, "converged": 99.0}
+    searched["options"] |= {"images": 7, "starts": 10}
+    folder = tmp_path / "search" / "gan"
+    folder.mkdir(parents=True)
+    records.write(folder / "results.json", searched)
+    (copy,) = make_tables.collect(tmp_path / "search", results)
+    assert copy.target == results / "cifar10" / "quick" / "gan-search.json"
+    copy.write()
+    tables = image_tables.tables(results)
+    *_, row, _ = tables["cifar10-quick-search"].splitlines()
+    assert row.replace(" ", "") == "|**GAN**|64|0.02±0.001|0.025|99±1|"
+    assert "| 0.03 ± 0.001 " in tables["cifar10-quick"]  # as it was
+    assert "7 x 10" in tables["cifar10-quick-details"]
+    searched["trained"] = None
+    records.write(folder / "results.json", searched)
+    with pytest.raises(errors.InputError, match=r"results\.json: trained must be"):
+        make_tables.collect(tmp_path / "search", results)
 
 
 def test_ivom_over_the_minutes_is_kept_and_drawn(generator, tmp_path, monkeypatch):
