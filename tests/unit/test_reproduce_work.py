@@ -121,7 +121,7 @@ def test_a_command_whose_output_is_there_is_done(tmp_path):
     assert results_of(ended) == [("two", work.DONE)]
 
 
-# What the script refuses, and what it says at the end.
+# The script refuses bad input, and compares a repeated cell with its record.
 
 
 def test_too_few_minutes_are_refused(script):
