@@ -95,6 +95,11 @@ class Objective:
     reconstructor_noise: ClassVar[int] = 0  # noise inputs of R beside x
     reconstructor_std: ClassVar[float] = 0.0  # of z around R(x)
 
+    @property
+    def batch_parts(self) -> tuple[str, int]:
+        """The setting that a batch must be a multiple of, and its value."""
+        return "pack", self.pack
+
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
@@ -239,10 +244,10 @@ def check(config: Config) -> None:
         fields.check(part)
         if hasattr(part, "check"):
             part.check(config)
-    pack = config.objective.pack
-    if config.batch_size % pack:
+    name, parts = config.objective.batch_parts
+    if config.batch_size % parts:
         raise errors.InputError(
-            f"--batch_size={config.batch_size} must be a multiple of --pack={pack}"
+            f"--batch_size={config.batch_size} must be a multiple of --{name}={parts}"
         )
 
 

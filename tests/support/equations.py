@@ -287,6 +287,225 @@ def veegan_plus_losses(config, state, x, noise):
     }
 
 
+def rpgan_losses(config, state, x, noise):
+    G, _, D = networks_of(config)
+    (z,) = noise
+    objective = config.objective
+    x = x / config.data.scale
+    end = objective.gamma_decay_end * config.steps
+    progress = min(1.0, int(state.step) / end)
+    decades = np.log10(objective.gamma) * (1 - progress)
+    gamma = 10 ** (decades + np.log10(objective.gamma_end) * progress)
+
+    def loss_d(d, p):
+        def slope_square(points):
+            slopes = jax.vmap(jax.grad(lambda x: D(d, x[None])[0, 0]))(points)
+            return jnp.mean(jnp.sum((objective.penalty_scale * slopes) ** 2, axis=1))
+
+        fake = G(p["generator"], z)
+        if objective.relativistic:
+            loss = -jnp.mean(log_sigmoid(D(d, x) - D(d, fake)))
+        else:
+            loss = -jnp.mean(log_sigmoid(D(d, x)))
+            loss -= jnp.mean(log_one_minus_sigmoid(D(d, fake)))
+        if objective.penalty_real:
+            loss += gamma / 2 * slope_square(x)
+        if objective.penalty_fake:
+            loss += gamma / 2 * slope_square(fake)
+        return loss
+
+    def loss_g(g, p):
+        fake = D(p["discriminator"], G(g, z))
+        if objective.relativistic:
+            return -jnp.mean(log_sigmoid(fake - D(p["discriminator"], x)))
+        return -jnp.mean(log_sigmoid(fake))
+
+    return {"discriminator": loss_d, "generator": loss_g}
+
+
+def hinge_losses(config, state, x, noise):
+    G, _, D = networks_of(config)
+    (z,) = noise
+    layers = state.batch_stats["discriminator"].values()
+    vectors = {name: value for layer in layers for name, value in layer.items()}
+
+    def normalized(d):
+        out = {}
+        for name, layer in d.items():
+            kernel, u = layer["kernel"], vectors[f"{name}/kernel/u"][0]
+            v = stop(kernel) @ u / jnp.linalg.norm(stop(kernel) @ u)
+            u = v @ stop(kernel) / jnp.linalg.norm(v @ stop(kernel))
+            out[name] = layer | {"kernel": kernel / (v @ kernel @ u)}
+        return out
+
+    def loss_d(d, p):
+        d = normalized(d)
+        fake = D(d, G(p["generator"], z))
+        return jnp.mean(jnp.maximum(0, 1 - D(d, x))) + jnp.mean(
+            jnp.maximum(0, 1 + fake)
+        )
+
+    def loss_g(g, p):
+        return -jnp.mean(D(normalized(p["discriminator"]), G(g, z)))
+
+    return {"discriminator": loss_d, "generator": loss_g}
+
+
+def topk_losses(config, state, x, noise):
+    G, _, D = networks_of(config)
+    (z,) = noise
+    objective = config.objective
+    progress = min(1.0, int(state.step) / config.steps / objective.top_decay_end)
+    k = round(len(x) * objective.top_share**progress)
+
+    def loss_d(d, p):
+        return gan_losses(config, state, x, noise)["discriminator"](d, p)
+
+    def loss_g(g, p):
+        logits = D(p["discriminator"], G(g, z))[:, 0]
+        best = jnp.argsort(-logits)[:k]
+        return -jnp.mean(log_sigmoid(logits[best]))
+
+    return {"discriminator": loss_d, "generator": loss_g}
+
+
+def features(d, x, config):
+    """What D's last layer reads: the network without it, by a last layer that is 1."""
+    (last,) = [n for n in d if n == max(n for n in d if n.startswith("Dense"))]
+    width = len(d[last]["kernel"])
+    eye = {"kernel": jnp.eye(width), "bias": jnp.zeros(width)}
+    return network(d | {last: eye}, x, config=config, is_d=True)
+
+
+def bures_losses(config, state, x, noise):
+    """The trace of the root as the sum of singular values, by NumPy's name for it."""
+    G, _, D = networks_of(config)
+    (z,) = noise
+
+    def covariance_root(feature):
+        rows = feature / jnp.linalg.norm(feature, axis=1, keepdims=True)
+        return (rows - rows.mean(axis=0)[None]) / np.sqrt(len(rows))
+
+    def loss_d(d, p):
+        return gan_losses(config, state, x, noise)["discriminator"](d, p)
+
+    def loss_g(g, p):
+        d, fake = p["discriminator"], G(g, z)
+        a, b = (covariance_root(features(d, y, config)) for y in (x, fake))
+        root = jnp.sum(jnp.linalg.svd(a @ b.T, compute_uv=False))
+        both = jnp.trace(a.T @ a) + jnp.trace(b.T @ b)
+        adversary = -jnp.mean(log_sigmoid(D(d, fake)))
+        return adversary + config.objective.diversity_weight * (both - 2 * root)
+
+    return {"discriminator": loss_d, "generator": loss_g}
+
+
+def gdpp_losses(config, state, x, noise):
+    G, _, D = networks_of(config)
+    (z,) = noise
+
+    def kernel(feature):
+        rows = feature / jnp.linalg.norm(feature, axis=1, keepdims=True)
+        return rows @ rows.T
+
+    def loss_d(d, p):
+        return gan_losses(config, state, x, noise)["discriminator"](d, p)
+
+    def loss_g(g, p):
+        d, fake = p["discriminator"], G(g, z)
+        both = jnp.stack([kernel(features(d, y, config)) for y in (x, fake)])
+        (values, fake_values), (vectors, fake_vectors) = jnp.linalg.eigh(both)
+        loss = -jnp.mean(log_sigmoid(D(d, fake)))
+        diversity = 1e-4 * jnp.mean((values - fake_values) ** 2)
+        for i, value in enumerate(values):
+            share = (value - values[0]) / (values[-1] - values[0])
+            diversity -= share * jnp.dot(vectors[:, i], fake_vectors[:, i])
+        return (loss + config.objective.diversity_weight * diversity) / 2
+
+    return {"discriminator": loss_d, "generator": loss_g}
+
+
+def no_noise(code, config):
+    return jnp.concatenate(
+        [code, jnp.zeros((len(code), config.networks.generator_noise))], axis=1
+    )
+
+
+def mdgan_losses(config, state, x, noise):
+    G, R, D = networks_of(config)
+    (latent,) = noise
+    objective = config.objective
+
+    def loss_d(d, p):
+        return gan_losses(config, state, x, noise)["discriminator"](d, p)
+
+    def regularizers(g, r, d):
+        again = G(g, no_noise(R(r, x), config))
+        distance = jnp.mean(jnp.mean((x - again) ** 2, axis=1))
+        realism = -jnp.mean(log_sigmoid(D(d, again)))
+        return (
+            objective.data_reconstruction_weight * distance
+            + objective.reconstruction_realism * realism
+        )
+
+    def loss_g(g, p):
+        d = p["discriminator"]
+        adversary = -jnp.mean(log_sigmoid(D(d, G(g, latent))))
+        return adversary + regularizers(g, p["reconstructor"], d)
+
+    def loss_r(r, p):
+        return regularizers(p["generator"], r, p["discriminator"])
+
+    return {"discriminator": loss_d, "generator": loss_g, "reconstructor": loss_r}
+
+
+def alice_losses(config, state, x, noise):
+    G, R, _ = networks_of(config)
+    of_ali = ali_losses(config, state, x, noise)
+
+    def distance(g, r):
+        again = G(g, no_noise(R(r, noise[1], x), config))
+        weight = config.objective.data_reconstruction_weight
+        return weight * jnp.mean(jnp.mean((x - again) ** 2, axis=1))
+
+    return of_ali | {
+        "generator": lambda g, p: (
+            of_ali["generator"](g, p) + distance(g, p["reconstructor"])
+        ),
+        "reconstructor": lambda r, p: (
+            of_ali["reconstructor"](r, p) + distance(p["generator"], r)
+        ),
+    }
+
+
+def meg_losses(config, state, x, noise):
+    del state
+    G, _, D = networks_of(config)
+    latent, other = noise
+    z = latent[:, :Z]
+    objective = config.objective
+
+    def loss_d(d, p):
+        slopes = jax.vmap(jax.grad(lambda x: D(d, x[None])[0, 0]))(x)
+        penalty = jnp.mean(jnp.sum(slopes**2, axis=1))
+        energy_gap = jnp.mean(D(d, G(p["generator"], latent))) - jnp.mean(D(d, x))
+        return energy_gap + objective.score_weight * penalty
+
+    def ignorance(t, fake):
+        own, others = D(t, z, fake), D(t, other, fake)
+        found = jnp.mean(log_sigmoid(own)) + jnp.mean(log_one_minus_sigmoid(others))
+        return -objective.information_weight * found
+
+    def loss_g(g, p):
+        fake = G(g, latent)
+        return -jnp.mean(D(p["discriminator"], fake)) + ignorance(p["statistics"], fake)
+
+    def loss_t(t, p):
+        return ignorance(t, G(p["generator"], latent))
+
+    return {"discriminator": loss_d, "generator": loss_g, "statistics": loss_t}
+
+
 LOSSES = {
     "gan": gan_losses,
     "pacgan": gan_losses,
@@ -296,6 +515,14 @@ LOSSES = {
     "veegan_adversarial": functools.partial(veegan_losses, adversarial=True),
     "veegan_mean": functools.partial(veegan_losses, distance=jnp.mean),
     "veegan_plus": veegan_plus_losses,
+    "rpgan": rpgan_losses,
+    "hinge": hinge_losses,
+    "topk": topk_losses,
+    "bures": bures_losses,
+    "gdpp": gdpp_losses,
+    "mdgan": mdgan_losses,
+    "alice": alice_losses,
+    "meg": meg_losses,
 }
 
 

@@ -24,7 +24,22 @@ from support import equations
 from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.config import Config
-from veegan_jax.methods import ali, base, gan, pacgan, unrolled, veegan, veegan_plus
+from veegan_jax.methods import (
+    ali,
+    alice,
+    base,
+    bures,
+    gan,
+    gdpp,
+    mdgan,
+    meg,
+    pacgan,
+    rpgan,
+    topk,
+    unrolled,
+    veegan,
+    veegan_plus,
+)
 from veegan_jax.networks.configs import MLP, CodeMLP
 from veegan_jax.runtime import rng
 
@@ -115,6 +130,52 @@ CASES = {
         reconstructor_gain=0.3,
         bias_std=0.5,
     ),
+    "rpgan": case(
+        "rpgan",
+        rpgan.Objective(gamma=0.8, gamma_end=0.05, penalty_scale=1.7),
+        scale=2.5,
+        fourier_size=4,
+        batch_norm=True,
+    ),
+    "rpgan_r1": case(
+        "rpgan",
+        rpgan.Objective(
+            relativistic=False, penalty_fake=False, gamma=0.8, gamma_end=0.05
+        ),
+    ),
+    "rpgan_r2": case(
+        "rpgan", rpgan.Objective(penalty_real=False, gamma=0.8, gamma_end=0.05)
+    ),
+    "hinge": case("hinge", configs.Objective(), spectral_norm=True, batch_norm=True),
+    "topk": case(
+        "topk", topk.Objective(top_share=0.3, top_decay_end=0.4), batch_norm=True
+    ),
+    # With more features some of their singular values are too small for 15 iterations.
+    "bures": case(
+        "bures",
+        bures.Objective(diversity_weight=0.7),
+        discriminator_widths=(6, 2),
+        batch_norm=True,
+    ),
+    "gdpp": case(
+        "gdpp",
+        gdpp.Objective(diversity_weight=0.7),
+        discriminator_widths=(8, 9),
+    ),
+    "mdgan": case(
+        "mdgan",
+        mdgan.Objective(data_reconstruction_weight=0.3, reconstruction_realism=0.6),
+        batch_norm=True,
+    ),
+    "alice": case(
+        "alice",
+        alice.Objective(reconstructor_noise=2, data_reconstruction_weight=0.3),
+        maxout=3,
+        batch_norm=True,
+    ),
+    "meg": case(
+        "meg", meg.Objective(score_weight=0.4, information_weight=0.6), latent_gain=2.0
+    ),
     "veegan_plus_relu": case(
         "veegan_plus",
         veegan_plus.Objective(relativistic=False, penalty=False),
@@ -130,9 +191,9 @@ CASES = {
 def noise_shapes(config):
     """The noise that a step draws, in the order of the references."""
     shapes = [(B, Z + config.networks.generator_noise)]
-    if config.method == "ali":
+    if config.method in ("ali", "alice"):
         shapes.append((B, config.objective.reconstructor_noise))
-    elif config.method.startswith("veegan") and config.method != "veegan_plus":
+    elif config.method in ("meg", "veegan", "veegan_adversarial", "veegan_mean"):
         shapes.append((B, Z))
     return shapes
 
@@ -254,8 +315,10 @@ def test_reported_losses_are_those_of_the_equations(name):
     values, _ = reference(name)
     reported = {k: float(v) for k, v in run.reported.items()}
     expected = values["generator"]
-    if name == "ali":
+    if name in ("ali", "alice"):
         expected += values["reconstructor"]
+    if name == "alice":  # the reconstruction is in the losses of both
+        expected -= 0.3 * reported["data_reconstruction"]
     if name == "veegan_adversarial":
         # R's loss is the reconstruction, which G's has already, and its own term.
         expected += values["reconstructor"] - reported["reconstruction"]
@@ -349,12 +412,12 @@ def test_samples_from_a_key_are_samples_from_its_noise():
 
 
 @pytest.mark.parametrize(
-    "name", ["ali", "veegan", "veegan_plus", "veegan_plus_high_dim"]
+    "name", ["ali", "alice", "mdgan", "veegan", "veegan_plus", "veegan_plus_high_dim"]
 )
 def test_reconstruct_is_the_network(name):
     run = second_step(name)
     x_BX = run.x_BX
-    before = [np.zeros((B, 2), np.float32)] if name == "ali" else []
+    before = [np.zeros((B, 2), np.float32)] if name in ("ali", "alice") else []
     scaled = x_BX / run.config.data.scale
     _, R, _ = equations.networks_of(run.config)
     expected = R(run.new.params["reconstructor"], *before, scaled)
@@ -426,7 +489,9 @@ def test_reconstructor_of_algorithm_1_gets_no_adversarial_gradient():
     assert changed["veegan_adversarial"] > 1e-5
 
 
-@pytest.mark.parametrize("name", ["gan", "ali", "unrolled", "veegan", "veegan_plus"])
+@pytest.mark.parametrize(
+    "name", ["gan", "ali", "unrolled", "veegan", "veegan_plus", "meg", "topk"]
+)
 def test_every_step_use_and_seed_has_its_own_noise(name):
     config = CASES[name]
 

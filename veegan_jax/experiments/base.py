@@ -171,11 +171,11 @@ def check(
     memory.check_samples(f"--samples={options.samples}", options.samples, bytes_each)
     devices = len(jax.devices())
     parallel.check(options.parallel, config.batch_size, devices)
-    pack = config.objective.pack
-    if options.parallel != "none" and config.batch_size % (devices * pack):
+    name, parts = config.objective.batch_parts
+    if options.parallel != "none" and config.batch_size % (devices * parts):
         raise errors.InputError(
-            f"--batch_size={config.batch_size} does not divide into packs of {pack} on "
-            f"{devices} devices; give a multiple of {devices * pack}"
+            f"--batch_size={config.batch_size} does not divide by --{name}={parts} on "
+            f"{devices} devices; give a multiple of {devices * parts}"
         )
     method = methods.get(config.method)
     if config.method not in methods.BUILT_IN and _checked.get(config) is not method:

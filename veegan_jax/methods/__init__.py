@@ -14,13 +14,22 @@ from veegan_jax import config
 from veegan_jax.common import errors
 from veegan_jax.methods import (
     ali,
+    alice,
     autoencoder,
+    bures,
     gan,
+    gdpp,
+    hinge,
+    mdgan,
+    meg,
     method_files,
     pacgan,
+    rpgan,
+    topk,
     unrolled,
     veegan,
     veegan_plus,
+    wgan_gp,
 )
 
 METHODS: dict[str, ModuleType] = {
@@ -28,6 +37,15 @@ METHODS: dict[str, ModuleType] = {
     "pacgan": pacgan,
     "ali": ali,
     "unrolled": unrolled,
+    "wgan_gp": wgan_gp,
+    "hinge": hinge,
+    "topk": topk,
+    "gdpp": gdpp,
+    "bures": bures,
+    "rpgan": rpgan,
+    "mdgan": mdgan,
+    "alice": alice,
+    "meg": meg,
     "veegan": veegan,
     "veegan_adversarial": veegan,
     "veegan_mean": veegan,
@@ -64,6 +82,11 @@ def has_generator(name: str) -> bool:
 def has_reconstructor(name: str) -> bool:
     """Whether a method maps x to z."""
     return hasattr(get(name), "reconstruct")
+
+
+def sees_latents(name: str) -> bool:
+    """Whether one of a method's networks judges pairs (z, x): D, or MEG's T."""
+    return getattr(get(name), "SEES_LATENTS", has_reconstructor(name))
 
 
 def register(name: str, method: ModuleType) -> None:

@@ -79,20 +79,21 @@ class Reconstructs(Protocol):
 
 
 def optimizer(
-    config: Config, network: str, *, eps_root: float = 0.0
+    config: Config, network: str, *, updates_a_step: int = 1, eps_root: float = 0.0
 ) -> optax.GradientTransformation:
     """Return Adam for one network; D has its own step size.
 
     Args:
       config: the run's.
       network: "discriminator", or any other.
+      updates_a_step: of this network, for the schedule.
       eps_root: see `optimizers.adam`.
     """
     adam = config.optimizer
     is_d = network == "discriminator"
     return optimizers.adam(
         adam.learning_rate_d if is_d else adam.learning_rate,
-        steps=config.steps,
+        steps=config.steps * updates_a_step,
         schedule=adam.schedule,
         beta1=adam.beta1,
         beta2=adam.beta2,
@@ -133,6 +134,17 @@ def apply_training(
         mutable=["batch_stats"],
     )
     return output, updates.get("batch_stats", {})
+
+
+def apply_for_features(
+    discriminator: nn.Module, params: Any, *inputs: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Apply D: (logit [B, 1], what its last hidden layer says [B, F])."""
+    logit, kept = discriminator.apply(
+        {"params": params}, *inputs, mutable=["intermediates"]
+    )
+    (features_BF,) = kept["intermediates"]["features"]
+    return logit, features_BF
 
 
 def turn_of_d(state: TrainState, config: Config) -> jax.Array | bool:
@@ -209,8 +221,11 @@ def update(
 def advance(
     state: TrainState, grads: Params, batch_stats: dict[str, Any], config: Config
 ) -> TrainState:
-    """Update every network by its Adam, and G's average, by averaged gradients."""
-    params, opt_state = {}, {}
+    """Update every network by its Adam, and G's average, by averaged gradients.
+
+    A network without a gradient stays as it is.
+    """
+    params, opt_state = dict(state.params), dict(state.opt_state)
     turn = turn_of_d(state, config)
     for name, grad in grads.items():
         old = state.params[name], state.opt_state[name]
@@ -242,6 +257,21 @@ def pack(x_B: jax.Array, degree: int) -> jax.Array:
     batch, *middle, channels = x_B.shape
     x_B = x_B.reshape(batch // degree, degree, *middle, channels)
     return jnp.moveaxis(x_B, 1, -2).reshape(batch // degree, *middle, degree * channels)
+
+
+def parts(x_B: jax.Array, num_parts: int) -> jax.Array:
+    """Deal a batch out like cards: [B, ...] -> [num_parts, B / num_parts, ...].
+
+    So the parts are the same however many devices share the batch.
+    """
+    batch, *rest = x_B.shape
+    return jnp.moveaxis(x_B.reshape(batch // num_parts, num_parts, *rest), 1, 0)
+
+
+def without_noise(z_BZ: jax.Array, config: Config) -> jax.Array:
+    """Append G's noise inputs at 0, their mean: [B, Z] -> [B, Z + E]."""
+    missing = config.latent_shape(0)[1] - z_BZ.shape[1]
+    return jnp.pad(z_BZ, ((0, 0), (0, missing)))
 
 
 @numerics.standard
@@ -284,8 +314,7 @@ def generate(state: TrainState, z_BZ: jax.Array, *, config: Config) -> jax.Array
             f"z has {z_BZ.shape[1]} columns; the latent size is {config.latent_size}"
             + (f", with G's noise {whole}" if whole > config.latent_size else "")
         )
-    missing = whole - z_BZ.shape[1]
-    return _generate(state, jnp.pad(z_BZ, ((0, 0), (0, missing))), config)
+    return _generate(state, without_noise(z_BZ, config), config)
 
 
 def _generate(state: TrainState, latent_BZE: jax.Array, config: Config) -> jax.Array:

@@ -27,16 +27,15 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from veegan_jax import config as configs
-from veegan_jax.common import errors, fields
+from veegan_jax.common import fields
 from veegan_jax.config import Config
-from veegan_jax.methods import base
+from veegan_jax.methods import base, slope_penalty
 from veegan_jax.methods.base import Metrics, TrainState
 from veegan_jax.runtime import numerics, parallel, rng
 
 
 @dataclasses.dataclass(frozen=True)
-class Objective(configs.Objective):
+class Objective(slope_penalty.Objective):
     """VEEGAN+'s ingredients; each can be taken out."""
 
     reconstruction_weight: float = fields.field(
@@ -45,57 +44,10 @@ class Objective(configs.Objective):
     adversarial_reconstructor: bool = fields.field(
         False, "R is also trained to fool D, through (R(x), x)", "objective"
     )
-    relativistic: bool = fields.field(
-        True, "D's logits are compared pairwise", "objective"
-    )
     penalty: bool = fields.field(True, "D's slope is penalized", "objective")
-    gamma: float = fields.field(
-        0.1, "weight of the penalty at the first step", "objective", within="(0, inf)"
-    )
-    gamma_end: float = fields.field(
-        1e-2, "weight of the penalty at the last step", "objective", within="(0, inf)"
-    )
-    gamma_decay_start: float = fields.field(
-        0.0,
-        "share of the run before the penalty begins to fall",
-        "objective",
-        within="[0, 1)",
-    )
-    gamma_decay_end: float = fields.field(
-        0.7,
-        "share of the run at which it reaches gamma_end",
-        "objective",
-        within="(0, 1]",
-    )
-    penalty_scale: float = fields.field(
-        1.0,
-        "unit of x / scale in which slopes are penalized",
-        "objective",
-        within="(0, inf)",
-    )
     pack: int = fields.field(
         1, "samples that D judges at once", "objective", within="[1, inf)"
     )
-    fourier_start: float = fields.field(
-        0.0,
-        "share of the run before D sees sines and cosines of x",
-        "objective",
-        within="[0, 1)",
-    )
-
-    def check(self, config: Config) -> None:
-        """Refuse a penalty that rises, or that falls before it begins to."""
-        del config
-        if self.gamma_end > self.gamma:
-            raise errors.InputError(
-                f"--gamma_end={self.gamma_end} must be above 0 and at most "
-                f"--gamma={self.gamma}"
-            )
-        if self.gamma_decay_start >= self.gamma_decay_end:
-            raise errors.InputError(
-                f"--gamma_decay_start={self.gamma_decay_start} must be at least 0 and "
-                f"below --gamma_decay_end={self.gamma_decay_end}, that at most 1"
-            )
 
 
 @numerics.standard
@@ -113,22 +65,6 @@ def init(key: jax.Array, config: Config) -> TrainState:
         "discriminator": config.discriminator().init(key_d, *one_pack),
     }
     return base.create(key_train, config, variables)
-
-
-def gamma(step: jax.Array, config: Config) -> jax.Array:
-    """Return the penalty's weight: held, then falling by a constant factor a step."""
-    weight = config.objective
-    start, end = weight.gamma_decay_start, weight.gamma_decay_end
-    progress = jnp.clip((step / config.steps - start) / (end - start), 0, 1)
-    return weight.gamma * (weight.gamma_end / weight.gamma) ** progress
-
-
-def fourier_gain(step: jax.Array, config: Config) -> jax.Array | float:
-    """Return the gain of D's sines and cosines: 1, or rising over a fifth of T."""
-    start = config.objective.fourier_start
-    if start == 0:
-        return 1.0
-    return jnp.clip(5 * (step / config.steps - start), 0, 1)
 
 
 def losses(
@@ -178,7 +114,7 @@ def train_step(
         state.params["reconstructor"],
         has_aux=True,
     )
-    gain = fourier_gain(state.step, config)
+    gain = slope_penalty.fourier_gain(state.step, config)
     pairs = (
         parallel.concat_examples(z_BZ, code_BZ),
         parallel.concat_examples(fake_BX, x_BX),
@@ -200,7 +136,7 @@ def train_step(
         penalty = 0.5 * square / len(logits[0])
         loss, _ = losses(logits[0], logits[1], config)
         if objective.penalty:  # without it there is no second derivative to take
-            loss += gamma(state.step, config) * penalty
+            loss += slope_penalty.gamma(state.step, config) * penalty
         return loss, (logits, slopes, penalty)
 
     loss_d, pullback_d, (logits, (slope_z, slope_x), penalty) = jax.vjp(

@@ -57,6 +57,9 @@ class MLP:
     dropout: float = fields.field(
         0.0, "share of D's units dropped; ali and veegan", "networks", within=_SHARE
     )
+    spectral_norm: bool = fields.field(
+        False, "D's kernels over their largest singular value; hinge", "networks"
+    )
     bias_std: float = fields.field(
         0.0, "standard deviation of D's first hidden biases", "networks", within=_SIZE
     )
@@ -115,6 +118,7 @@ class MLP:
             fourier_size=self.fourier_size,
             fourier_scale=self.fourier_scale,
             dropout=self.dropout,
+            spectral_norm=self.spectral_norm,
             axis_name=axis_name,
         )
 
@@ -176,6 +180,9 @@ class DCGAN:
     )
     batch_norm: bool = fields.field(True, "BatchNorm in G and R", "networks")
     discriminator_norm: bool = fields.field(True, "BatchNorm in D", "networks")
+    spectral_norm: bool = fields.field(
+        False, "D's kernels over their largest singular value; hinge", "networks"
+    )
     dtype: str = fields.field(
         "float32",
         "of activations: float32 or bfloat16",
@@ -233,6 +240,7 @@ class DCGAN:
             self.kernel_size,
             kernel_init=self.kernel_init,
             batch_norm=self.discriminator_norm,
+            spectral_norm=self.spectral_norm,
             dtype=self.dtype,
             axis_name=axis_name,
         )
@@ -248,6 +256,7 @@ class ALI:
     dropout: float = fields.field(
         0.5, "share of D's units dropped; ali and veegan", "networks", within=_SHARE
     )
+    spectral_norm: ClassVar[bool] = False
 
     def check(self, config: Any) -> None:
         """Refuse images of another size."""

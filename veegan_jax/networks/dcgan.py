@@ -118,6 +118,7 @@ class Encoder(nn.Module):
     kernel_init: str  # a key of mlp.INITIALIZERS
     batch_norm: bool  # after every convolution but the first
     running: bool = False  # BatchNorm keeps running averages, for inference
+    spectral_norm: bool = False  # every kernel over its largest singular value
     dtype: str = "float32"
     axis_name: str | None = None
 
@@ -144,16 +145,19 @@ class Encoder(nn.Module):
         h = inputs[-1].astype(self.dtype)
         for i, width in enumerate(self.widths):
             normed = self.batch_norm and i > 0
-            h = conv.Conv(
+            layer = conv.Conv(
                 width, self.kernel_size, 2, kernel_init=init, use_bias=not normed
-            )(h)
+            )
+            h = mlp.normalized(layer, h, self.spectral_norm, train)
             h = nn.leaky_relu(normalize(h) if normed else h, LEAK)
         others = [other.astype(self.dtype) for other in inputs[:-1]]
         h = jnp.concatenate([*others, h.reshape(h.shape[0], -1)], axis=-1)
         for width in self.joint_widths:
-            h = nn.Dense(width, kernel_init=init, dtype=self.dtype)(h)
-            h = nn.leaky_relu(h, LEAK)
+            layer = nn.Dense(width, kernel_init=init, dtype=self.dtype)
+            h = nn.leaky_relu(mlp.normalized(layer, h, self.spectral_norm, train), LEAK)
         if self.kernel_init == "he":  # no ReLU follows
             init = nn.initializers.lecun_normal()
-        h = nn.Dense(self.out_size, kernel_init=init, dtype=self.dtype)(h)
+        self.sow("intermediates", "features", h.astype(jnp.float32))
+        layer = nn.Dense(self.out_size, kernel_init=init, dtype=self.dtype)
+        h = mlp.normalized(layer, h, self.spectral_norm, train)
         return h.astype(jnp.float32)

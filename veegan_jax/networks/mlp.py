@@ -53,6 +53,18 @@ INITIALIZERS: dict[str, nn.initializers.Initializer] = {
 }
 
 
+def normalized(
+    layer: nn.Module, x: jax.Array, spectral_norm: bool, train: bool
+) -> jax.Array:
+    """Apply a layer, its kernel over its largest singular value if that is asked for.
+
+    The value is that of one more power iteration; in training its vectors are kept.
+    """
+    if not spectral_norm:
+        return layer(x)
+    return nn.SpectralNorm(layer)(x, update_stats=train)
+
+
 class Dropout(nn.Module):
     """Drop units at random; which ones depend on the example's global index.
 
@@ -95,6 +107,7 @@ class MLP(nn.Module):
     fourier_size: int = 0  # random frequencies of the last input; 0: none
     fourier_scale: float = 1.0  # their standard deviation, radians per unit of input
     dropout: float = 0.0  # share of the hidden units dropped
+    spectral_norm: bool = False  # every kernel over its largest singular value
     output_tanh: bool = False  # a tanh after the output
     axis_name: str | None = None  # BatchNorm's moments are averaged over it
 
@@ -118,11 +131,12 @@ class MLP(nn.Module):
         others = [self.latent_gain * h for h in inputs_BF[:-1]]
         h_BF = jnp.concatenate([*others, h_BF], axis=-1)
         for width in self.widths:
-            h_BF = nn.Dense(
+            dense = nn.Dense(
                 width * max(self.maxout, 1),
                 kernel_init=init,
                 bias_init=nn.initializers.normal(self.bias_std),
-            )(h_BF)
+            )
+            h_BF = normalized(dense, h_BF, self.spectral_norm, train)
             if self.batch_norm:
                 h_BF = nn.BatchNorm(
                     use_running_average=not train,
@@ -137,7 +151,9 @@ class MLP(nn.Module):
             h_BF = Dropout(self.dropout, self.axis_name)(h_BF)
         if self.kernel_init == "he":  # no ReLU follows
             init = nn.initializers.lecun_normal()
-        h_BF = nn.Dense(self.out_size, kernel_init=init)(h_BF)
+        self.sow("intermediates", "features", h_BF)
+        dense = nn.Dense(self.out_size, kernel_init=init)
+        h_BF = normalized(dense, h_BF, self.spectral_norm, train)
         return jnp.tanh(h_BF) if self.output_tanh else h_BF
 
 

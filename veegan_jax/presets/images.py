@@ -11,9 +11,9 @@ from typing import Any
 
 from veegan_jax import methods
 from veegan_jax.config import Config, Images, Optimizer, Photos
-from veegan_jax.methods import veegan_plus
+from veegan_jax.methods import rpgan, veegan_plus
 from veegan_jax.networks.configs import ALI, MLP
-from veegan_jax.presets import stacked_mnist
+from veegan_jax.presets import families, stacked_mnist
 
 PRESETS = ("quick", "full", "paper", "dense")
 SHAPES = {  # height, width, channels
@@ -65,11 +65,12 @@ def paper(method: str, dataset: str, latent_size: int | None = None) -> Config:
             ),
         )
     latent_size = latent_size or 100
+    losses = _objective(method, latent_size)
     return Config(
         method,
         dataset,
         steps=100_000,
-        batch_size=64,
+        batch_size=families.batch_size(64, losses),
         latent_size=latent_size,
         data=_data(dataset),
         networks=stacked_mnist.networks(
@@ -79,10 +80,10 @@ def paper(method: str, dataset: str, latent_size: int | None = None) -> Config:
             generator_widths=(512, 256, 128, 64),
             reconstructor_widths=(64, 128, 256, 512),
             discriminator_widths=(64, 128, 256, 512),
-            joint_widths=(1024,) if stacked_mnist.sees_latents(method) else (),
+            joint_widths=(1024,) if methods.sees_latents(method) else (),
         ),
-        objective=_objective(method, latent_size),
-        optimizer=stacked_mnist.optimizer(
+        objective=losses,
+        optimizer=families.optimizer(
             method, learning_rate=2e-4, beta2=0.999, ema=0.999
         ),
     )
@@ -92,25 +93,26 @@ def dense(method: str, dataset: str, latent_size: int | None = None) -> Config:
     """Images as vectors: every network one hidden layer of 256, 50 epochs of MNIST."""
     latent_size = latent_size or 32
     drops = getattr(methods.get(method), "DROPS_UNITS", False)
-    algorithm_1 = method.startswith("veegan") and method != "veegan_plus"
+    losses = _objective(method, latent_size)
     return Config(
         method,
         dataset,
         steps=15_000,
-        batch_size=200,
+        batch_size=families.batch_size(200, losses),
         latent_size=latent_size,
         data=_data(dataset),
         networks=MLP(
             generator_widths=(256,),
-            generator_noise=1 if algorithm_1 else 0,
+            generator_noise=int(families.is_algorithm_1(method)),
             reconstructor_widths=(256,),
             discriminator_widths=(256,),
-            kernel_init="he" if method == "veegan_plus" else "xavier",
+            kernel_init="he" if method in families.PLUS else "xavier",
             output_tanh=True,
+            spectral_norm=method == "hinge",
             dropout=0.5 if drops else 0.0,
         ),
-        objective=_objective(method, latent_size),
-        optimizer=stacked_mnist.optimizer(
+        objective=losses,
+        optimizer=families.optimizer(
             method, learning_rate=1e-3, beta1=0.7, beta2=0.999
         ),
     )
@@ -120,6 +122,8 @@ def _objective(method: str, latent_size: int) -> Any:
     """Return the settings of a method's losses on single images."""
     if method == "veegan_plus":
         return veegan_plus.Objective(gamma=0.1, gamma_end=0.01)
+    if method == "rpgan":
+        return rpgan.Objective(gamma=0.1, gamma_end=0.01)
     return stacked_mnist.objective(method, latent_size)
 
 

@@ -12,8 +12,9 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.config import Config, Optimizer, Vectors
 from veegan_jax.data import mixtures
-from veegan_jax.methods import pacgan, veegan, veegan_plus
+from veegan_jax.methods import pacgan, rpgan, veegan, veegan_plus
 from veegan_jax.networks.configs import MLP, CodeMLP
+from veegan_jax.presets import families
 
 PRESETS = ("quick", "paper", "best")
 DATASETS = ("ring", "grid", "high_dim")
@@ -34,15 +35,16 @@ def preset(
 def quick(method: str, dataset: str, latent_size: int | None = None) -> Config:
     """The default: one small set of networks and one small budget for every method."""
     high_dim = dataset == "high_dim"
+    losses = _objective(method, dataset, latent_size or 2)
     return Config(
         method,
         dataset,
         steps=2000 if high_dim else 10_000,
-        batch_size=64,
+        batch_size=families.batch_size(64, losses),
         latent_size=latent_size or 2,
         data=_data(method, dataset),
-        networks=_code_networks() if high_dim else _networks(method),
-        objective=_objective(method, dataset, latent_size or 2),
+        networks=_code_networks(method) if high_dim else _networks(method),
+        objective=losses,
         optimizer=_optimizer(method, dataset),
     )
 
@@ -50,16 +52,17 @@ def quick(method: str, dataset: str, latent_size: int | None = None) -> Config:
 def best(method: str, dataset: str, latent_size: int | None = None) -> Config:
     """The strongest VEEGAN known here; other methods get its networks and budget."""
     config = quick(method, dataset, latent_size)
+    batch_size = families.batch_size(128, config.objective)
     if dataset == "high_dim":
         return config.replace(
             steps=7000,
-            batch_size=128,
+            batch_size=batch_size,
             generator_widths=(128, 128, 128),
             discriminator_widths=(128, 128, 128),
         )
     return config.replace(
         steps={"ring": 20_000, "grid": 32_000}[dataset],
-        batch_size=128,
+        batch_size=batch_size,
         generator_widths=(128, 128, 128, 128),
     )
 
@@ -110,15 +113,20 @@ def paper(method: str, dataset: str, latent_size: int | None = None) -> Config:
             ),
             objective=objective,
         )
+    losses = methods.objective_class(method)()
     return Config(
         method,
         dataset,
         steps=25_000,
-        batch_size=512,
+        batch_size=families.batch_size(512, losses),
         latent_size=latent_size or 256,
         data=data,
-        networks=MLP(activation="tanh", kernel_init="orthogonal"),
-        objective=methods.objective_class(method)(),
+        networks=MLP(
+            activation="tanh",
+            kernel_init="orthogonal",
+            spectral_norm=method == "hinge",
+        ),
+        objective=losses,
         optimizer=Optimizer(learning_rate=1e-3, learning_rate_d=1e-4),
     )
 
@@ -138,20 +146,23 @@ def variant(method: str, latent_size: int) -> Any:
 
 
 def _data(method: str, dataset: str) -> Vectors:
-    """VEEGAN+ reads x in units of its root mean square, but for 1200-D."""
-    scaled = method == "veegan_plus" and dataset != "high_dim"
+    """VEEGAN+ and RpGAN read x in units of its root mean square, but for 1200-D."""
+    scaled = method in families.PLUS and dataset != "high_dim"
     return Vectors(mixtures.get(dataset).size, _rms(dataset) if scaled else 1.0)
 
 
 def _networks(method: str) -> MLP:
     """Two layers of 128 everywhere; Algorithm 1 has a stochastic G."""
-    if method == "veegan_plus":
+    if method in families.PLUS:
         return MLP(kernel_init="he", fourier_size=16, fourier_scale=2.0)
-    algorithm_1 = method.startswith("veegan")
-    return MLP(kernel_init="he", generator_noise=1 if algorithm_1 else 0)
+    return MLP(
+        kernel_init="he",
+        generator_noise=int(families.is_algorithm_1(method)),
+        spectral_norm=method == "hinge",
+    )
 
 
-def _code_networks() -> CodeMLP:
+def _code_networks(method: str) -> CodeMLP:
     """As in 2-D, but noise by a linear map, modes by a code, and moments for D."""
     return CodeMLP(
         kernel_init="he",
@@ -162,17 +173,18 @@ def _code_networks() -> CodeMLP:
         moment_features=True,
         latent_gain=10.0,
         reconstructor_gain=1 / _rms("high_dim"),
+        spectral_norm=method == "hinge",
     )
 
 
 def _objective(method: str, dataset: str, latent_size: int) -> Any:
     """VEEGAN+'s objective, justified in results/ablations.md; others have their own."""
-    if method != "veegan_plus":
+    if method not in families.PLUS:
         return variant(method, latent_size)
-    if dataset == "high_dim":
-        return veegan_plus.Objective(
-            adversarial_reconstructor=True,
-            reconstruction_weight=0.1,
+    high_dim = dataset == "high_dim"
+    penalty: dict[str, Any] = dict(gamma=0.1, gamma_end=1e-4)
+    if high_dim:
+        penalty = dict(
             fourier_start=0.5,
             gamma=0.5,
             gamma_end=5e-3,
@@ -181,20 +193,21 @@ def _objective(method: str, dataset: str, latent_size: int) -> Any:
             # Slopes per unit in which the data's norm is 4, as on the grid.
             penalty_scale=0.25 * _rms(dataset) * 1200**0.5,
         )
+    if method == "rpgan":
+        return rpgan.Objective(**penalty)
     return veegan_plus.Objective(
         adversarial_reconstructor=True,
-        reconstruction_weight=0.6,
-        gamma=0.1,
-        gamma_end=1e-4,
+        reconstruction_weight=0.1 if high_dim else 0.6,
+        **penalty,
     )
 
 
 def _optimizer(method: str, dataset: str) -> Optimizer:
-    """Adam, annealed, G averaged; VEEGAN+ without momentum."""
-    plus = method == "veegan_plus"
-    return Optimizer(
-        beta1=0.0 if plus else 0.5,
-        beta2=0.99 if plus else 0.999,
+    """Adam, annealed, G averaged."""
+    return families.optimizer(
+        method,
+        learning_rate=1e-3,
+        beta2=0.999,
         schedule="cosine",
         schedule_hold=0.4 if dataset == "high_dim" else 0.0,
         ema=0.999,

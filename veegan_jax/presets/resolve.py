@@ -13,7 +13,10 @@ from veegan_jax.networks.configs import MLP, NETWORKS, CodeMLP
 from veegan_jax.presets import images, mixtures, stacked_mnist
 
 METHOD = "veegan_plus"  # the scripts' default
-ROWS = ("gan", "pacgan", "ali", "unrolled", "veegan", "veegan_plus")  # --method=all
+ROWS = (  # --method=all
+    *("gan", "pacgan", "ali", "unrolled", "wgan_gp", "hinge", "topk", "gdpp", "bures"),
+    *("rpgan", "mdgan", "alice", "meg", "veegan", "veegan_plus"),
+)
 _FIXED = ("size", "scale", "image_size", "channels")  # they follow from the dataset
 PAGES: tuple[ModuleType, ...] = (mixtures, stacked_mnist, images)
 
@@ -66,6 +69,11 @@ def resolve(method: str, dataset: str, preset: str = "quick", **changes: Any) ->
     config = page.preset(preset, method, dataset, changes.get("latent_size"))
     config = config.replace(**changes)
     configs.check(config)
+    if config.networks.spectral_norm and not getattr(module, "SPECTRAL_NORM", False):
+        raise errors.InputError(
+            f"--spectral_norm: {method} keeps no state of D for it; give "
+            "--spectral_norm=false, or --method=hinge"
+        )
     if config.networks.dropout and not getattr(module, "DROPS_UNITS", False):
         raise errors.InputError(
             f"--dropout={config.networks.dropout}: {method} drops no units; give "
@@ -89,8 +97,9 @@ def unread(config: Config) -> dict[str, str]:
     ours = getattr(method, "__package__", None) == methods.__name__
     no_r = ours and not methods.has_reconstructor(config.method)
     if no_r:
-        no_pairs = f"{config.method} has no R, and D sees no z"
-        add(no_pairs, "reconstructor_widths", "reconstructor_gain", "latent_gain")
+        add(f"{config.method} has no R", "reconstructor_widths", "reconstructor_gain")
+    if ours and not methods.sees_latents(config.method):
+        add(f"D of {config.method} sees no z", "latent_gain")
     if isinstance(networks, CodeMLP):
         add("the G of --networks=code has neither", "batch_norm", "output_tanh")
     if isinstance(networks, MLP):
@@ -103,9 +112,12 @@ def unread(config: Config) -> dict[str, str]:
         add("D sees no sines and cosines", "fourier_start")
     if config.optimizer.schedule == "constant":
         add("--schedule is constant", "schedule_hold")
+    gamma = "gamma", "gamma_end", "gamma_decay_start", "gamma_decay_end"
     if not getattr(config.objective, "penalty", True):
-        decay = "gamma_decay_start", "gamma_decay_end"
-        add("--penalty is false", "gamma", "gamma_end", *decay)
+        add("--penalty is false", *gamma)
+    parts = (getattr(config.objective, f"penalty_{x}", True) for x in ("real", "fake"))
+    if not any(parts):
+        add("--penalty_real and --penalty_fake are false", *gamma)
     return found
 
 

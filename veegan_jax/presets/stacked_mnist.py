@@ -9,9 +9,10 @@ set-up that does not saturate (Metz et al. 2017, appendix): a small pair, D with
 from typing import Any
 
 from veegan_jax import methods
-from veegan_jax.config import Config, Optimizer, Stacks
-from veegan_jax.methods import ali, pacgan, veegan, veegan_plus
+from veegan_jax.config import Config, Stacks
+from veegan_jax.methods import ali, alice, pacgan, rpgan, veegan, veegan_plus
 from veegan_jax.networks.configs import DCGAN
+from veegan_jax.presets import families
 
 PRESETS = ("quick", "full", "paper", "quarter", "half")
 SHAPES = {  # height and width, digits of a stack
@@ -38,11 +39,12 @@ def preset(
 def paper(method: str, dataset: str, latent_size: int | None = None) -> Config:
     """DCGAN's networks for every method, in PacGAN's set-up but for z ~ N(0, I)."""
     latent_size = latent_size or 100
+    losses = objective(method, latent_size)
     return Config(
         method,
         dataset,
         steps=100_000,  # 50 epochs of the 128,000 stacks
-        batch_size=64,
+        batch_size=families.batch_size(64, losses),
         latent_size=latent_size,
         data=Stacks(*SHAPES[dataset], num_stacks=128_000),
         networks=networks(
@@ -52,11 +54,14 @@ def paper(method: str, dataset: str, latent_size: int | None = None) -> Config:
             generator_widths=(512, 256, 128, 64),
             reconstructor_widths=(64, 128, 256, 512),
             discriminator_widths=(64, 128, 256, 512),
-            joint_widths=(1024,) if sees_latents(method) else (),
+            joint_widths=(1024,) if methods.sees_latents(method) else (),
         ),
-        objective=objective(method, latent_size),
-        optimizer=optimizer(
-            method, learning_rate=2e-4, beta2=0.999, discriminator_every=2
+        objective=losses,
+        optimizer=families.optimizer(
+            method,
+            learning_rate=2e-4,
+            beta2=0.999,
+            discriminator_every=1 if method == "wgan_gp" else 2,
         ),
     )
 
@@ -66,11 +71,12 @@ def small(
 ) -> Config:
     """The K = 1/4 and K = 1/2 pairs of networks, 500,000 steps."""
     latent_size = latent_size or 256
+    losses = objective(method, latent_size)
     return Config(
         method,
         dataset,
         steps=500_000,
-        batch_size=128,
+        batch_size=families.batch_size(128, losses),
         latent_size=latent_size,
         data=Stacks(*SHAPES[dataset]),
         networks=networks(
@@ -78,10 +84,10 @@ def small(
             generator_widths=(64, 32, 16, 8),
             reconstructor_widths=(8, 16, 32),
             discriminator_widths={"quarter": (2, 4, 8), "half": (4, 8, 16)}[name],
-            joint_widths=(32,) if sees_latents(method) else (),
+            joint_widths=(32,) if methods.sees_latents(method) else (),
         ),
-        objective=objective(method, latent_size),
-        optimizer=optimizer(method, learning_rate=1e-4, learning_rate_d=2e-4),
+        objective=losses,
+        optimizer=families.optimizer(method, learning_rate=1e-4, learning_rate_d=2e-4),
     )
 
 
@@ -108,12 +114,13 @@ def small_images(
       stages: how often the image's height is halved.
     """
     latent_size = latent_size or 64
+    losses = objective(method, latent_size)
     rising = (32, 64, *(128,) * (stages - 2))
     return Config(
         method,
         dataset,
         steps=20_000,
-        batch_size=64,
+        batch_size=families.batch_size(64, losses),
         latent_size=latent_size,
         data=data,
         networks=networks(
@@ -124,11 +131,11 @@ def small_images(
             discriminator_widths=rising,
             joint_widths=(256,),
         ),
-        objective=objective(method, latent_size),
+        objective=losses,
         # Large steps: the average of G takes out their noise. Where G minimizes the
         # saddle value, a D that learns as fast wins at once and leaves it flat. So D's
         # are a tenth of G's there, as in the authors' code.
-        optimizer=optimizer(
+        optimizer=families.optimizer(
             method,
             learning_rate=1e-3,
             learning_rate_d=1e-4 if method == "unrolled" else None,
@@ -139,27 +146,26 @@ def small_images(
 
 def hurry(config: Config) -> Config:
     """Return what of a configuration's training fits into minutes on two cores."""
-    config = config.replace(steps=6000, batch_size=32)
-    if config.method == "veegan_plus":  # D must learn fast before it can win
-        config = config.replace(gamma=0.3, gamma_end=0.3, reconstruction_weight=0.1)
+    batch_size = families.batch_size(32, config.objective)
+    config = config.replace(steps=6000, batch_size=batch_size)
+    if config.method in families.PLUS:  # D must learn fast before it can win
+        config = config.replace(gamma=0.3, gamma_end=0.3)
+    if config.method == "veegan_plus":
+        config = config.replace(reconstruction_weight=0.1)
     return config
 
 
 def networks(method: str, **sizes: Any) -> DCGAN:
     """Return networks of the sizes given, with what the method fixes of them.
 
-    VEEGAN+ penalizes D's slope, so D must not mix the examples of a batch: it has no
+    Where D's slope is penalized, D must not mix the examples of a batch: it has no
     BatchNorm. Algorithm 1 has a stochastic G.
     """
-    if method == "veegan_plus":
+    if method in families.PENALIZED:
         return DCGAN(discriminator_norm=False, kernel_init="he", **sizes)
-    algorithm_1 = method.startswith("veegan")
-    return DCGAN(generator_noise=1 if algorithm_1 else 0, **sizes)
-
-
-def sees_latents(method: str) -> bool:
-    """Whether D judges pairs (z, x)."""
-    return methods.has_reconstructor(method)
+    if method == "hinge":
+        return DCGAN(discriminator_norm=False, spectral_norm=True, **sizes)
+    return DCGAN(generator_noise=int(families.is_algorithm_1(method)), **sizes)
 
 
 def objective(method: str, latent_size: int) -> Any:
@@ -168,34 +174,19 @@ def objective(method: str, latent_size: int) -> Any:
         return veegan_plus.Objective(
             gamma=3.0, gamma_end=3.0, reconstruction_weight=0.03
         )
+    if method == "rpgan":
+        return rpgan.Objective(gamma=3.0, gamma_end=3.0)
     if method == "veegan_adversarial":
         return veegan.Objective(adversarial_reconstructor=True)
     if method == "veegan_mean":
         return veegan.Objective(reconstruction_weight=1 / latent_size)
     if method == "ali":
         return ali.Objective(reconstructor_noise=latent_size)
+    if method == "alice":
+        return alice.Objective(reconstructor_noise=latent_size)
     if method == "pacgan":
         return pacgan.Objective(pack=4)
     return methods.objective_class(method)()
-
-
-def optimizer(
-    method: str,
-    learning_rate: float,
-    learning_rate_d: float | None = None,
-    beta1: float = 0.5,
-    beta2: float = 0.99,
-    **values: Any,
-) -> Optimizer:
-    """Return Adam with the values given; VEEGAN+ has no momentum."""
-    plus = method == "veegan_plus"
-    return Optimizer(
-        learning_rate,
-        learning_rate_d or learning_rate,
-        beta1=0.0 if plus else beta1,
-        beta2=0.99 if plus else beta2,
-        **values,
-    )
 
 
 def ablations(config: Config) -> dict[str, dict[str, Any]]:

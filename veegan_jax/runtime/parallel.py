@@ -29,6 +29,13 @@ def mean(tree: Any, axis_name: str | None) -> Any:
     return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
+def gather(x_B: jax.Array, axis_name: str | None) -> jax.Array:
+    """Return the rows of all devices of a mapped axis; without one, x as it is."""
+    if axis_name is None:
+        return x_B
+    return jax.lax.all_gather(x_B, axis_name, tiled=True)
+
+
 def size(axis_name: str | None) -> int:
     """Return how many devices a mapped axis has; 1 without one."""
     return 1 if axis_name is None else jax.lax.axis_size(axis_name)

@@ -47,6 +47,21 @@ def normal(
     return parallel.shard_examples(_bits_to_normal(_bits(key, shape, axis_name)))
 
 
+def uniform(key: jax.Array, rows: int, *, axis_name: str | None = None) -> jax.Array:
+    """Draw uniform numbers in [0, 1) by the same rule as `normal`.
+
+    Args:
+      key: one typed threefry key.
+      rows: examples on this device.
+      axis_name: the mapped batch axis, or None.
+
+    Returns:
+      float32 [rows], multiples of 2**-24.
+    """
+    bits = _bits(key, (rows, 1), axis_name)[:, 0]
+    return parallel.shard_examples((bits >> 8).astype(jnp.float32) * 2.0**-24)
+
+
 def keep(
     key: jax.Array, shape: tuple[int, ...], rate: float, *, axis_name: str | None = None
 ) -> jax.Array:
