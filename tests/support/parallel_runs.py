@@ -16,7 +16,20 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import optimizers
 from veegan_jax.config import Config
-from veegan_jax.methods import ali, unrolled, veegan, veegan_plus
+from veegan_jax.methods import (
+    ali,
+    alice,
+    bures,
+    gdpp,
+    mdgan,
+    meg,
+    rpgan,
+    topk,
+    unrolled,
+    veegan,
+    veegan_plus,
+    wgan_gp,
+)
 from veegan_jax.networks.configs import MLP
 from veegan_jax.runtime import parallel
 
@@ -32,6 +45,15 @@ OBJECTIVES = {
         reconstructor_std=0.5,
         adversarial_reconstructor=True,
     ),
+    "wgan_gp": wgan_gp.Objective(critic_steps=2),
+    "hinge": configs.Objective(),
+    "topk": topk.Objective(top_share=0.3, top_decay_end=0.1),
+    "gdpp": gdpp.Objective(),
+    "bures": bures.Objective(),
+    "rpgan": rpgan.Objective(gamma=0.5, gamma_end=0.1),
+    "mdgan": mdgan.Objective(),
+    "alice": alice.Objective(reconstructor_noise=1),
+    "meg": meg.Objective(),
     "veegan_plus": veegan_plus.Objective(
         reconstruction_weight=0.5,
         adversarial_reconstructor=True,
@@ -78,6 +100,7 @@ def make_config(method, optimizer):
             discriminator_widths=(4,),
             activation="tanh",
             batch_norm=optimizer == "both",
+            spectral_norm=method == "hinge",
         ),
         objective=OBJECTIVES[method],
         optimizer=configs.Optimizer(learning_rate=0.01, learning_rate_d=0.01, ema=0.9),

@@ -184,7 +184,7 @@ def run(config, data, mode, devices):
 
 # The other methods' steps differ in nothing that devices could disagree about.
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ("pacgan", "veegan_plus"))
+@pytest.mark.parametrize("method", ("pacgan", "veegan_plus", "hinge", "wgan_gp"))
 def test_two_devices_equal_one(method, generator):
     """Moments of BatchNorm, packs and noise are those of the whole batch."""
     config = tiny(method, beta1=0.5)
@@ -279,7 +279,11 @@ def test_a_reconstructor_keeps_moments_of_real_images(generator):
 def test_presets_are_complete_and_the_same_for_all_but_their_own():
     for preset in stacked_mnist_presets.PRESETS:
         configs = [resolve.resolve(m, "stacked_mnist", preset) for m in methods.METHODS]
-        shared = ("steps", "batch_size", "latent_size", "generator_widths")
+        sizes = {
+            c.batch_size // getattr(c.objective, "critic_steps", 1) for c in configs
+        }
+        assert len(sizes) == 1, preset
+        shared = ("steps", "latent_size", "generator_widths")
         for field in (*shared, "discriminator_widths", "num_stacks"):
             values = {config_groups.get(c, field) for c in configs}
             assert len(values) == 1, (preset, field)

@@ -43,6 +43,15 @@ SPLITS = (
     pytest.param("unrolled", 8, marks=pytest.mark.slow),
     pytest.param("veegan", 2, marks=pytest.mark.slow),
     pytest.param("veegan_adversarial", 4, marks=pytest.mark.slow),
+    pytest.param("wgan_gp", 4, marks=pytest.mark.slow),
+    pytest.param("hinge", 2, marks=pytest.mark.slow),
+    ("topk", 4),
+    pytest.param("gdpp", 2, marks=pytest.mark.slow),
+    pytest.param("bures", 2, marks=pytest.mark.slow),
+    pytest.param("rpgan", 4, marks=pytest.mark.slow),
+    pytest.param("mdgan", 2, marks=pytest.mark.slow),
+    pytest.param("alice", 2, marks=pytest.mark.slow),
+    pytest.param("meg", 2, marks=pytest.mark.slow),
     ("veegan_plus", 8),
 )
 
@@ -53,7 +62,10 @@ def test_a_split_batch_takes_the_steps_of_a_whole_one(method, num_devices):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "num_devices"), [("gan", 4), ("veegan_plus", 8)])
+@pytest.mark.parametrize(
+    ("method", "num_devices"),
+    [("gan", 4), ("veegan_plus", 8), ("topk", 4), ("wgan_gp", 4), ("bures", 2)],
+)
 def test_a_batch_split_by_jit_does_too(method, num_devices):
     """XLA splits the program, whichever the method."""
     assert_takes_the_steps_of_a_whole_one(method, "jit", num_devices)

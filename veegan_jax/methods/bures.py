@@ -50,7 +50,7 @@ def trace_of_root(matrix_BB: jax.Array) -> jax.Array:
     Eigenvalues below about 1e-5 of the norm are not resolved after 15 iterations: their
     roots come out too small.
     """
-    norm = jnp.sqrt(jnp.sum(matrix_BB**2)) + 1e-12
+    norm = jnp.sqrt(jnp.sum(matrix_BB**2) + 1e-12)
     eye = jnp.eye(len(matrix_BB))
     root, inverse = matrix_BB / norm, eye
     for _ in range(ITERATIONS):

@@ -1,0 +1,168 @@
+"""Precision, recall, density and coverage of samples in a space of features.
+
+Around every real example lies a ball that reaches to its k-th nearest real neighbour.
+The real balls together are where real examples lie, and the same holds for samples:
+
+- precision: share of samples in any real ball (Kynkaanniemi et al. 2019);
+- recall: share of real examples in any sample's ball (the same);
+- density: mean number of real balls around a sample, over k (Naeem et al. 2020);
+- coverage: share of real balls with a sample inside (the same).
+
+A generator that drops modes has a low recall and coverage; one that draws what does not
+exist a low precision and density. Precision and density say nothing of what is missing.
+
+Distances are computed a block at a time, so 50,000 examples need no more memory than a
+block. A point on the edge of a ball is inside: where k + 1 examples are equal the ball
+is a point, which holds them (with < it would hold nothing).
+
+Dimension key: N real examples, M samples, P rows of a block, F features.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from veegan_jax.common import errors
+from veegan_jax.runtime import numerics
+
+_BLOCK = 2**24  # distances that are held at a time
+# Of squared distances, relative to the points' squared norms: less is rounding.
+_EQUAL = 1e-6
+
+METRICS = {
+    "precision": "share of samples within a real ball",
+    "recall": "share of real examples within a sample's ball",
+    "density": "mean number of real balls around a sample, over k; 1 is right",
+    "coverage": "share of real balls with a sample inside",
+}
+
+
+class Estimate(NamedTuple):
+    """A mean over examples, and its standard error with the other set held fixed."""
+
+    value: float
+    error: float
+
+
+@numerics.standard
+def evaluate(
+    real_NF: np.ndarray, fake_MF: np.ndarray, neighbours: int = 5
+) -> dict[str, Estimate]:
+    """Compute the metrics of `METRICS`.
+
+    Args:
+      real_NF: features of real examples, float [N, F].
+      fake_MF: features of samples, float [M, F].
+      neighbours: k.
+
+    Raises:
+      InputError: for features that differ in width, are not finite, or are fewer than
+        k + 1.
+    """
+    check(real_NF, fake_MF, neighbours)
+    centre_F = real_NF.mean(axis=0, dtype=np.float64)
+    real_NF, fake_MF = (
+        jnp.asarray(np.asarray(x) - centre_F, jnp.float32) for x in (real_NF, fake_MF)
+    )
+    real_ball_N = balls(real_NF, neighbours)
+    fake_ball_M = balls(fake_MF, neighbours)
+    around_M = np.zeros(len(fake_MF))
+    covered, recalled = [], []
+    for rows in _blocks(len(real_NF), len(fake_MF)):
+        found = _meet(real_NF[rows], real_ball_N[rows], fake_MF, fake_ball_M)
+        around, *shares = (np.asarray(part) for part in found)
+        around_M += around
+        covered.append(shares[0])
+        recalled.append(shares[1])
+    each = {
+        "precision": around_M > 0,
+        "recall": np.concatenate(recalled),
+        "density": around_M / neighbours,
+        "coverage": np.concatenate(covered),
+    }
+    return {
+        name: Estimate(float(value.mean()), float(value.std() / len(value) ** 0.5))
+        for name, value in each.items()
+    }
+
+
+def check(real_NF: np.ndarray, fake_MF: np.ndarray, neighbours: int) -> None:
+    """Refuse features that cannot be compared.
+
+    Raises:
+      InputError: naming the set and what is wrong with it.
+    """
+    if neighbours < 1:
+        raise errors.InputError(f"--neighbours={neighbours} must be at least 1")
+    for name, feature in (("real", real_NF), ("generated", fake_MF)):
+        if feature.ndim != 2:
+            raise errors.InputError(
+                f"the {name} features have shape {feature.shape}, not [examples, F]"
+            )
+        if len(feature) <= neighbours:
+            raise errors.InputError(
+                f"{len(feature)} {name} features are too few for "
+                f"--neighbours={neighbours}: give at least {neighbours + 1}"
+            )
+        bad = int((~np.isfinite(feature).all(axis=1)).sum())
+        if bad:
+            raise errors.InputError(
+                f"{bad} of {len(feature)} {name} features are not finite"
+            )
+    if real_NF.shape[1] != fake_MF.shape[1]:
+        raise errors.InputError(
+            f"real features have {real_NF.shape[1]} numbers and generated ones "
+            f"{fake_MF.shape[1]}: make both in one way"
+        )
+
+
+def balls(feature_NF: jax.Array, neighbours: int) -> jax.Array:
+    """Return each row's squared distance to its k-th nearest other row: float [N]."""
+    found = [
+        _kth(feature_NF[rows], rows.start, feature_NF, neighbours)
+        for rows in _blocks(len(feature_NF), len(feature_NF))
+    ]
+    return jnp.concatenate(found)
+
+
+def _blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Cut the rows of a matrix so that a block has at most `_BLOCK` entries."""
+    step = max(1, _BLOCK // columns)
+    return (slice(i, min(i + step, rows)) for i in range(0, rows, step))
+
+
+def _squares(a_PF: jax.Array, b_MF: jax.Array) -> jax.Array:
+    """Squared distances [P, M], with 0 for rows that are equal."""
+    a_P1, b_1M = jnp.sum(a_PF**2, axis=1)[:, None], jnp.sum(b_MF**2, axis=1)[None]
+    both_PM = a_P1 + b_1M
+    square_PM = both_PM - 2 * jnp.dot(a_PF, b_MF.T, precision="highest")
+    return jnp.where(square_PM > _EQUAL * both_PM, square_PM, 0)
+
+
+@functools.partial(jax.jit, static_argnames="neighbours")
+def _kth(
+    block_PF: jax.Array, first: int, feature_NF: jax.Array, neighbours: int
+) -> jax.Array:
+    square_PN = _squares(block_PF, feature_NF)
+    row_P1 = first + jnp.arange(len(block_PF))[:, None]
+    is_self_PN = row_P1 == jnp.arange(len(feature_NF))[None]
+    nearest, _ = jax.lax.top_k(-jnp.where(is_self_PN, jnp.inf, square_PN), neighbours)
+    return -nearest[:, -1]
+
+
+@jax.jit
+def _meet(
+    real_PF: jax.Array,
+    real_ball_P: jax.Array,
+    fake_MF: jax.Array,
+    fake_ball_M: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return real balls around each sample, and which real rows are met by what."""
+    square_PM = _squares(real_PF, fake_MF)
+    in_real_PM = square_PM <= real_ball_P[:, None]
+    in_fake_PM = square_PM <= fake_ball_M[None]
+    return in_real_PM.sum(axis=0), in_real_PM.any(axis=1), in_fake_PM.any(axis=1)
