@@ -27,6 +27,7 @@ from absl import flags
 
 from veegan_jax.common import errors, records
 from veegan_jax.common import flags as common_flags
+from veegan_jax.data import mixtures
 from veegan_jax.experiments import base, diverged
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
@@ -79,9 +80,10 @@ def select(variants: dict[str, dict], names: list[str]) -> dict[str, dict]:
 
 def main() -> None:
     dataset, preset = DATASET.value, PRESET.value
-    if dataset not in DATASETS:
+    if dataset not in DATASETS and not mixtures.is_mixture(dataset):
         raise errors.InputError(
-            f"--dataset={dataset} must be one of {', '.join(DATASETS)}"
+            f"--dataset={dataset} must be one of {', '.join(DATASETS)}, "
+            f"{mixture_presets.MORE}"
         )
     page = resolve.page_of(dataset)
     experiment, options_class = EXPERIMENTS[page]
@@ -89,7 +91,7 @@ def main() -> None:
     steps = {"steps": STEPS.value} if STEPS.value else {}
     whole = resolve.resolve(resolve.METHOD, dataset, preset, **steps)
     variants = select(page.ablations(whole), ONLY.value)
-    folder = pathlib.Path(WORKDIR.value, dataset, preset)
+    folder = pathlib.Path(WORKDIR.value, mixtures.folder(whole.dataset), preset)
     runs = [
         (
             folder / name.replace(" ", "_"),

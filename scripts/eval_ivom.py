@@ -29,10 +29,10 @@ from veegan_jax import methods
 from veegan_jax.common import flags as common_flags
 from veegan_jax.common import plots_errors
 from veegan_jax.config import Config
+from veegan_jax.data import mixtures
 from veegan_jax.experiments import diverged, ivom_table, ivom_targets, stored
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.experiments import ivom as ivom_experiment
-from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.runtime import distributed, program
 
 OUTPUT = common_flags.define_path(
@@ -121,7 +121,8 @@ def refuse_unread(config: Config, file_method: str) -> None:
         common_flags.refuse(of, "method_file")
     if config.dataset != "faces":
         common_flags.refuse(of, "image_dir", "crop")
-    if IMAGE_DIR.value or config.dataset in (*mixture_presets.DATASETS, "digits"):
+    needless = config.dataset == "digits" or mixtures.is_mixture(config.dataset)
+    if IMAGE_DIR.value or needless:
         common_flags.refuse(of, "data_dir")
 
 

@@ -139,7 +139,7 @@ def main(file: str) -> None:
             {name: mixture_experiment.project(x_NX, DATASET.value)},
             mixture_experiment.project(np.asarray(truth), DATASET.value),
             figure,
-            axes=mixture_experiment.AXES.get(DATASET.value, ("x1", "x2")),
+            axes=mixture_experiment.axes(DATASET.value),
         )
 
 

@@ -18,6 +18,7 @@ from absl import flags
 
 from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
+from veegan_jax.data import mixtures
 from veegan_jax.experiments import base, diverged, sweep
 from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.presets import resolve
@@ -36,7 +37,10 @@ SETTINGS = resolve.settings(mixture_presets)
 common_flags.define(
     *SETTINGS,
     from_preset=True,
-    help_of={"dataset": f"{mixture_presets.DESCRIPTION} (default: ring)"},
+    help_of={
+        "dataset": f"{mixture_presets.DESCRIPTION}; {mixture_presets.MORE} "
+        "(default: ring)"
+    },
 )
 common_flags.define(base.Options, from_preset=False)
 common_flags.define(distributed.Options, from_preset=False)
@@ -75,7 +79,8 @@ def main() -> None:
     dataset = changes.pop("dataset", "ring")
     config = resolve.resolve(method, dataset, options.preset, **changes)
     resolve.refuse_unread(config, changes)
-    name = f"runs/sweep/{dataset}/{method}/{'-'.join(values)}"
+    place = mixtures.folder(config.dataset)
+    name = f"runs/sweep/{place}/{method}/{'-'.join(values)}"
     workdir = pathlib.Path(WORKDIR.value or name)
     if options.dry_run:
         print(sweep.dry_run(config, values, options))

@@ -25,6 +25,7 @@ from absl import flags
 from veegan_jax.common import errors
 from veegan_jax.common import flags as common_flags
 from veegan_jax.config import Config
+from veegan_jax.data import mixtures
 from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.presets import mixtures as mixture_presets
@@ -45,7 +46,8 @@ common_flags.define(
     help_of={
         "method": f"a method of the README, or all: {', '.join(resolve.ROWS)} "
         f"(default: {resolve.METHOD})",
-        "dataset": f"{mixture_presets.DESCRIPTION}; or all (default: ring)",
+        "dataset": f"{mixture_presets.DESCRIPTION}; or all; {mixture_presets.MORE} "
+        "(default: ring)",
     },
 )
 common_flags.define(base.Options, from_preset=False)
@@ -57,10 +59,10 @@ def plan(options: base.Options) -> list[tuple[pathlib.Path, Config]]:
     changes = common_flags.read(*SETTINGS)
     dataset = changes.pop("dataset", "ring")
     datasets = mixture_presets.DATASETS if dataset == "all" else (dataset,)
-    if unknown := set(datasets) - set(mixture_presets.DATASETS):
+    if not all(map(mixtures.is_mixture, datasets)):
         raise errors.InputError(
-            f"--dataset={unknown.pop()} must be one of "
-            f"{', '.join(mixture_presets.DATASETS)}, or all"
+            f"--dataset={dataset} must be one of "
+            f"{', '.join(mixture_presets.DATASETS)}, or all; {mixture_presets.MORE}"
         )
     return base.plan(
         options, changes, datasets, WORKDIR.value, method_file=METHOD_FILE.value

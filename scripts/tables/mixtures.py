@@ -220,6 +220,6 @@ def draw(results: pathlib.Path, preset: str, runs: Runs) -> None:
             panels,
             truth,
             results / "figures" / f"{dataset}-{preset}.png",
-            axes=mixture_experiment.AXES.get(dataset, ("x1", "x2")),
+            axes=mixture_experiment.axes(dataset),
             title=f"{TITLES[dataset]}, preset {preset}: first seed's samples",
         )

@@ -3,115 +3,41 @@
 Dimension key: B batch, K modes, X data dimensions.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special
 
-from veegan_jax.common import errors
+from veegan_jax.data.mixture_kinds import (
+    Mixture,
+    canonical,
+    describe,
+    folder,
+    get,
+    grid,
+    high_dim,
+    is_mixture,
+    kind,
+    ring,
+    two_modes,
+)
 from veegan_jax.runtime import numerics, rng
 
-
-@dataclasses.dataclass(frozen=True)
-class Mixture:
-    """An equally weighted mixture of K isotropic Gaussians.
-
-    Only the first `live_size` of the `size` dimensions carry noise; in the others a
-    sample equals its mean exactly.
-    """
-
-    name: str
-    means: tuple[tuple[float, ...], ...]  # [K, X]
-    sigma: float  # standard deviation of every live dimension
-    live_size: int  # dimensions with noise, the first ones
-    quality_radius: float  # a sample this many sigma from its mean is high quality
-    where: str  # the means, in words
-
-    @property
-    def size(self) -> int:
-        return len(self.means[0])
-
-    @property
-    def num_modes(self) -> int:
-        return len(self.means)
-
-    @property
-    def means_KX(self) -> np.ndarray:
-        return np.asarray(self.means, np.float32)
-
-
-def ring() -> Mixture:
-    """Return eight modes on the unit circle, sigma 0.01.
-
-    VEEGAN paper, section 4.1. `linspace(0, 2 pi, 8)` would give seven: the
-    angles here are multiples of 2 pi / 8.
-    """
-    angles = 2 * np.pi * np.arange(8) / 8
-    means = tuple((float(np.cos(a)), float(np.sin(a))) for a in angles)
-    return Mixture("ring", means, 0.01, 2, 3.0, "on the circle of radius 1")
-
-
-def grid() -> Mixture:
-    """Return 25 modes on {-4, -2, 0, 2, 4}^2, sigma 0.05. VEEGAN paper."""
-    ticks = (-4.0, -2.0, 0.0, 2.0, 4.0)
-    means = tuple((x, y) for x in ticks for y in ticks)
-    where = f"(x, y) with x and y of {_listed(ticks)}"
-    return Mixture("grid", means, 0.05, 2, 3.0, where)
-
-
-def high_dim() -> Mixture:
-    """Return ten 700-D unit Gaussians in 1200 dimensions, the paper's mixture.
-
-    The means are c * ones(1200) with c from PacGAN's release of this set; the last
-    500 dimensions carry no noise.
-    """
-    centres = (-1.0, -0.5, 0.0, 0.5, -2.0, -2.5, 10.0, 0.25, -13.0, -5.5)
-    means = tuple((c,) * 1200 for c in centres)
-    where = f"(c, c, ..., c) with c of {_listed(centres)}"
-    return Mixture("high_dim", means, 1.0, 700, 10.0, where)
-
-
-def two_modes() -> Mixture:
-    """Return two 1-D Gaussians at -2 and 2, sigma 0.2: the paper's first figure."""
-    return Mixture("two_modes", ((-2.0,), (2.0,)), 0.2, 1, 3.0, "at -2 and 2")
-
-
-def _listed(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:g}" for value in sorted(values))
-
-
-MIXTURES = {"ring": ring, "grid": grid, "high_dim": high_dim, "two_modes": two_modes}
-
-
-def get(name: str) -> Mixture:
-    """Return the mixture called `name`.
-
-    Raises:
-      InputError: if there is none; the message lists those that exist.
-    """
-    if name not in MIXTURES:
-        raise errors.InputError(
-            f"unknown dataset {name!r}: one of {', '.join(MIXTURES)}"
-        )
-    return MIXTURES[name]()
-
-
-def describe(mixture: Mixture) -> str:
-    """Describe a mixture in a line: its means, and sigma in the same unit.
-
-    Example:
-      >>> describe(ring())
-      'ring: 8 means on the circle of radius 1, sigma 0.01'
-    """
-    live = ""
-    if mixture.live_size < mixture.size:
-        live = f" in the first {mixture.live_size} of {mixture.size} dimensions, else 0"
-    return (
-        f"{mixture.name}: {mixture.num_modes} means {mixture.where}, sigma "
-        f"{mixture.sigma:g}{live}"
-    )
+__all__ = [
+    "Mixture",
+    "canonical",
+    "describe",
+    "folder",
+    "get",
+    "grid",
+    "high_dim",
+    "is_mixture",
+    "kind",
+    "log_density",
+    "ring",
+    "sample",
+    "two_modes",
+]
 
 
 @numerics.standard
@@ -130,14 +56,22 @@ def sample(
       float32 [num, X].
 
     Example:
-      >>> sample(ring(), jax.random.key(0), 4).shape
+      >>> sample(get("ring"), jax.random.key(0), 4).shape
       (4, 2)
     """
     key_mode, key_noise = jax.random.split(key)
-    mode_B = rng.index(key_mode, num, mixture.num_modes, axis_name=axis_name)
+    if mixture.weights:
+        share_B = rng.uniform(key_mode, num, axis_name=axis_name)
+        end_K = np.cumsum(mixture.weights).astype(np.float32)
+        mode_B = jnp.searchsorted(jnp.asarray(end_K[:-1]), share_B, "right")
+    else:
+        mode_B = rng.index(key_mode, num, mixture.num_modes, axis_name=axis_name)
     noise = rng.normal(key_noise, (num, mixture.live_size), axis_name=axis_name)
     dead = mixture.size - mixture.live_size
-    noise_BX = jnp.pad(mixture.sigma * noise, ((0, 0), (0, dead)))
+    sigma: jax.Array | float = mixture.sigma
+    if mixture.sigmas:
+        sigma = jnp.asarray(mixture.sigma_K)[mode_B, None]
+    noise_BX = jnp.pad(sigma * noise, ((0, 0), (0, dead)))
     return jnp.asarray(mixture.means_KX)[mode_B] + noise_BX
 
 
@@ -159,8 +93,10 @@ def log_density(mixture: Mixture, x_BX: jax.Array) -> jax.Array:
     """
     live = mixture.live_size
     offset_BKX = x_BX[:, None] - jnp.asarray(mixture.means_KX)[None]
-    square_BK = jnp.sum((offset_BKX[..., :live] / mixture.sigma) ** 2, axis=-1)
+    sigma_1K1 = mixture.sigma_K[None, :, None]
+    square_BK = jnp.sum((offset_BKX[..., :live] / sigma_1K1) ** 2, axis=-1)
     on_support_BK = jnp.all(offset_BKX[..., live:] == 0, axis=-1)
-    log_norm = live * np.log(mixture.sigma * np.sqrt(2 * np.pi))
-    log_BK = jnp.where(on_support_BK, -0.5 * square_BK - log_norm, -jnp.inf)
-    return special.logsumexp(log_BK, axis=1) - np.log(mixture.num_modes)
+    log_norm_K = live * np.log(mixture.sigma_K * np.sqrt(2 * np.pi))
+    log_share_K = np.log(mixture.weight_K) - log_norm_K
+    log_BK = jnp.where(on_support_BK, log_share_K[None] - 0.5 * square_BK, -jnp.inf)
+    return special.logsumexp(log_BK, axis=1)

@@ -17,6 +17,7 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import errors, fields, memory, records
 from veegan_jax.config import Config
+from veegan_jax.data import mixtures
 from veegan_jax.experiments import diverged, sizes
 from veegan_jax.methods import checks as method_checks
 from veegan_jax.methods.base import TrainState
@@ -109,12 +110,13 @@ def plan(
     runs = []
     for dataset in datasets:
         for name in names:
-            path = pathlib.Path("runs", folder or dataset, options.preset, name)
+            config = resolve.resolve(name, dataset, options.preset, **changes)
+            place = folder or mixtures.folder(config.dataset)
+            path = pathlib.Path("runs", place, options.preset, name)
             if workdir:
                 path = pathlib.Path(workdir)
                 path /= dataset if len(datasets) > 1 else ""
                 path /= name if len(names) > 1 else ""
-            config = resolve.resolve(name, dataset, options.preset, **changes)
             resolve.refuse_unread(config, changes)
             runs.append((path, config))
     return runs

@@ -21,6 +21,7 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import errors, fields, json_files, memory, records
 from veegan_jax.config import Config
+from veegan_jax.data import mixtures
 from veegan_jax.experiments import (
     base,
     diverged,
@@ -33,7 +34,6 @@ from veegan_jax.experiments import (
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import ivom, ivom_checks, published
-from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.runtime import (
     distributed,
     numerics,
@@ -84,7 +84,7 @@ class Options:
 
 @programs.jit("config")
 def _reconstruct(state: TrainState, x_BX: jax.Array, *, config: Config) -> jax.Array:
-    is_mixture = config.dataset in mixture_presets.DATASETS
+    is_mixture = mixtures.is_mixture(config.dataset)
     x_BX = x_BX if is_mixture else 2 * x_BX - 1
     return methods.get(config.method).reconstruct(state, x_BX, config=config)
 

@@ -15,10 +15,10 @@ from jax.tree_util import Partial
 from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.config import Config
+from veegan_jax.data import mixtures
 from veegan_jax.experiments import sampling
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import ivom
-from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.runtime import programs, rng
 
 KEY = 2017  # of the starts: the same for every run
@@ -56,7 +56,7 @@ def generate_values(state: TrainState, z_BZ: jax.Array, *, config: Config) -> ja
 @functools.cache
 def _generator(config: Config) -> Callable[..., jax.Array]:
     """Return one function for all seeds of a run: JAX keeps programs by function."""
-    is_mixture = config.dataset in mixture_presets.DATASETS
+    is_mixture = mixtures.is_mixture(config.dataset)
     generate = generate_values if is_mixture else _generate_pixels
     return functools.partial(generate, config=config)
 

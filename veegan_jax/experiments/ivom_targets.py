@@ -20,7 +20,6 @@ from veegan_jax.experiments import ivom_glance, sampling
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 from veegan_jax.metrics import baselines
 from veegan_jax.metrics import stacked_mnist as stacked_mnist_metrics
-from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.runtime import rng
 
 _PIXELS = (0.0, 1.0)
@@ -54,7 +53,7 @@ def baseline_errors(targets: Targets, latent_size: int) -> dict[str, np.ndarray]
 
 def image_shape(config: Config) -> tuple[int, int, int] | None:
     """Return height, width and channels of a run's images; None for vectors."""
-    if config.dataset in mixture_presets.DATASETS:
+    if mixtures.is_mixture(config.dataset):
         return None
     if config.dataset in stacked_mnist_experiment.DIGITS:
         return config.data.shape
@@ -108,7 +107,7 @@ def load(
     Raises:
       InputError: if the data cannot be had, or there are fewer images than asked for.
     """
-    if config.dataset in mixture_presets.DATASETS:
+    if mixtures.is_mixture(config.dataset):
         mixture = mixtures.get(config.dataset)
         keys = jax.random.split(rng.key(ivom_glance.KEY))
         test, train = (

@@ -277,12 +277,17 @@ def project(x_NX: np.ndarray, dataset: str) -> np.ndarray:
     mixture = mixtures.get(dataset)
     if mixture.size == 2:
         return x_NX
-    square_NK = np.stack([((x_NX - m) ** 2).sum(axis=1) for m in mixture.means_KX])
-    distance_N = np.sqrt(square_NK.min(axis=0)) / mixture.sigma
+    square_KN = np.stack([((x_NX - m) ** 2).sum(axis=1) for m in mixture.means_KX])
+    sigma_N = mixture.sigma_K[square_KN.argmin(axis=0)]
+    distance_N = np.sqrt(square_KN.min(axis=0)) / sigma_N
     return np.stack([x_NX.mean(axis=1), distance_N / mixture.live_size**0.5], axis=1)
 
 
-AXES = {"high_dim": ("mean coordinate", "distance / true distance")}
+def axes(dataset: str) -> tuple[str, str]:
+    """Name the coordinates of `project`."""
+    if mixtures.get(dataset).size == 2:
+        return "x1", "x2"
+    return "mean coordinate", "distance / true distance"
 
 
 def draw_figures(config: Config, workdir: pathlib.Path, x_SNX: np.ndarray) -> None:
@@ -297,7 +302,7 @@ def draw_figures(config: Config, workdir: pathlib.Path, x_SNX: np.ndarray) -> No
         panels,
         truth,
         workdir / "samples.png",
-        axes=AXES.get(config.dataset, ("x1", "x2")),
+        axes=axes(config.dataset),
         title=f"{config.method} on {config.dataset}: samples, and density below",
     )
     names = [*mixture_metrics.METRICS, "loss_d", "loss_g", "loss_gr", "reconstruction"]

@@ -62,14 +62,15 @@ def evaluate(x_NX: jax.Array, mixture: mixtures.Mixture) -> dict[str, jax.Array]
         lambda mean_X: jnp.sum((x_NX - mean_X[None]) ** 2, axis=1), means_KX
     ).T
     nearest_N = jnp.argmin(square_NK, axis=1)
-    distance_N = jnp.sqrt(jnp.min(square_NK, axis=1)) / mixture.sigma
+    sigma = jnp.asarray(mixture.sigma_K)[nearest_N] if mixture.sigmas else mixture.sigma
+    distance_N = jnp.sqrt(jnp.min(square_NK, axis=1)) / sigma
     nearest_NK = jax.nn.one_hot(nearest_N, mixture.num_modes)
     good_N = distance_N <= mixture.quality_radius
     histogram_K = jnp.mean(nearest_NK, axis=0)
     metrics = {
         "modes": _captured(nearest_NK, good_N),
         "high_quality": 100 * jnp.mean(good_N),
-        "reverse_kl": _reverse_kl(histogram_K),
+        "reverse_kl": _reverse_kl(histogram_K, mixture),
     }
     has_dead = mixture.live_size < mixture.size
     # No true 1200-D sample is within the paper's radius, so take all samples there.
@@ -97,8 +98,11 @@ def bytes_each(mixture: mixtures.Mixture) -> int:
     return 4 * (4 * mixture.num_modes + 12 * mixture.size)
 
 
-def _reverse_kl(histogram_K: jax.Array) -> jax.Array:
-    found = jax.scipy.special.xlogy(histogram_K, histogram_K * len(histogram_K))
+def _reverse_kl(histogram_K: jax.Array, mixture: mixtures.Mixture) -> jax.Array:
+    ratio_K = histogram_K * len(histogram_K)
+    if mixture.weights:
+        ratio_K = histogram_K / mixture.weight_K
+    found = jax.scipy.special.xlogy(histogram_K, ratio_K)
     return jnp.maximum(jnp.sum(found), 0)  # rounding may give -6e-8
 
 
@@ -136,6 +140,7 @@ def _spread(
 
         # `chdtr` is the distribution function of chi-square.
         kept = special.chdtr(live + 2, radius**2) / special.chdtr(live, radius**2)
-    ratio_K = jnp.sqrt(jnp.maximum(variance_K, 0) / kept) / mixture.sigma
+    sigma = mixture.sigma_K if mixture.sigmas else mixture.sigma
+    ratio_K = jnp.sqrt(jnp.maximum(variance_K, 0) / kept) / sigma
     counted_K = count_K >= 2
     return jnp.sum(jnp.where(counted_K, ratio_K, 0)) / jnp.sum(counted_K)

@@ -6,8 +6,6 @@ one budget for all; `best` is the strongest VEEGAN known here.
 
 from typing import Any
 
-import numpy as np
-
 from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.config import Config, Optimizer, Vectors
@@ -20,6 +18,7 @@ PRESETS = ("quick", "paper", "best")
 DATASETS = ("ring", "grid", "high_dim")
 # For the help of --dataset.
 DESCRIPTION = "; ".join(mixtures.describe(mixtures.get(name)) for name in DATASETS)
+MORE = "or one like them, such as ring:modes=12,radius=2; or a .json file of means"
 NETWORKS = ("mlp", "code")
 DATA = (Vectors,)
 
@@ -34,7 +33,7 @@ def preset(
 
 def quick(method: str, dataset: str, latent_size: int | None = None) -> Config:
     """The default: one small set of networks and one small budget for every method."""
-    high_dim = dataset == "high_dim"
+    high_dim = mixtures.kind(dataset) == "high_dim"
     losses = _objective(method, dataset, latent_size or 2)
     return Config(
         method,
@@ -43,7 +42,7 @@ def quick(method: str, dataset: str, latent_size: int | None = None) -> Config:
         batch_size=families.batch_size(64, losses),
         latent_size=latent_size or 2,
         data=_data(method, dataset),
-        networks=_code_networks(method) if high_dim else _networks(method),
+        networks=_code_networks(method, dataset) if high_dim else _networks(method),
         objective=losses,
         optimizer=_optimizer(method, dataset),
     )
@@ -53,7 +52,7 @@ def best(method: str, dataset: str, latent_size: int | None = None) -> Config:
     """The strongest VEEGAN known here; other methods get its networks and budget."""
     config = quick(method, dataset, latent_size)
     batch_size = families.batch_size(128, config.objective)
-    if dataset == "high_dim":
+    if mixtures.kind(dataset) == "high_dim":
         return config.replace(
             steps=7000,
             batch_size=batch_size,
@@ -61,7 +60,7 @@ def best(method: str, dataset: str, latent_size: int | None = None) -> Config:
             discriminator_widths=(128, 128, 128),
         )
     return config.replace(
-        steps={"ring": 20_000, "grid": 32_000}[dataset],
+        steps={"ring": 20_000, "grid": 32_000}[mixtures.kind(dataset)],
         batch_size=batch_size,
         generator_widths=(128, 128, 128, 128),
     )
@@ -147,8 +146,9 @@ def variant(method: str, latent_size: int) -> Any:
 
 def _data(method: str, dataset: str) -> Vectors:
     """VEEGAN+ and RpGAN read x in units of its root mean square, but for 1200-D."""
-    scaled = method in families.PLUS and dataset != "high_dim"
-    return Vectors(mixtures.get(dataset).size, _rms(dataset) if scaled else 1.0)
+    scaled = method in families.PLUS and mixtures.kind(dataset) != "high_dim"
+    mixture = mixtures.get(dataset)
+    return Vectors(mixture.size, mixture.rms if scaled else 1.0)
 
 
 def _networks(method: str) -> MLP:
@@ -162,17 +162,18 @@ def _networks(method: str) -> MLP:
     )
 
 
-def _code_networks(method: str) -> CodeMLP:
+def _code_networks(method: str, dataset: str) -> CodeMLP:
     """As in 2-D, but noise by a linear map, modes by a code, and moments for D."""
+    mixture = mixtures.get(dataset)
     return CodeMLP(
         kernel_init="he",
         activation="leaky_relu",
         generator_code=64,
-        generator_noise=704,
+        generator_noise=mixture.live_size + 4,
         bias_std=1.0,
         moment_features=True,
         latent_gain=10.0,
-        reconstructor_gain=1 / _rms("high_dim"),
+        reconstructor_gain=1 / mixture.rms,
         spectral_norm=method == "hinge",
     )
 
@@ -181,9 +182,10 @@ def _objective(method: str, dataset: str, latent_size: int) -> Any:
     """VEEGAN+'s objective, justified in results/ablations.md; others have their own."""
     if method not in families.PLUS:
         return variant(method, latent_size)
-    high_dim = dataset == "high_dim"
+    high_dim = mixtures.kind(dataset) == "high_dim"
     penalty: dict[str, Any] = dict(gamma=0.1, gamma_end=1e-4)
     if high_dim:
+        mixture = mixtures.get(dataset)
         penalty = dict(
             fourier_start=0.5,
             gamma=0.5,
@@ -191,7 +193,7 @@ def _objective(method: str, dataset: str, latent_size: int) -> Any:
             gamma_decay_start=0.35,
             gamma_decay_end=1.0,
             # Slopes per unit in which the data's norm is 4, as on the grid.
-            penalty_scale=0.25 * _rms(dataset) * 1200**0.5,
+            penalty_scale=0.25 * mixture.rms * mixture.size**0.5,
         )
     if method == "rpgan":
         return rpgan.Objective(**penalty)
@@ -209,16 +211,9 @@ def _optimizer(method: str, dataset: str) -> Optimizer:
         learning_rate=1e-3,
         beta2=0.999,
         schedule="cosine",
-        schedule_hold=0.4 if dataset == "high_dim" else 0.0,
+        schedule_hold=0.4 if mixtures.kind(dataset) == "high_dim" else 0.0,
         ema=0.999,
     )
-
-
-def _rms(dataset: str) -> float:
-    """Root mean square of the data's coordinates, from its known means and sigma."""
-    mixture = mixtures.get(dataset)
-    noise = mixture.sigma**2 * mixture.live_size / mixture.size
-    return float(np.sqrt((mixture.means_KX**2).mean() + noise))
 
 
 def ablations(config: Config) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import errors, fields
 from veegan_jax.config import Config
+from veegan_jax.data import mixtures as kinds
 from veegan_jax.networks.configs import MLP, NETWORKS, CodeMLP
 from veegan_jax.presets import images, mixtures, stacked_mnist
 
@@ -30,8 +31,12 @@ def page_of(dataset: str) -> ModuleType:
     for page in PAGES:
         if dataset in page.DATASETS:
             return page
+    if kinds.is_mixture(dataset) and kinds.kind(dataset) in mixtures.DATASETS:
+        return mixtures
     known = [name for page in PAGES for name in page.DATASETS]
-    raise errors.InputError(f"unknown dataset {dataset!r}: one of {', '.join(known)}")
+    raise errors.InputError(
+        f"unknown dataset {dataset!r}: one of {', '.join(known)}, {mixtures.MORE}"
+    )
 
 
 def resolve(method: str, dataset: str, preset: str = "quick", **changes: Any) -> Config:
@@ -66,6 +71,8 @@ def resolve(method: str, dataset: str, preset: str = "quick", **changes: Any) ->
                 f"--{name}={changes[name]}: it follows from --dataset={dataset}; leave "
                 "it out"
             )
+    if page is mixtures:
+        dataset = kinds.canonical(dataset)
     config = page.preset(preset, method, dataset, changes.get("latent_size"))
     config = config.replace(**changes)
     configs.check(config)
