@@ -166,3 +166,28 @@ def _meet(
     in_real_PM = square_PM <= real_ball_P[:, None]
     in_fake_PM = square_PM <= fake_ball_M[None]
     return in_real_PM.sum(axis=0), in_real_PM.any(axis=1), in_fake_PM.any(axis=1)
+
+
+@numerics.standard
+def distances(
+    real_NF: np.ndarray, fake_MF: np.ndarray, neighbours: int = 5
+) -> np.ndarray:
+    """Return how far each real example is from the nearest sample, in its own radius.
+
+    Returns:
+      float [N]: at most 1 where the example is covered; infinite where the ball is a
+      point that no sample meets.
+    """
+    check(real_NF, fake_MF, neighbours)
+    centre_F = real_NF.mean(axis=0, dtype=np.float64)
+    real_NF, fake_MF = (
+        jnp.asarray(np.asarray(x) - centre_F, jnp.float32) for x in (real_NF, fake_MF)
+    )
+    found = [
+        np.asarray(jax.jit(_squares)(real_NF[rows], fake_MF).min(axis=1))
+        for rows in _blocks(len(real_NF), len(fake_MF))
+    ]
+    square_N, ball_N = np.concatenate(found), np.asarray(balls(real_NF, neighbours))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio_N = np.sqrt(square_N / ball_N)
+    return np.where(square_N == 0, 0.0, ratio_N)
