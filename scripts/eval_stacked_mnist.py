@@ -44,6 +44,9 @@ SAMPLES = common_flags.define_number(
     "how many, from a work directory; 0: 26 for each mode",
     within="[0, inf)",
 )
+STEP = common_flags.define_number(
+    "step", 0, "of a work directory's checkpoint; 0: the newest", within="[0, inf)"
+)
 OUTPUT = common_flags.define_path(
     "output", None, "also write the record to this new JSON file"
 )
@@ -60,7 +63,7 @@ def from_run(workdir: pathlib.Path) -> np.ndarray:
     """Draw `--samples` stacked images from a run of train_stacked_mnist.py."""
     from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 
-    return stacked_mnist_experiment.load_samples(workdir, SAMPLES.value)
+    return stacked_mnist_experiment.load_samples(workdir, SAMPLES.value, STEP.value)
 
 
 def main(name: str) -> None:
@@ -72,7 +75,7 @@ def main(name: str) -> None:
         common_flags.refuse("samples of a run are uint8", "range", "key")
         x_NHWC = from_run(path)
     else:
-        common_flags.refuse("all images of a file are scored", "samples")
+        common_flags.refuse("all images of a file are scored", "samples", "step")
         x_NHWC = stacked_files.read(path, RANGE.value, KEY.value)
     dataset = stacked_files.dataset_of(x_NHWC.shape, DATASET.value)
     if dataset == "digits":

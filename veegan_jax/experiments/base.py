@@ -53,6 +53,9 @@ class Options:
     save_every: float = fields.field(
         30.0, "seconds between checkpoints", within="[0, inf)"
     )
+    keep_checkpoints: int = fields.field(
+        3, "checkpoints that are kept, the newest ones", within="[1, inf)"
+    )
     dry_run: bool = fields.field(
         False,
         "compile; print parameters, arithmetic, memory and communication of a step; "
@@ -236,6 +239,7 @@ def prepare(
         mode=options.parallel,
         workdir=workdir,
         save_every=options.save_every,
+        keep=options.keep_checkpoints,
         report=report,
         debug_nans=options.debug_nans,
     )

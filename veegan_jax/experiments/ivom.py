@@ -58,6 +58,9 @@ class Options:
         3, "z ~ N(0, I) to start from, per image", within="[1, inf)"
     )
     iterations: int = fields.field(200, "of L-BFGS, at most", within="[1, inf)")
+    step: int = fields.field(
+        0, "of the run's checkpoint; 0: the newest", within="[0, inf)"
+    )
     seeds: int = fields.field(
         0, "measure the run's first so many seeds; 0: all", within="[0, inf)"
     )
@@ -119,7 +122,7 @@ def measure(
       loop.Interrupted: after SIGTERM or SIGINT, once the block is saved.
     """
     start = time.perf_counter()
-    config, seeds, done, state = stored.restore(workdir)
+    config, seeds, done, state = stored.restore(workdir, options.step)
     trained = distributed.on_main_process(lambda: _record_of_training(workdir))
     if not methods.has_generator(config.method):
         raise errors.InputError(

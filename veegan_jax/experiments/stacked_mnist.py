@@ -102,18 +102,19 @@ def step_on_stacks(
     return train_step(state, x_BHWC, config=config, axis_name=axis_name)
 
 
-def load_samples(workdir: pathlib.Path, num_samples: int) -> np.ndarray:
-    """Draw from the first seed of a run's newest checkpoint: uint8 [N, H, W, C].
+def load_samples(workdir: pathlib.Path, num_samples: int, step: int = 0) -> np.ndarray:
+    """Draw from the first seed of a run's checkpoint: uint8 [N, H, W, C].
 
     Args:
       workdir: of the run.
       num_samples: N; 0: 26 for each mode.
+      step: of the checkpoint; 0: the newest.
 
     Raises:
       InputError: if the folder holds no such run, or the memory not so many samples.
       loop.NonFinite: if its first seed diverged.
     """
-    config, seeds, done, state = stored.restore(workdir)
+    config, seeds, done, state = stored.restore(workdir, step)
     if config.dataset not in DIGITS:
         raise errors.InputError(f"{workdir} holds a run on {config.dataset}")
     num = with_samples(config, Options(samples=num_samples)).samples

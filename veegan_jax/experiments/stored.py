@@ -105,20 +105,26 @@ def _check_method(workdir: pathlib.Path, identity: dict[str, Any]) -> None:
         )
 
 
-def restore(workdir: pathlib.Path) -> tuple[Config, range, int, TrainState]:
+def restore(
+    workdir: pathlib.Path, step: int = 0
+) -> tuple[Config, range, int, TrainState]:
     """Read a finished or interrupted run from its work directory alone.
+
+    Args:
+      workdir: of the run.
+      step: of the checkpoint; 0: the newest.
 
     Returns:
       Its configuration, its seeds, the steps taken and the states [S, ...].
 
     Raises:
-      InputError: if it holds no run, or one without a checkpoint.
+      InputError: if it holds no run, or one without a checkpoint, or none of the step.
     """
     config, seeds = configuration(workdir)
     sizes.check(config, len(seeds))
     checkpoints = checkpoint.Checkpoints(workdir / "checkpoints")
     try:
-        done, state = checkpoints.restore(base.init_seeds(seeds, config))
+        done, state = checkpoints.restore(base.init_seeds(seeds, config), step)
     finally:
         checkpoints.close()
     if not done:

@@ -102,8 +102,8 @@ class Checkpoints:
         step = newest(self._directory)
         return f"step {step} is kept" if step else "no step is kept yet"
 
-    def restore(self, like: Any) -> tuple[int, Any]:
-        """Read the newest checkpoint that is not damaged.
+    def restore(self, like: Any, step: int = 0) -> tuple[int, Any]:
+        """Read the newest checkpoint that is not damaged, or the one of a step.
 
         A damaged one is passed over with a warning. If this process has claimed the
         work directory, the damaged one is renamed to `damaged-STEP`. In another
@@ -112,28 +112,36 @@ class Checkpoints:
         Args:
           like: a state of the same shapes and types, or in a single process these
             alone; returned if there is no checkpoint.
+          step: of the checkpoint; 0: the newest.
 
         Returns:
           (steps taken, state).
 
         Raises:
-          InputError: if there are checkpoints and all are damaged, or if another
-            version of this code wrote them.
+          InputError: if there are checkpoints and all are damaged, if another version
+            of this code wrote them, or if there is none of the step.
         """
         found = like
 
         def read() -> int:
             nonlocal found
-            step, found = self._restore_newest(like)
-            return step
+            done, found = self._restore(like, step)
+            return done
 
-        step = distributed.on_main_process(read)
-        return step, distributed.from_main_process(found)
+        done = distributed.on_main_process(read)
+        return done, distributed.from_main_process(found)
 
-    def _restore_newest(self, like: Any) -> tuple[int, Any]:
+    def _restore(self, like: Any, wanted: int) -> tuple[int, Any]:
         if not any(self._directory.iterdir()):  # a new run
             return 0, like
         steps = sorted(self._manager.all_steps(), reverse=True)
+        if wanted:
+            if wanted not in steps:
+                raise errors.InputError(
+                    f"--step={wanted}: no such checkpoint in {self._directory}; it has "
+                    f"{', '.join(map(str, steps[::-1])) or 'none'}"
+                )
+            steps = [wanted]
         for step in steps:
             try:
                 return step, self._read(step, like)
