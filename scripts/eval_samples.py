@@ -102,9 +102,7 @@ def main(file: str) -> None:
     mixture = mixtures.get(DATASET.value)
     path = pathlib.Path(file)
     x_NX = load(path, mixture)
-    metrics = jax.tree.map(
-        np.asarray, mixture_experiment.score(x_NX[None], DATASET.value)
-    )
+    metrics = mixture_experiment.judge(x_NX[None], DATASET.value)
     true = mixture_experiment.oracle(DATASET.value, len(x_NX))
     name = figures.one_line(path.name)
     names = [n for n in mixture_metrics.METRICS if n in metrics]

@@ -23,7 +23,16 @@ import pathlib
 import re
 
 import early  # noqa: F401
-from tables import ablations, checks, common, mixtures, seeds, speed, stacked_mnist
+from tables import (
+    ablations,
+    checks,
+    common,
+    mixtures,
+    published_rows,
+    seeds,
+    speed,
+    stacked_mnist,
+)
 from tables import images as image_tables
 from tables import lgan as lgan_tables
 
@@ -185,6 +194,7 @@ def main() -> None:
         **image_tables.tables(results),
         **lgan_tables.tables(results),
         **speed.tables(results),
+        **published_rows.tables(),
     }
     placed = set()
     for page in (root / "README.md", *sorted(results.glob("*.md"))):

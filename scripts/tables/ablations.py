@@ -48,7 +48,7 @@ def table(results: pathlib.Path) -> str:
                 continue
             whole = [r for r in found if not r["changes"]]
             rest = sorted((r for r in found if r["changes"]), key=_quality)
-            rows = {_variant(r): r | {"published": None} for r in [*whole, *rest]}
+            rows = {_variant(r): r for r in [*whole, *rest]}
             first = found[0]
             seeds = len(first["per_seed"])
             parts.append(

@@ -47,7 +47,6 @@ IVOM = {  # of a record of eval_ivom.py
     "baselines": {"mean_image": checks.METRIC, "pca": checks.METRIC},
     "mean": {"ivom": checks.METRIC, "*": checks.METRIC},
     "std": {"*": checks.METRIC},
-    "published": checks.OrNull((checks.TEXT, checks.NUMBER, checks.NUMBER)),
 }
 _INFERENCE = ("reconstruction", "agreement", "latent", "code_std", "code_energy")
 

@@ -9,22 +9,15 @@ from tables import checks, common, seeds, stacked_mnist
 
 from veegan_jax.common import plots, records
 from veegan_jax.data import mixtures
+from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.metrics import mixtures as mixture_metrics
-from veegan_jax.metrics import published
 from veegan_jax.presets import mixtures as mixture_presets
 from veegan_jax.presets import resolve
 
 TITLES = {"ring": "ring (8)", "grid": "grid (25)", "high_dim": "1200-D (10)"}
-# Method -> its row in the VEEGAN paper's (PacGAN: its own paper's) Stacked MNIST table.
-_STACKED = {
-    "gan": "DCGAN",
-    "pacgan": "PacDCGAN2",
-    "ali": "ALI",
-    "unrolled": "Unrolled GAN",
-    "veegan": "VEEGAN",
-}
-
+# Of the metrics, those that runs before them lack.
+_LATER = ("filled_modes", "mode_tv", "sliced_wasserstein")
 Runs = dict[str, common.Rows]  # dataset -> method -> record
 PLANE = (None, 2)  # the shape of a seed's samples, as figures show them
 
@@ -33,15 +26,16 @@ def form(dataset: str) -> dict[str, Any]:
     """Return the form of a record; see `checks`."""
     mixture, metrics = mixtures.get(dataset), list(mixture_metrics.METRICS)
     if mixture.live_size == mixture.size:
-        metrics = metrics[:-3]  # the last three are of dimensions without noise
-    sure = {n: checks.NUMBER for n in metrics if n not in mixture_metrics.UNDEFINED}
+        metrics = [n for n in metrics if n not in mixture_metrics.OF_DEAD]
+    metrics = [f"{n}?" if n in _LATER else n for n in metrics]
+    unsure = mixture_metrics.UNDEFINED
+    sure = {n: checks.NUMBER for n in metrics if n not in unsure}
     return common.run(
         dataset,
         mixture_presets.PRESETS,
         metrics,
         other_metrics=checks.NOTHING,
         oracle=dict.fromkeys(metrics, checks.METRIC) | sure,
-        published=checks.OrNull((checks.NUMBER, checks.NUMBER)),
     )
 
 
@@ -57,8 +51,15 @@ def collect(run: pathlib.Path, dataset: str, results: pathlib.Path) -> common.Co
     folder = results / dataset / record["options"]["preset"]
     name = seeds.record_name(record)
     with np.errstate(over="ignore"):  # becomes infinite, which figures leave out
-        kept = {folder / f"{name}.npz": {"plane": plane.astype(np.float16)}}
+        curves = common.over_time(run, _over_steps(dataset))
+    kept = {folder / f"{name}.npz": {"plane": plane.astype(np.float16), **curves}}
     return common.Copy(source, folder / f"{name}.json", record, kept)
+
+
+def _over_steps(dataset: str) -> tuple[str]:
+    """Name the metric that figures show over the steps."""
+    mixture = mixtures.get(dataset)
+    return ("modes",) if mixture.live_size == mixture.size else ("calibrated_modes",)
 
 
 def read(results: pathlib.Path, preset: str) -> Runs:
@@ -85,6 +86,7 @@ def tables(results: pathlib.Path) -> dict[str, str]:
         made[name] = summary(runs) if runs else common.EMPTY
         made[f"{name}-details"] = details(runs) if runs else common.EMPTY
         draw(results, preset, runs)
+        draw_over_steps(results, preset, runs)
     return made
 
 
@@ -102,7 +104,7 @@ def first_run(results: pathlib.Path) -> str:
 
 
 def overview(results: pathlib.Path) -> str:
-    """Make the README's table: methods by data set, ours above the published.
+    """Make the README's table: methods by data set, below the score of true samples.
 
     Args:
       results: the folder of the records.
@@ -140,16 +142,7 @@ def overview(results: pathlib.Path) -> str:
     for method, label in common.LABELS.items():
         if any(method in found for found in best.values()):
             rows.append([f"**{label}**", "best", *cells(best, {}, method)])
-    for method, source in _STACKED.items():
-        row = []
-        for d in TITLES:
-            theirs = published.MIXTURES[d].get(method)
-            mark = " \\*" if d == "high_dim" else ""
-            row.append(f"{theirs[0]:g} / {theirs[1]:g}{mark}" if theirs else "")
-        modes, kl, paper = published.STACKED_MNIST[source]
-        protocol = f"published, {paper}"
-        rows.append([common.LABELS[method], protocol, *row, f"{modes:g} / {kl:g}"])
-    header = ["modes / % high quality", "protocol", "ring (8)", "grid (25)"]
+    header = ["modes / % high quality", "preset", "ring (8)", "grid (25)"]
     header += ["1200-D (10)", "Stacked MNIST (1,000): modes / KL"]
     return records.table(header, rows)
 
@@ -164,13 +157,12 @@ def _spread(record: dict[str, Any], name: str, decimals: int) -> str:
 
 
 def summary(runs: Runs) -> str:
-    """Make one preset's table: modes / % high quality, ours over the published."""
+    """Make one preset's table: modes / % high quality, published of its protocol."""
     header = ["modes / % high quality", *TITLES.values(), "1200-D, calibrated"]
     oracle = {d: next(iter(rows.values()))["oracle"] for d, rows in runs.items()}
     row = [_cell(oracle[d], {}) if d in oracle else "" for d in TITLES]
     high = oracle.get("high_dim")
     rows = [["oracle", *row, _calibrated(high, {}) if high else ""]]
-    compared = set()  # a family's published row stands once, below its first
     for method, label in common.LABELS.items():
         if not any(method in runs[d] for d in runs):
             continue
@@ -179,12 +171,11 @@ def summary(runs: Runs) -> str:
         last = ours[-1]
         cells.append(_calibrated(last["mean"], last["std"]) if last else "")
         rows.append([f"**{label}**", *cells])
-        family = published.family(method)
-        theirs = [published.MIXTURES[d].get(family) for d in TITLES]
-        if any(theirs) and family not in compared:
-            compared.add(family)
-            cells = [f"{t[0]:g} / {t[1]:g}" if t else "" for t in theirs]
-            rows.append([f"{common.LABELS[family]}, published", *cells, ""])
+        theirs = [base.published_row(r) if r else None for r in ours]
+        for source in dict.fromkeys(t.source for t in theirs if t):
+            found = [t.metrics if t and t.source == source else None for t in theirs]
+            cells = [_cell(t, {}) if t else "" for t in found]
+            rows.append([f"{label}, {source}", *cells, ""])
     return records.table(header, rows)
 
 
@@ -222,4 +213,28 @@ def draw(results: pathlib.Path, preset: str, runs: Runs) -> None:
             results / "figures" / f"{dataset}-{preset}.png",
             axes=mixture_experiment.axes(dataset),
             title=f"{TITLES[dataset]}, preset {preset}: first seed's samples",
+        )
+
+
+def draw_over_steps(results: pathlib.Path, preset: str, runs: Runs) -> None:
+    """Draw the modes of every method over its steps, a panel a data set."""
+    panels, best = {}, {}
+    for dataset, rows in runs.items():
+        (metric,) = _over_steps(dataset)
+        folder = results / dataset / preset
+        found = {m: common.curves(folder, m, "steps", (metric,)) for m in rows}
+        lines = {
+            common.LABELS[m]: (c["steps"], c[metric]) for m, c in found.items() if c
+        }
+        if lines:
+            panels[TITLES[dataset]] = lines
+            best[TITLES[dataset]] = mixtures.get(dataset).num_modes
+    if panels:
+        plots.over_time(
+            panels,
+            results / "figures" / f"mixtures-{preset}-steps.png",
+            best=best,
+            unit="steps",
+            log=False,
+            title=f"modes while training, preset {preset}: mean and range of the seeds",
         )

@@ -59,7 +59,6 @@ def form(dataset: str) -> dict[str, Any]:
         _METRICS,
         oracle=_METRICS | {"modes": checks.NUMBER},
         expected={"*": checks.METRIC},
-        published=checks.OrNull((checks.TEXT, checks.NUMBER, checks.NUMBER)),
     )
 
 

@@ -6,7 +6,9 @@ import re
 import pytest
 from support import tiny
 
+from veegan_jax import config as configs
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
+from veegan_jax.presets import resolve
 
 
 def test_the_programs_train_and_score(scripts, classifier, tmp_path):
@@ -28,11 +30,10 @@ def test_the_programs_train_and_score(scripts, classifier, tmp_path):
     assert re.search(r"\| \*\*gan\*\* +\| ", done.stdout)
     workdir = tmp_path / "runs/stacked_digits/quick/gan"
     record = json.loads((workdir / "results.json").read_text())
-    on_mnist = record | {"published": ("DCGAN", 99, 3.4)}
-    assert re.search(
-        r"\| DCGAN, published +\| 99 ",
-        stacked_mnist_experiment.table({"gan": on_mnist}),
-    )
+    on_mnist = resolve.resolve("gan", "stacked_mnist", "paper")
+    on_mnist = {"config": configs.to_json(on_mnist), "options": {"preset": "paper"}}
+    table = stacked_mnist_experiment.table({"gan": record | on_mnist})
+    assert re.search(r"\| DCGAN, PacGAN paper +\| 78.9 ± 6.5 ", table)
     flags = ["--samples=200", f"--classifier={classifier}", "--output=o.json"]
     done = scripts.run("eval_stacked_mnist.py", workdir, *flags, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

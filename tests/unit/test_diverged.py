@@ -52,6 +52,6 @@ def test_samples_of_a_diverged_seed_are_not_scored(tmp_path, monkeypatch):
     config = resolve.resolve("gan", "stacked_digits", **tiny.STACKS)
     state = base.init_seeds([7], config)
     found = config, range(7, 8), 8, state.replace(step=state.step + 4)
-    monkeypatch.setattr(stored, "restore", lambda _: found)
+    monkeypatch.setattr(stored, "restore", lambda *_: found)
     with pytest.raises(loop.NonFinite, match="seed 7 became non-finite after step 4"):
         stacked_mnist_experiment.load_samples(tmp_path, 10)

@@ -224,9 +224,12 @@ def test_presets_are_complete_and_the_same_for_all_but_their_own(dataset):
         configs = {m: resolve.resolve(m, dataset, preset) for m in methods.METHODS}
         if (preset, dataset) == ("paper", "cifar10"):
             assert isinstance(configs.pop("ali").networks, network_configs.ALI)
-        for field in ("steps", "batch_size", "latent_size", "generator_widths"):
+        for field in ("steps", "latent_size", "generator_widths"):
             values = {config_groups.get(c, field) for c in configs.values()}
             assert len(values) == 1, (preset, field)
+        # D judges as many examples, or packs, in each update.
+        judged = {c.batch_size // c.objective.batch_parts[1] for c in configs.values()}
+        assert len(judged) == 1, preset
         height, width, channels = image_presets.SHAPES[dataset]
         for config in configs.values():
             assert sampling.shape(config) == (height, width, channels)

@@ -203,7 +203,10 @@ def script():
 @pytest.mark.parametrize(
     ("flags", "message"),
     (
-        ({"method": "gan"}, "--method=gan has no reconstructor.*one of ali, veegan"),
+        (
+            {"method": "gan"},
+            "--method=gan has no reconstructor.*one of ali, mdgan, alice, veegan",
+        ),
         ({"method": "vegan"}, "unknown method 'vegan': one of gan, pacgan, ali"),
         (
             {"dataset": "cifar10"},

@@ -161,7 +161,7 @@ def test_add_refuses_what_is_no_run(script, tmp_path, name):
     [
         ({"file": "st3.npy"}, "file must be the work directory of a run, .*'st3.npy'"),
         ({"file": "/data/w"}, "file must be the work directory of a run"),
-        ({"file": "w/stacked_mnist/quick/hinge"}, "file must be the work directory"),
+        ({"file": "w/stacked_mnist/quick/svgan"}, "file must be the work directory"),
         ({"file": "w/stacked_mnist/tiny/gan"}, "file must be the work directory"),
         ({"file": "w/stacked_digits/quick/gan"}, "file must be the work directory"),
         ({"file": 3}, "file must be the work directory"),

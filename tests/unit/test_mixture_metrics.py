@@ -40,6 +40,7 @@ def slow_reference(x_NX, name):
     good, calibrated, dead_square = 0, 0, 0.0
     captured, calibrated_modes = set(), set()
     members = {k: [] for k in range(len(means))}
+    counts = [0] * len(means)  # of good samples
     for x in np.asarray(np.float32(x_NX), float):
         distances = [math.dist(x, mean) for mean in means]
         k = distances.index(min(distances))
@@ -53,6 +54,8 @@ def slow_reference(x_NX, name):
         if abs(radius / math.sqrt(live) - 1) <= 3 / math.sqrt(2 * live):
             calibrated += 1
             calibrated_modes.add(k)
+            counts[k] += has_dead
+        counts[k] += not has_dead and radius <= mixture.quality_radius
         dead_square += sum((x[live:] - means[k][live:]) ** 2)
     num = len(x_NX)
     kept = 1.0
@@ -66,11 +69,19 @@ def slow_reference(x_NX, name):
         if len(x) > 1
     ]
     shares = [count / num for count in histogram]
+    inside = 1 - math.exp(-(mixture.quality_radius**2) / 2)  # of a plane's Gaussian
+    if has_dead:
+        ends = ((1 + s * 3 / math.sqrt(2 * live)) ** 2 * live for s in (-1, 1))
+        inside = np.diff(stats.chi2.cdf(list(ends), live)).item()
+    perfect = inside / len(means)
+    off = sum(abs(count / num - perfect) for count in counts)
     metrics = {
         "modes": len(captured),
         "high_quality": 100 * good / num,
         "reverse_kl": sum(p * math.log(p * len(means)) for p in shares if p > 0),
         "spread": np.mean(ratios),
+        "filled_modes": sum(count >= 0.25 * perfect * num for count in counts),
+        "mode_tv": (off + abs((1 - sum(counts) / num) - (1 - inside))) / 2,
         "histogram": shares,
     }
     if has_dead:
@@ -201,7 +212,22 @@ def test_samples_between_the_modes_capture_nothing(generator):
 
 def test_every_figure_is_described():
     names = set(evaluate(np.zeros((4, 1200)), "high_dim")) - {"histogram"}
-    assert names == set(mixture_metrics.METRICS)
+    assert names | {"sliced_wasserstein"} == set(mixture_metrics.METRICS)
+
+
+def test_what_a_collapsed_and_an_even_generator_score(generator):
+    """All in one mode: the distance of a point to 8 even shares. Nowhere: 1."""
+    ring = mixtures.get("ring")
+    x_NX = ring.means_KX[:1] + 0 * generator.normal(size=(400, 2))
+    metrics = evaluate(x_NX, "ring")
+    inside = 1 - math.exp(-4.5)
+    assert metrics["mode_tv"] == pytest.approx(1 - inside / 8, abs=1e-5)
+    assert metrics["filled_modes"] == metrics["modes"] == 1
+    metrics = evaluate(x_NX + 5, "ring")
+    assert metrics["mode_tv"] == pytest.approx(inside, abs=1e-5)
+    one_each = np.concatenate([np.tile(ring.means_KX[0], (393, 1)), ring.means_KX[1:]])
+    metrics = evaluate(one_each, "ring")
+    assert metrics["modes"] == 8 and metrics["filled_modes"] == 1
 
 
 @pytest.mark.parametrize("shape", [(10, 3), (10,), (2, 10, 2)])

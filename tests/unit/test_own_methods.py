@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from veegan_jax import config as configs
 from veegan_jax import methods
 from veegan_jax.common import errors, metrics_log
 from veegan_jax.experiments import base, stored
@@ -316,13 +317,16 @@ def test_a_step_without_metrics_trains(tmp_path):
     assert [line["step"] for line in metrics_log.read(tmp_path)] == [2, 4]
 
 
-def test_published_rows_go_by_the_method_not_by_its_name():
-    rivals = methods.BUILT_IN - {"autoencoder"}
-    families = {published.family(m) for m in rivals}
-    assert families == set(published.MIXTURES["ring"])
-    assert published.family("autoencoder") == ""
-    assert published.family("veegan_plus") == "veegan"
-    assert published.family("gan_hinge") == ""
+def test_a_published_row_stands_beside_its_own_protocol_alone():
+    found = published.beside("veegan", "grid", "paper")
+    assert found.metrics == {"modes": 24.6, "high_quality": 40}
+    assert published.beside("veegan", "grid", "quick") is None
+    assert published.beside("mine", "grid", "paper") is None
+    config = resolve.resolve("veegan", "grid", "paper")
+    record = {"config": configs.to_json(config), "options": {"preset": "paper"}}
+    assert base.published_row(record) == found
+    record["config"]["steps"] -= 1
+    assert base.published_row(record) is None  # another budget, another protocol
 
 
 def test_an_edited_method_is_another_run(tmp_path, monkeypatch):

@@ -49,7 +49,6 @@ LACKS = [
     "mean",
     "std",
     "oracle",
-    "published",
     "mean.spread",
     "oracle.modes",
 ]
@@ -72,7 +71,6 @@ WRONG = {
     "mean.else": 1.0,
     "oracle.modes": None,
     "oracle.high_quality": 10**400,
-    "published": "x",
     "per_seed": 3,
 }
 
@@ -99,7 +97,7 @@ def test_one_message_names_the_file_and_the_field(script, tmp_path, name, value)
         mixtures.read(results, "quick")
 
 
-@pytest.mark.parametrize("method", ["hinge", 3, ["gan"], None])
+@pytest.mark.parametrize("method", ["svgan", 3, ["gan"], None])
 def test_a_method_without_a_row_is_refused(script, tmp_path, method):
     run = tmp_path / "run"
     records_of_runs.leave(run, "ring", "quick", plane=PLANE, method=method)

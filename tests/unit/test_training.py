@@ -15,7 +15,7 @@ from veegan_jax import methods
 from veegan_jax.common import optimizers
 from veegan_jax.config import Config
 from veegan_jax.data import mixtures
-from veegan_jax.methods import veegan_plus
+from veegan_jax.methods import slope_penalty, veegan_plus
 from veegan_jax.metrics import mixtures as mixture_metrics
 from veegan_jax.networks.configs import MLP
 from veegan_jax.presets import resolve
@@ -52,7 +52,7 @@ def test_gamma_falls_geometrically_to_its_floor():
     objective = veegan_plus.Objective(gamma=0.1, gamma_end=0.001, gamma_decay_end=0.5)
     config = Config(steps=100, objective=objective)
     values = [
-        float(veegan_plus.gamma(jnp.int32(s), config)) for s in (0, 25, 50, 51, 99)
+        float(slope_penalty.gamma(jnp.int32(s), config)) for s in (0, 25, 50, 51, 99)
     ]
     np.testing.assert_allclose(values, [0.1, 0.01, 0.001, 0.001, 0.001], rtol=1e-5)
 
@@ -66,10 +66,12 @@ def test_schedules_hold_before_they_fall():
         fourier_start=0.5,
     )
     config = Config(steps=100, objective=objective)
-    values = [float(veegan_plus.gamma(jnp.int32(s), config)) for s in (0, 20, 60, 100)]
+    values = [
+        float(slope_penalty.gamma(jnp.int32(s), config)) for s in (0, 20, 60, 100)
+    ]
     np.testing.assert_allclose(values, [0.1, 0.1, 0.01, 0.001], rtol=1e-5)
     gains = [
-        float(veegan_plus.fourier_gain(jnp.int32(s), config))
+        float(slope_penalty.fourier_gain(jnp.int32(s), config))
         for s in (0, 50, 60, 70, 99)
     ]
     np.testing.assert_allclose(gains, [0, 0, 0.5, 1, 1], rtol=1e-5)

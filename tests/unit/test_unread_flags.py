@@ -18,7 +18,7 @@ from veegan_jax.presets import resolve
 
 REFUSED = [  # method, dataset, preset, changes, the flag that is named, why
     ("gan", "ring", "quick", {"reconstructor_widths": (4,)}, "gan has no R"),
-    ("unrolled", "ring", "quick", {"latent_gain": 2.0}, "unrolled has no R"),
+    ("unrolled", "ring", "quick", {"latent_gain": 2.0}, "D of unrolled sees no z"),
     ("pacgan", "digits", "quick", {"reconstructor_widths": (4, 4)}, "pacgan has no R"),
     ("veegan", "ring", "quick", {"fourier_scale": 2.0}, "--fourier_size is 0"),
     ("gan", "high_dim", "quick", {"fourier_size": 4}, "D reads moments instead"),

@@ -154,6 +154,7 @@ def over_time(
     best: Mapping[str, float],
     title: str,
     unit: str = "minutes",
+    log: bool = True,
 ) -> None:
     """Draw metrics over the training: a line a method, its seeds a band.
 
@@ -163,27 +164,33 @@ def over_time(
       best: metric -> what a perfect model scores, if it is known; a dashed line.
       title: above everything.
       unit: of the horizontal axis.
+      log: whether the first metric's axis is logarithmic.
     """
     from matplotlib import ticker
 
+    names = list(dict.fromkeys(m for methods in panels.values() for m in methods))
     figure = figures.new_figure(figsize=(4.2 * len(panels) + 1.7, 3.4))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (metric, methods) in zip(axes, panels.items(), strict=True):
         for method, (time_T, value_ST) in methods.items():
             mean_T = np.mean(value_ST, axis=0)
-            (line,) = axis.plot(time_T, mean_T, linewidth=1.2, label=method)
+            place = names.index(method)  # ten colours: the eleventh line is dashed
+            colour, style = f"C{place % 10}", "--" if place // 10 else "-"
+            axis.plot(time_T, mean_T, style, linewidth=1.2, color=colour, label=method)
             low_T, high_T = np.min(value_ST, axis=0), np.max(value_ST, axis=0)
-            colour = line.get_color()
-            axis.fill_between(time_T, low_T, high_T, color=colour, alpha=0.2, lw=0)
+            band = 0.2 if len(names) <= 10 else 0.07
+            axis.fill_between(time_T, low_T, high_T, color=colour, alpha=band, lw=0)
         if metric in best:
             axis.axhline(best[metric], color="black", linestyle="--", linewidth=1)
         axis.set_xlabel(f"{unit} of training")
         axis.set_title(figures.as_text(metric), fontsize=9)
         axis.grid(alpha=0.3)
-    axes[0].set_yscale("log")
-    axes[0].yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 3, 5)))
-    for one in (axes[0].yaxis.set_major_formatter, axes[0].yaxis.set_minor_formatter):
-        one(lambda value, _: f"{value:g}")
+    if log:
+        axes[0].set_yscale("log")
+        y = axes[0].yaxis
+        y.set_minor_locator(ticker.LogLocator(subs=(2, 3, 5)))
+        for one in (y.set_major_formatter, y.set_minor_formatter):
+            one(lambda value, _: f"{value:g}")
     # Beside the panels, since lines may be anywhere in them.
     axes[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1.0))
     figure.suptitle(figures.as_text(title), fontsize=10)

@@ -19,6 +19,7 @@ import hashlib
 import inspect
 import json
 import math
+import os
 import pathlib
 import re
 from collections.abc import Callable
@@ -178,7 +179,7 @@ def canonical(name: str) -> str:
       'ring:sigma=0.02'
     """
     if _is_file(name):
-        path, _, _ = name.partition("#")
+        path = os.path.expanduser(name.partition("#")[0])
         return f"{path}#{_digest(path)}"
     base, values = _parsed(name)
     defaults = _parameters(base)
@@ -239,7 +240,7 @@ def _parsed(name: str) -> tuple[str, dict[str, Any]]:
     if base not in KINDS:
         raise errors.InputError(
             f"unknown dataset {name!r}: one of {', '.join(KINDS)}, such as "
-            "ring:modes=12,radius=2, or a .json file of means"
+            "ring:modes=12,radius=2, or means.json"
         )
     values = _parameters(base)
     for part in rest.split(",") if colon else ():

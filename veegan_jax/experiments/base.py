@@ -21,6 +21,7 @@ from veegan_jax.data import mixtures
 from veegan_jax.experiments import diverged, sizes
 from veegan_jax.methods import checks as method_checks
 from veegan_jax.methods.base import TrainState
+from veegan_jax.metrics import published
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import parallel, rng, run
 
@@ -296,6 +297,22 @@ def over_seeds(metrics: Mapping[str, np.ndarray]) -> dict[str, Any]:
         "mean": {n: records.number(mean) for n, (mean, _) in found.items()},
         "std": {n: records.number(std) for n, (_, std) in found.items()},
     }
+
+
+def published_row(record: Mapping[str, Any]) -> published.Row | None:
+    """Return the published row of a record's protocol, or None.
+
+    A run of fewer steps or smaller batches than the preset's has another protocol.
+    """
+    config, preset = record["config"], record["options"]["preset"]
+    found = published.beside(config["method"], config["dataset"], preset)
+    if found is None:
+        return None
+    theirs = resolve.resolve(found.method, found.dataset, preset)
+    same = all(
+        config.get(name) == getattr(theirs, name) for name in ("steps", "batch_size")
+    )
+    return found if same else None
 
 
 def run_all(

@@ -33,7 +33,7 @@ from veegan_jax.experiments import (
 )
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods.base import TrainState
-from veegan_jax.metrics import ivom, ivom_checks, published
+from veegan_jax.metrics import ivom, ivom_checks
 from veegan_jax.runtime import (
     distributed,
     numerics,
@@ -301,9 +301,6 @@ def _summarize(
             n: [records.number(q) for q in np.percentile(e, QUANTILES)]
             for n, e in errors_of.items()
         },
-        "published": published.IVOM.get(published.family(config.method))
-        if config.dataset == "cifar10"
-        else None,
     }
     nearest = [
         np.asarray(samplers[s](jnp.asarray(found[s, "prior"]["z"]))) for s in states

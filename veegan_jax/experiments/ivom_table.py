@@ -1,4 +1,4 @@
-"""The table of IvOM: baselines, ours, and the published row below ours."""
+"""The table of IvOM: baselines and ours."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ UNDEFINED = {"ivom": "empty where G(z) is not finite for all starts of an image"
 def table(
     runs: dict[str, dict[str, Any]], names: Sequence[str] = tuple(METRICS)
 ) -> str:
-    """Results as Markdown: the baselines, ours, and the published below ours.
+    """Results as Markdown: the baselines, then ours.
 
     Args:
       runs: label of the row -> record.
@@ -40,15 +40,9 @@ def table(
     for run in {r["ivom_of"]["latent_size"]: r for r in runs.values()}.values():
         size = str(run["ivom_of"]["latent_size"])
         rows.append(["PCA", size, records.cell(run["baselines"]["pca"]), *blank])
-    compared = set()  # a published row stands once, below the first of its family
     for label, run in runs.items():
         cells = [records.cell(run["mean"].get(n), run["std"].get(n)) for n in names]
         size = str(run["ivom_of"]["latent_size"])
         rows.append([f"**{label}**", size, *cells])
-        if run["published"] and run["published"][0] not in compared:
-            whose, mean, spread = run["published"]
-            compared.add(whose)
-            value = f"{mean:.4g} ± {spread:.2g}"
-            rows.append([f"{whose}, published", "", value, *blank])
     why = records.why_empty([run["mean"] for run in runs.values()], UNDEFINED)
     return records.table(header, rows) + why

@@ -21,7 +21,6 @@ from veegan_jax.data import mixtures
 from veegan_jax.experiments import base, stored
 from veegan_jax.methods.base import TrainState
 from veegan_jax.metrics import mixtures as mixture_metrics
-from veegan_jax.metrics import published
 from veegan_jax.runtime import (
     checkpoint,
     distributed,
@@ -68,6 +67,15 @@ def score(x_SNX: jax.Array, dataset: str) -> dict[str, jax.Array]:
     return jax.lax.map(lambda x_NX: mixture_metrics.evaluate(x_NX, mixture), x_SNX)
 
 
+def judge(x_SNX: jax.Array | np.ndarray, dataset: str) -> dict[str, np.ndarray]:
+    """Return every metric [S] of `mixture_metrics.METRICS`, also what takes longer."""
+    far = functools.partial(mixture_metrics.distance, mixture=mixtures.get(dataset))
+    metrics = score(x_SNX, dataset) | {
+        "sliced_wasserstein": jax.jit(lambda x: jax.lax.map(far, x))(x_SNX)
+    }
+    return jax.tree.map(np.asarray, metrics)
+
+
 def compile_report(config: Config, num_samples: int, state: TrainState) -> None:
     """Compile `draw` and `score`; the values of the states need not be there yet."""
     drawing = draw.lower(state, config=config, num_samples=num_samples)
@@ -82,7 +90,7 @@ def oracle(dataset: str, num_samples: int, repeats: int = 5) -> dict[str, np.nda
     mixture = mixtures.get(dataset)
     keys_S = jax.random.split(rng.key(base.EVALUATION), repeats)
     x_SNX = jax.vmap(lambda key: mixtures.sample(mixture, key, num_samples))(keys_S)
-    return jax.tree.map(np.asarray, score(x_SNX, dataset))
+    return judge(x_SNX, dataset)
 
 
 def check(
@@ -318,7 +326,7 @@ def make_record(
     clock: metrics_log.Clock,
 ) -> dict[str, Any]:
     """Return a run's results and all that repeats them, as JSON values."""
-    metrics = jax.tree.map(np.asarray, score(x_SNX, config.dataset))
+    metrics = judge(x_SNX, config.dataset)
     true = oracle(config.dataset, options.samples)
     names = [n for n in mixture_metrics.METRICS if n in metrics]
     seeds = base.by_seed(metrics, names, options, failures)
@@ -331,32 +339,26 @@ def make_record(
         "wall_seconds": clock.seconds(),
         **seeds,
         "oracle": {n: records.number(true[n].mean()) for n in names},
-        "published": published.MIXTURES.get(config.dataset, {}).get(
-            published.family(config.method)
-        ),
     }
 
 
 def table(runs: dict[str, dict[str, Any]]) -> str:
-    """The results on one mixture as Markdown: oracle, then ours over published.
+    """The results on one mixture as Markdown: oracle, ours, published of our protocol.
 
     Args:
       runs: label of the row -> record.
     """
-    first = next(iter(runs.values()))
-    names = list(first["mean"])
-    published_too = any(run["published"] for run in runs.values())
-    header = ["", *[n.replace("_", " ") for n in names]]
-    rows = [["oracle", *[records.cell(first["oracle"][n]) for n in names]]]
-    if published_too:
-        header.append("published modes / quality")
-        rows[0].append("")
+    has = {n for run in runs.values() for n in run["mean"]}
+    names = [n for n in mixture_metrics.METRICS if n in has]  # older records lack some
+    oracle_of = {n: v for run in runs.values() for n, v in run["oracle"].items()}
+    rows = [["oracle", *[records.cell(oracle_of[n]) for n in names]]]
     for label, run in runs.items():
-        cells = [records.cell(run["mean"][n], run["std"][n]) for n in names]
-        if published_too:
-            theirs = run["published"]
-            cells.append(f"{theirs[0]:g} / {theirs[1]:g}" if theirs else "")
+        mean, std = run["mean"], run["std"]
+        cells = [records.cell(mean[n], std[n]) if n in mean else "" for n in names]
         rows.append([label, *cells])
-    metrics = [first["oracle"], *[run["mean"] for run in runs.values()]]
+        if theirs := base.published_row(run):
+            cells = [records.cell(theirs.metrics.get(n)) for n in names]
+            rows.append([f"{theirs.label}, {theirs.source}", *cells])
+    metrics = [oracle_of, *[run["mean"] for run in runs.values()]]
     why = records.why_empty(metrics, mixture_metrics.UNDEFINED)
-    return records.table(header, rows) + why
+    return records.table(["", *[n.replace("_", " ") for n in names]], rows) + why

@@ -331,38 +331,11 @@ def make_record(
         **seeds,
         "oracle": first["oracle"],
         "expected": first["expected"],
-        "published": compare(config.dataset, options.preset, config.method),
     }
 
 
-def compare(dataset: str, preset: str, method: str) -> tuple[str, float, float] | None:
-    """Return the published row to print beside ours: (whose, modes, KL), or None."""
-    if dataset != "stacked_mnist":
-        return None
-    family = published.family(method)
-    small = {"quarter": "1/4", "half": "1/2"}.get(preset)
-    if small:
-        labels = {
-            "gan": "DCGAN, PacGAN's",
-            "unrolled": "Unrolled GAN, 5 steps",
-            "pacgan": "PacDCGAN4",
-        }
-        rows = published.STACKED_MNIST_SMALL[small]
-    else:
-        labels = {
-            "gan": "DCGAN",
-            "ali": "ALI",
-            "unrolled": "Unrolled GAN",
-            "veegan": "VEEGAN",
-            "pacgan": "PacDCGAN4",
-        }
-        rows = published.STACKED_MNIST
-    label = labels.get(family)
-    return (label, *rows[label][:2]) if label else None
-
-
 def table(runs: dict[str, dict[str, Any]]) -> str:
-    """Format results as Markdown: oracle, sampling floor, ours above the published.
+    """Results as Markdown: oracle, sampling floor, ours over published of our protocol.
 
     Args:
       runs: label of the row -> record.
@@ -374,14 +347,15 @@ def table(runs: dict[str, dict[str, Any]]) -> str:
         ["real digits", *[records.cell(first["oracle"][n]) for n in names]],
         ["sampling floor", *[records.cell(first["expected"].get(n)) for n in names]],
     ]
-    compared = set()  # a published row stands once, below the first of its family
     for label, run in runs.items():
         cells = [records.cell(run["mean"][n], run["std"][n]) for n in names]
         rows.append([f"**{label}**", *cells])
-        theirs = run["published"]
-        if theirs and theirs[0] not in compared:
-            compared.add(theirs[0])
-            metrics = {"modes": theirs[1], "kl_uniform": theirs[2]}
-            cells = [records.cell(metrics.get(n)) for n in names]
-            rows.append([f"{theirs[0]}, published", *cells])
+        if theirs := base.published_row(run):
+            rows.append(published_cells(theirs, names))
     return records.table(header, rows)
+
+
+def published_cells(row: published.Row, names: Sequence[str]) -> list[str]:
+    """Return the cells of a published row, with its standard errors."""
+    values = [(row.metrics.get(n), row.error.get(n)) for n in names]
+    return [f"{row.label}, {row.source}", *(records.cell(*v) for v in values)]

@@ -40,6 +40,12 @@ FIELDS = (
     "gamma",
     "gamma_end",
     "penalty_scale",
+    "data_reconstruction_weight",
+    "reconstruction_realism",
+    "diversity_weight",
+    "information_weight",
+    "slope_weight",
+    "score_weight",
 )
 Variant = dict[str, float]  # field -> value
 

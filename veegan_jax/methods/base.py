@@ -123,6 +123,18 @@ def create(key: jax.Array, config: Config, variables: Params) -> TrainState:
     )
 
 
+@numerics.standard
+def init_pair(key: jax.Array, config: Config) -> TrainState:
+    """Initialize G and D from a typed key: the `init` of methods that have no more."""
+    key_g, key_d, key_train = jax.random.split(key, 3)
+    z_BZ = jnp.zeros(config.latent_shape(1))
+    variables = {
+        "generator": config.generator().init(key_g, z_BZ),
+        "discriminator": config.discriminator().init(key_d, config.examples()),
+    }
+    return create(key_train, config, variables)
+
+
 def apply_training(
     network: nn.Module, params: Any, batch_stats: Any, *inputs: jax.Array
 ) -> tuple[jax.Array, Any]:

@@ -21,18 +21,6 @@ softplus = jax.nn.softplus
 
 
 @numerics.standard
-def init(key: jax.Array, config: Config) -> TrainState:
-    """Initialize G and D from a typed key."""
-    key_g, key_d, key_train = jax.random.split(key, 3)
-    z_BZ = jnp.zeros(config.latent_shape(1))
-    variables = {
-        "generator": config.generator().init(key_g, z_BZ),
-        "discriminator": config.discriminator().init(key_d, config.examples()),
-    }
-    return base.create(key_train, config, variables)
-
-
-@numerics.standard
 def train_step(
     state: TrainState, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
@@ -62,4 +50,4 @@ def train_step(
     )
 
 
-sample, generate = base.sample, base.generate
+init, sample, generate = base.init_pair, base.sample, base.generate

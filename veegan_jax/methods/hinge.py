@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from veegan_jax.config import Config
-from veegan_jax.methods import base, gan
+from veegan_jax.methods import base
 from veegan_jax.methods.base import Metrics, TrainState
 from veegan_jax.runtime import numerics, parallel, rng
 
 SPECTRAL_NORM = True  # D may have it
 
-init = gan.init
+init = base.init_pair
 
 
 @numerics.standard

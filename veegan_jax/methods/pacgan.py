@@ -5,7 +5,8 @@
 
 The m samples are joined on the feature or channel axis, so only D's first layer is
 wider. A generator that drops modes shows it inside one pack: samples too alike. The
-batch of B examples makes B / m packs.
+batch of B examples makes B / m packs. In the presets D judges as many packs as another
+method's D judges examples, as in the authors' code, so the batch is m times as large.
 
 Dimension key: B batch, Z latent (with G's noise inputs), X data dimensions.
 """

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from veegan_jax.common import fields
 from veegan_jax.config import Config
-from veegan_jax.methods import base, gan, slope_penalty
+from veegan_jax.methods import base, slope_penalty
 from veegan_jax.methods.base import Metrics, TrainState
 from veegan_jax.runtime import numerics, parallel, rng
 
@@ -42,7 +42,7 @@ class Objective(slope_penalty.Objective):
     )
 
 
-init = gan.init
+init = base.init_pair
 
 
 def losses(

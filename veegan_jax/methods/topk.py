@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from veegan_jax import config as configs
 from veegan_jax.common import fields
 from veegan_jax.config import Config
-from veegan_jax.methods import base, gan
+from veegan_jax.methods import base
 from veegan_jax.methods.base import Metrics, TrainState
 from veegan_jax.runtime import numerics, parallel, rng
 
@@ -42,7 +42,7 @@ class Objective(configs.Objective):
     )
 
 
-init = gan.init
+init = base.init_pair
 
 
 def kept(step: jax.Array, batch: int, config: Config) -> jax.Array:

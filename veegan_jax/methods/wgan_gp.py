@@ -21,7 +21,7 @@ import optax
 from veegan_jax import config as configs
 from veegan_jax.common import errors, fields
 from veegan_jax.config import Config
-from veegan_jax.methods import base, gan
+from veegan_jax.methods import base
 from veegan_jax.methods.base import Metrics, TrainState
 from veegan_jax.runtime import numerics, parallel, rng
 
@@ -58,7 +58,7 @@ class Objective(configs.Objective):
             )
 
 
-init = gan.init
+init = base.init_pair
 
 
 @numerics.standard

@@ -14,8 +14,11 @@ def is_algorithm_1(method: str) -> bool:
 
 
 def batch_size(size: int, objective: Any) -> int:
-    """Return the batch with which every update sees `size` examples."""
-    return size * getattr(objective, "critic_steps", 1)
+    """Return the batch with which D judges `size` examples, or packs, an update.
+
+    PacGAN's authors count so, and so do those of critics with several steps.
+    """
+    return size * objective.batch_parts[1]
 
 
 def optimizer(

@@ -11,7 +11,7 @@ from veegan_jax.common import errors, fields
 from veegan_jax.config import Config
 from veegan_jax.data import mixtures as kinds
 from veegan_jax.networks.configs import MLP, NETWORKS, CodeMLP
-from veegan_jax.presets import images, mixtures, stacked_mnist
+from veegan_jax.presets import families, images, mixtures, stacked_mnist
 
 METHOD = "veegan_plus"  # the scripts' default
 ROWS = (  # --method=all
@@ -49,7 +49,7 @@ def resolve(method: str, dataset: str, preset: str = "quick", **changes: Any) ->
       preset: see `PRESETS` of the dataset's page.
       **changes: fields that differ from the preset, by their own names: steps,
         learning_rate, generator_widths, ... What follows from the latent size follows
-        from a changed one, too.
+        from a changed one, too, and the batch from changed packs or critic steps.
 
     Raises:
       InputError: for a name that does not exist, a field that the method does not
@@ -73,8 +73,11 @@ def resolve(method: str, dataset: str, preset: str = "quick", **changes: Any) ->
             )
     if page is mixtures:
         dataset = kinds.canonical(dataset)
-    config = page.preset(preset, method, dataset, changes.get("latent_size"))
-    config = config.replace(**changes)
+    made = page.preset(preset, method, dataset, changes.get("latent_size"))
+    config = made.replace(**changes)
+    if "batch_size" not in changes:
+        packs = made.batch_size // made.objective.batch_parts[1]
+        config = config.replace(batch_size=families.batch_size(packs, config.objective))
     configs.check(config)
     if config.networks.spectral_norm and not getattr(module, "SPECTRAL_NORM", False):
         raise errors.InputError(
