@@ -36,6 +36,9 @@ from veegan_jax.runtime import distributed, program
 WORKDIR = common_flags.define_path(
     "workdir", None, "where it goes (default: runs/inference_DATASET/PRESET/METHOD)"
 )
+METHOD_FILE = common_flags.define_path(
+    "method_file", None, "a Python file of your own method, with reconstruct as well"
+)
 SETTINGS = resolve.settings(image_presets)
 common_flags.define(
     *SETTINGS,
@@ -65,14 +68,15 @@ def plan(options: inference.Options) -> list[tuple[pathlib.Path, Config]]:
         WORKDIR.value,
         rows=inference.ROWS,
         folder=f"inference_{dataset}",
+        method_file=METHOD_FILE.value,
     )
 
 
 def main() -> None:
     hosts = distributed.Options(**common_flags.read(distributed.Options))
     options = inference.Options(**common_flags.read(inference.Options))
+    distributed.start(hosts)  # first, as a method's file may use JAX
     runs = plan(options)
-    distributed.start(hosts)
     inference.check(runs, options)
     base.run_all(
         runs,

@@ -1,4 +1,4 @@
-"""Tables of VEEGAN+ with one ingredient taken out at a time. No flags here."""
+"""Tables of a method with one ingredient taken out at a time. No flags here."""
 
 import math
 import pathlib
@@ -8,6 +8,7 @@ from tables import checks, common, mixtures, stacked_mnist
 
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
+from veegan_jax.presets import resolve
 
 TITLES = mixtures.TITLES | {"stacked_mnist": "Stacked MNIST"}
 
@@ -29,7 +30,9 @@ def collect(run: pathlib.Path, results: pathlib.Path) -> common.Copy:
     whose = checks.read(source, {"config": {"dataset": checks.one_of(TITLES)}})
     dataset = whose["config"]["dataset"]
     record = checks.read(source, form(dataset))
-    folder = results / "ablation" / dataset / record["options"]["preset"]
+    preset, method = record["options"]["preset"], record["config"]["method"]
+    place = preset if method == resolve.METHOD else f"{preset}-{method}"
+    folder = results / "ablation" / dataset / place
     return common.Copy(source, folder / f"{run.resolve().name}.json", record)
 
 
@@ -51,8 +54,10 @@ def table(results: pathlib.Path) -> str:
             rows = {_variant(r): r for r in [*whole, *rest]}
             first = found[0]
             seeds = len(first["per_seed"])
+            label = common.LABELS[first["config"]["method"]]
             parts.append(
-                f"### {title}, {folder.name}: {seeds} seed{'s' * (seeds > 1)} from "
+                f"### {label} on {title}, {first['options']['preset']}: "
+                f"{seeds} seed{'s' * (seeds > 1)} from "
                 f"{first['options']['first_seed']}, `{first['command']}`"
             )
             if dataset in stacked_mnist_experiment.DIGITS:

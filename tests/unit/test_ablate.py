@@ -6,6 +6,7 @@ import pathlib
 import pytest
 from support import programs
 
+from veegan_jax import methods
 from veegan_jax.common import errors
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import loop
@@ -108,3 +109,43 @@ def test_bad_flags_fail_before_any_work(script, trained, flag, value, message):
     with pytest.raises(errors.InputError, match=message):
         script.main()
     assert not trained and not pathlib.Path("runs").exists()
+
+
+def test_another_method_lists_its_own_ingredients(script, trained, capsys):
+    flags = script.flags.FLAGS
+    flags.method, flags.dataset, flags.seeds = "rpgan", "grid", 2
+    script.main()
+    assert "rpgan on grid" in capsys.readouterr().out
+    folders = [folder for _, _, folder in trained]
+    assert folders[0] == pathlib.Path("runs/ablation/grid/quick-rpgan/everything")
+    objectives = {f.name: c.objective for c, _, f in trained}
+    r1 = objectives["R1"]
+    assert (r1.penalty_real, r1.penalty_fake, r1.relativistic) == (False, True, True)
+    both = objectives["pairing_and_R2"]
+    assert (both.penalty_fake, both.relativistic) == (False, False)
+
+
+def test_a_method_without_a_list_of_ingredients_is_refused(script):
+    script.flags.FLAGS.method = "hinge"
+    with pytest.raises(errors.InputError, match=r"--method=hinge has no function abl"):
+        script.main()
+
+
+def test_a_method_of_the_users_is_taken_apart(script, trained, monkeypatch):
+    monkeypatch.setattr(methods, "METHODS", dict(methods.METHODS))
+    text = """
+from veegan_jax.methods import gan
+init, train_step, sample = gan.init, gan.train_step, gan.sample
+"""
+    pathlib.Path("mine.py").write_text(text)
+    script.flags.FLAGS.method_file = "mine.py"
+    with pytest.raises(errors.InputError, match=r"--method_file=mine.py has no func"):
+        script.main()
+    text += """
+def ablations(config):
+    return {"everything": {}, "averaging": {"ema": 0.0}}
+"""
+    pathlib.Path("mine2.py").write_text(text)
+    script.flags.FLAGS.method_file = "mine2.py"
+    script.main()
+    assert [c.optimizer.ema for c, _, _ in trained] == [0.999, 0.0]

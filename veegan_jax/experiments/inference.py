@@ -95,6 +95,13 @@ def check_config(config: Config, options: Options) -> None:
     Raises:
       InputError: for a method without R, or data or a classifier that cannot be used.
     """
+    own = config.method not in methods.BUILT_IN
+    for name in ("reconstruct", "generate"):
+        if own and not hasattr(methods.get(config.method), name):
+            raise errors.InputError(
+                f"the file of {config.method} has no function {name}, which inference "
+                "needs (README, The methods): add it"
+            )
     if not methods.has_reconstructor(config.method):
         raise errors.InputError(
             f"--method={config.method} has no reconstructor, so it infers nothing: "

@@ -45,6 +45,22 @@ class Objective(slope_penalty.Objective):
 init = base.init_pair
 
 
+def ablations(config: Config) -> dict[str, dict[str, bool]]:
+    """R3GAN's own ablation: name -> the fields that take the ingredient out."""
+    del config  # the same for all
+    pairing, real, fake = (
+        {name: False} for name in ("relativistic", "penalty_real", "penalty_fake")
+    )
+    return {
+        "everything": {},
+        "pairing": pairing,
+        "R1": real,
+        "R2": fake,
+        "pairing and R2": pairing | fake,
+        "R1 and R2": real | fake,
+    }
+
+
 def losses(
     fake_logit_B: jax.Array, real_logit_B: jax.Array, config: Config
 ) -> tuple[jax.Array, jax.Array]:
