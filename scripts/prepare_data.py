@@ -1,4 +1,4 @@
-"""Download MNIST or CIFAR-10 once, in the form that every other script reads.
+"""Download MNIST, CIFAR-10 or their like once, in the form that all scripts read.
 
     pip install -e '.[data]'
     python scripts/prepare_data.py --datasets=mnist,cifar10
@@ -6,11 +6,16 @@
         Also its 50,000 training images as PNG, a folder a class: something to try
         train_celeba.py and lgan_generate.py on. Half a minute, 200 MB.
 
-They go to --data_dir, else to TFDS_DATA_DIR, else to ~/tensorflow_datasets. The other
-scripts look there too, and need no TensorFlow. MNIST is 12 MB to download and 27 on
-disk, CIFAR-10 170 and 144. On two CPU cores MNIST takes a minute after the download.
-The script reads every image back: expect 60,000 train and 10,000 test images of MNIST,
-50,000 and 10,000 of CIFAR-10. It does not touch a data set that is already prepared.
+    python scripts/prepare_data.py --datasets=mnist --export=stacks.npz
+        Also Stacked MNIST as a file for other code: the fixed list of stacks that
+        --num_stacks trains on, uint8 [stacks, 28, 28, 3], and the label of each digit.
+
+Also fashion_mnist and cifar100. They go to --data_dir, else to TFDS_DATA_DIR, else to
+~/tensorflow_datasets. The other scripts look there too, and need no TensorFlow. MNIST
+is 12 MB to download and 27 on disk, CIFAR-10 170 and 144. On two CPU cores MNIST takes
+a minute after the download. The script reads every image back: expect 60,000 train and
+10,000 test images of MNIST, 50,000 and 10,000 of CIFAR-10. It does not touch a data set
+that is already prepared.
 Without a network, tensorflow-datasets gives up after four minutes.
 """
 
@@ -23,9 +28,9 @@ import early  # noqa: F401
 import numpy as np
 from absl import flags
 
-from veegan_jax.common import errors, files
+from veegan_jax.common import errors, files, memory
 from veegan_jax.common import flags as common_flags
-from veegan_jax.data import folders, images, prepared
+from veegan_jax.data import folders, images, prepared, stacked_mnist
 from veegan_jax.runtime import program
 
 DATASETS = flags.DEFINE_string(
@@ -37,6 +42,43 @@ DATA_DIR = common_flags.define_path(
 PNG = common_flags.define_path(
     "png", None, "also write the training images of one data set there, as PNG"
 )
+EXPORT = common_flags.define_path(
+    "export", None, "also write stacks of one data set of digits to this new .npz file"
+)
+STACKS = common_flags.define_number(
+    "stacks", 50_000, "how many to export; 128,000 is common, too", within="[1, 10**7]"
+)
+DIGITS = common_flags.define_number(
+    "digits", 3, "of an exported stack: 3, or 4", within="[3, 4]"
+)
+
+
+def export(dataset: str, path: pathlib.Path) -> None:
+    """Write the fixed list of stacks of the training images to a new file.
+
+    Raises:
+      InputError: if the file cannot be written, or the memory cannot hold it.
+    """
+    train = images.load(dataset, "train", data_dir=DATA_DIR.value)
+    num, digits = STACKS.value, DIGITS.value
+    each = 2 * digits * train.image[0].size
+    memory.check_samples(f"--stacks={num}", num, each)
+    places = np.arange(num, dtype=np.int32)
+    index_NC = np.asarray(stacked_mnist.listed(len(train.label), places, digits))
+    with files.writing(path):
+        files.save_atomically(
+            path,
+            lambda file: np.savez(
+                file,
+                image=np.moveaxis(train.image[index_NC, :, :, 0], 1, 3),
+                label=train.label[index_NC],
+                list_seed=stacked_mnist.LIST_SEED,
+            ),
+        )
+    print(
+        f"{num:,} stacks of {digits} digits of {train.source} in {path}: image, label; "
+        f"the list's seed is {stacked_mnist.LIST_SEED}"
+    )
 
 
 def write_png(dataset: str, folder: pathlib.Path) -> None:
@@ -137,6 +179,13 @@ def main() -> None:
             f"--png={PNG.value} takes one data set, and --datasets={DATASETS.value} "
             f"names {len(names)}; give one"
         )
+    exported = files.check_output(EXPORT.value, "export", ".npz")
+    if exported and names != ["mnist"]:
+        raise errors.InputError(
+            f"--export={exported} stacks digits: give --datasets=mnist alone"
+        )
+    if not exported:
+        common_flags.refuse("only --export reads it", "stacks", "digits")
     root = files.user_path(prepared.data_root(DATA_DIR.value))  # else without a home: ~
     for name in names:
         if images.is_prepared(name, DATA_DIR.value):
@@ -145,6 +194,8 @@ def main() -> None:
             prepare_and_count(name, root)
         if PNG.value is not None:
             write_png(name, pathlib.Path(PNG.value))
+        if exported:
+            export(name, exported)
 
 
 if __name__ == "__main__":

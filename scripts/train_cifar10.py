@@ -17,6 +17,8 @@ r"""Trains GANs on CIFAR-10, for their IvOM and to be looked at.
         one CPU core. Give --seeds=1 there; Unrolled GAN would take hours.
     python scripts/train_cifar10.py --preset=paper --method=all
         For a GPU: the published networks.
+    python scripts/train_cifar10.py --dataset=fashion_mnist --preset=quick
+        MNIST, Fashion-MNIST and CIFAR-100 train by the same networks and flags.
     python scripts/train_cifar10.py --dataset=digits --preset=dense --method=gan \
         --steps=2000
         scikit-learn's bundled digits, 8 x 8 and grey: nothing to download, ten seconds.
@@ -42,7 +44,7 @@ from veegan_jax.presets import images as image_presets
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, program
 
-DATASETS = ("cifar10", "mnist", "digits")
+DATASETS = ("cifar10", "cifar100", "mnist", "fashion_mnist", "digits")
 
 WORKDIR = common_flags.define_path(
     "workdir", None, "where everything goes (default: runs/DATASET/PRESET/METHOD)"

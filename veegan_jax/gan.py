@@ -91,7 +91,8 @@ def make(method: str, dataset: str, preset: str = "quick", **changes: Any) -> GA
     Args:
       method: a registered method: gan, pacgan, ali, unrolled, veegan, veegan_plus, ...
       dataset: ring, grid, high_dim, stacked_mnist, stacked_digits (each also with a 4
-        at its end: stacks of four), cifar10, mnist, digits or faces.
+        at its end: stacks of four), cifar10, cifar100, mnist,
+        fashion_mnist, digits or faces.
       preset: quick, paper, best, ...: see the dataset's page in veegan_jax/presets.
       **changes: settings that differ from the preset, by their own names:
         steps=500, learning_rate=1e-4, generator_widths=(64, 64), ...

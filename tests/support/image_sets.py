@@ -11,6 +11,7 @@ from array_record.python import array_record_module
 from tensorflow_datasets.proto import tf_example_pb2
 
 SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+LIKE_THEM = {"fashion_mnist": (28, 28, 1), "cifar100": (32, 32, 3)}
 
 
 def write(
@@ -18,13 +19,15 @@ def write(
 ):
     """Writes `sum(shards)` random images to both splits; returns split -> arrays."""
     random = np.random.default_rng(seed)
-    shape = shape or SHAPES[dataset]
+    shapes = SHAPES | LIKE_THEM
+    shape = shape or shapes[dataset]
+    classes = 100 if dataset == "cifar100" else 10
     folder = root / dataset / "3.0.1"
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
     for split in ("train", "test"):
         image = random.integers(0, 256, (sum(shards), *shape), np.uint8)
-        label = random.integers(0, 10, sum(shards))
+        label = random.integers(0, classes, sum(shards))
         written[split] = image, label
         rows = iter(zip(image, label, strict=True))
         for number, length in enumerate(shards):
@@ -49,8 +52,8 @@ def write(
         ],
     }
     (folder / "dataset_info.json").write_text(json.dumps(record | (info or {})))
-    features = {"image": tfds.features.Image(shape=SHAPES[dataset])}
-    features["label"] = tfds.features.ClassLabel(num_classes=10)
+    features = {"image": tfds.features.Image(shape=shapes[dataset])}
+    features["label"] = tfds.features.ClassLabel(num_classes=classes)
     tfds.features.FeaturesDict(features).save_config(folder)
     return written
 

@@ -9,16 +9,17 @@ import pathlib
 import sys
 import types
 
+import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from absl.testing import flagsaver
 from sklearn import datasets
 from support import programs
-from support.image_sets import SHAPES, write
+from support.image_sets import LIKE_THEM, SHAPES, write
 
 from veegan_jax.common import errors
-from veegan_jax.data import folders, images
+from veegan_jax.data import folders, images, pixels, stacked_mnist
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def check(found: images.Images, expected):
     assert (found.image.dtype, found.label.dtype) == (np.uint8, np.int32)
 
 
-@pytest.mark.parametrize("dataset", SHAPES)
+@pytest.mark.parametrize("dataset", SHAPES | LIKE_THEM)
 @pytest.mark.parametrize("block", [4, 1000])
 def test_images_are_those_written_in_their_order(tmp_path, monkeypatch, dataset, block):
     monkeypatch.setattr(images, "_BLOCK", block)
@@ -223,7 +224,9 @@ def test_names_are_checked_and_auto_is_mnist_if_prepared(tmp_path):
         images.choose("cifar10")
     assert images.is_prepared("digits") and not images.is_prepared("mnist")
     assert not images.is_prepared("cifar10", str(tmp_path))
-    with pytest.raises(errors.InputError, match="=svhn must be one of mnist, cifar10"):
+    with pytest.raises(
+        errors.InputError, match="=svhn must be one of mnist, fashion_mnist"
+    ):
         images.choose("svhn")
     with pytest.raises(errors.InputError, match="dataset 'auto': one of mnist"):
         images.load("auto", "train")
@@ -294,6 +297,37 @@ def test_prepare_data_prepares_once_and_says_what_is_there(
     stand_in(_deny)
     prepare(script, "mnist", tmp_path)
     assert f"mnist is already prepared in {tmp_path}" in capsys.readouterr().out
+
+
+def test_prepare_data_exports_the_stacks_that_runs_train_on(script, tmp_path, capsys):
+    write(tmp_path, "mnist")
+    path = tmp_path / "stacks.npz"
+    with flagsaver.flagsaver(export=str(path), stacks=40):
+        prepare(script, "mnist", tmp_path)
+        assert "40 stacks of 3 digits" in capsys.readouterr().out
+        with pytest.raises(errors.InputError, match=r"--export=.*exists"):
+            prepare(script, "mnist", tmp_path)
+    train = images.load("mnist", "train", data_dir=str(tmp_path))
+    digits = train.image[..., 0]
+    drawn = stacked_mnist.sample(digits, jax.random.key(3), 500, num_stacks=40)
+    with np.load(path) as file:
+        listed = {x.tobytes() for x in file["image"]}
+        assert file["image"].shape == (40, 28, 28, 3) and file["list_seed"] == 1000
+        for image, labels in zip(file["image"], file["label"], strict=True):
+            for channel, label in zip(np.moveaxis(image, 2, 0), labels, strict=True):
+                assert (
+                    train.label[(digits == channel).all(axis=(1, 2))] == label
+                ).any()
+    assert {np.asarray(pixels.to_uint8(x)).tobytes() for x in drawn} == listed
+
+
+def test_prepare_data_exports_digits_alone(script, tmp_path):
+    with flagsaver.flagsaver(export=str(tmp_path / "stacks.npz")):
+        with pytest.raises(errors.InputError, match="give --datasets=mnist alone"):
+            prepare(script, "cifar10", tmp_path)
+    with flagsaver.flagsaver(stacks=7):
+        with pytest.raises(errors.InputError, match="--stacks=7: only --export reads"):
+            prepare(script, "mnist", tmp_path)
 
 
 def test_prepare_data_writes_one_set_as_png(script, tmp_path, capsys):

@@ -25,7 +25,7 @@ def test_add_copies_every_run_below_a_folder_to_the_same_path(script, tmp_path):
     records_of_runs.leave(runs / "ring/quick/gan", "ring", "quick", plane=plane)
     stacked = runs / "stacked_mnist/full/gan"
     records_of_runs.leave(stacked, "stacked_mnist", "full", image=image, real=image[0])
-    variant = runs / "ablation/grid/best/no_penalty"
+    variant = runs / "ablation/grid/best-gan/no_penalty"
     record = records_of_runs.leave(variant, "grid", "best", plane=plane)
     about = {"without": "penalty", "changes": {"penalty": False}}
     (variant / "ablation.json").write_text(json.dumps(about | record))
@@ -37,11 +37,11 @@ def test_add_copies_every_run_below_a_folder_to_the_same_path(script, tmp_path):
         "stacked_mnist/full/gan.json",
         "stacked_mnist/full/gan.npz",
         "stacked_mnist/full/real.npz",
-        "ablation/grid/best/no_penalty.json",
+        "ablation/grid/best-gan/no_penalty.json",
     }
     kept = json.loads((results / "ring/quick/gan.json").read_text())
     assert kept["command"] == "python scripts/train.py --dataset=ring"
-    kept = json.loads((results / "ablation/grid/best/no_penalty.json").read_text())
+    kept = json.loads((results / "ablation/grid/best-gan/no_penalty.json").read_text())
     assert kept["without"] == "penalty"
     with np.load(results / "ring/quick/gan.npz") as data:
         assert data["plane"].shape == (9, 2)

@@ -1,4 +1,4 @@
-"""Real images as uint8 arrays: MNIST, CIFAR-10 and scikit-learn's digits.
+"""Real images as uint8 arrays: MNIST, CIFAR-10 and their like, scikit-learn's digits.
 
 Dimension key: N images, B images of a block, H height, W width, C channels.
 """
@@ -21,8 +21,20 @@ import tqdm
 from veegan_jax.common import caches, errors
 from veegan_jax.data import prepared
 
-SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "digits": (8, 8, 1)}  # H, W, C
-TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}  # sets that must be prepared
+SHAPES = {  # height, width, channels
+    "mnist": (28, 28, 1),
+    "fashion_mnist": (28, 28, 1),
+    "cifar10": (32, 32, 3),
+    "cifar100": (32, 32, 3),
+    "digits": (8, 8, 1),
+}
+TITLES = {  # sets that must be prepared
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+}
+CLASSES = {"cifar100": 100}  # of the others: 10
 SPLITS = ("train", "test")
 
 _BLOCK = 1000  # images read at a time
@@ -37,7 +49,7 @@ class Images:
     split: str  # one of SPLITS
     source: str  # its origin, one line for the records
     image: np.ndarray  # uint8 [N, H, W, C], 0 to 255
-    label: np.ndarray  # int32 [N], 0 to 9
+    label: np.ndarray  # int32 [N], 0 to 9 (CIFAR-100: 0 to 99, its fine labels)
 
 
 def load(
@@ -53,7 +65,7 @@ def load(
     deleted at any time.
 
     Args:
-      dataset: "mnist", "cifar10" or "digits".
+      dataset: one of `SHAPES`.
       split: "train" or "test". The digits have no test set, so it is every fifth image
         of each class.
       data_dir: tensorflow-datasets' folder; None: TFDS_DATA_DIR, else
@@ -214,8 +226,9 @@ def _checked(image: np.ndarray, label: Any, dataset: str) -> _Block:
     if image.dtype != np.uint8 or image.shape != shape:
         found = f"{image.dtype} {image.shape}"
         raise ValueError(f"the images are {found}, not uint8 {shape}")
-    if np.any((label < 0) | (label > 9)):
-        raise ValueError("a label is not in 0 to 9")
+    most = CLASSES.get(dataset, 10) - 1
+    if np.any((label < 0) | (label > most)):
+        raise ValueError(f"a label is not in 0 to {most}")
     return image, label
 
 

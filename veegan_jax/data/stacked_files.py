@@ -14,6 +14,7 @@ from veegan_jax.data import images, stacked_mnist
 
 DIGITS = ("mnist", "digits")  # the data sets of digits
 RANGES = {"0,1": (0, 1), "-1,1": (-1, 1)}  # of float pixels
+_PADDED, _PADDING = 32, 2  # height of digits that are padded, and by how much
 _SLACK = 1e-5  # rounding beyond a range
 
 
@@ -104,6 +105,27 @@ def _scaled(
     return (2 * (data.astype(np.float32) - least) / (most - least) - 1).clip(-1, 1)
 
 
+def cropped(x_NHWC: np.ndarray) -> tuple[np.ndarray, str]:
+    """Cut 32 x 32 images to MNIST's 28 x 28, as the padding of many models needs.
+
+    Returns:
+      The images, and what was cut off in words; "" for images of another size.
+    """
+    if x_NHWC.shape[1:3] != (_PADDED, _PADDED):
+        return x_NHWC, ""
+    inner = slice(_PADDING, _PADDED - _PADDING)
+    kept = x_NHWC[:, inner, inner]
+    low, high = (0, 255) if x_NHWC.dtype == np.uint8 else (-1, 1)
+    total, inside = (x.sum(dtype=np.float64) for x in (x_NHWC, kept))
+    edge = (total - inside) / (x_NHWC.size - kept.size)
+    bright = 100 * (edge - low) / (high - low)
+    return kept, (
+        f"Images of {_PADDED} x {_PADDED} are scored without their outer {_PADDING} "
+        f"pixels, MNIST's padding. Those have {bright:.2g} % of white in the mean; of "
+        "padded digits they have none."
+    )
+
+
 def dataset_of(shape: tuple[int, ...], wanted: str = "auto") -> str:
     """Return the data set whose digits have the size of stacked images.
 
@@ -125,5 +147,6 @@ def dataset_of(shape: tuple[int, ...], wanted: str = "auto") -> str:
             return name
     known = " or ".join(f"{sizes[d][0]} x {sizes[d][1]} ({d})" for d in names)
     raise errors.InputError(
-        f"images of {shape[1]} x {shape[2]} pixels cannot be scored: {known} can"
+        f"images of {shape[1]} x {shape[2]} pixels cannot be scored: {known} can, and "
+        f"padded digits of {_PADDED} x {_PADDED}"
     )

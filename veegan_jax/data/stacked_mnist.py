@@ -64,9 +64,20 @@ def indices(
     """Return the indices of the digits that `sample` stacks: int32 [B, C]."""
     if num_stacks:
         stack_B = rng.index(key, batch, num_stacks, axis_name=axis_name)
-        keys_C = jax.random.split(rng.key(LIST_SEED), channels)
-        columns = [rng.index_at(k, stack_B, num_digits) for k in keys_C]
-    else:
-        keys_C = jax.random.split(key, channels)
-        columns = [rng.index(k, batch, num_digits, axis_name=axis_name) for k in keys_C]
+        return listed(num_digits, stack_B, channels)
+    keys_C = jax.random.split(key, channels)
+    columns = [rng.index(k, batch, num_digits, axis_name=axis_name) for k in keys_C]
     return jnp.stack(columns, axis=1)
+
+
+@numerics.standard
+def listed(num_digits: int, stack_B: jax.Array, channels: int = 3) -> jax.Array:
+    """Return the digits of stacks of the fixed list: int32 [B, C].
+
+    Args:
+      num_digits: how many there are to choose from.
+      stack_B: places in the list, int32; a longer list begins as a shorter one.
+      channels: digits of a stack.
+    """
+    keys_C = jax.random.split(rng.key(LIST_SEED), channels)
+    return jnp.stack([rng.index_at(k, stack_B, num_digits) for k in keys_C], axis=1)

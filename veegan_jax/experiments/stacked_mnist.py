@@ -341,14 +341,16 @@ def table(runs: dict[str, dict[str, Any]]) -> str:
       runs: label of the row -> record.
     """
     first = next(iter(runs.values()))
-    names = list(stacked_mnist_metrics.METRICS)
+    has = {n for run in runs.values() for n in run["mean"]}
+    names = [n for n in stacked_mnist_metrics.METRICS if n in has]
+    oracle = {n: v for run in runs.values() for n, v in run["oracle"].items()}
     header = ["", *[n.replace("_", " ") for n in names]]
     rows = [
-        ["real digits", *[records.cell(first["oracle"][n]) for n in names]],
+        ["real digits", *[records.cell(oracle.get(n)) for n in names]],
         ["sampling floor", *[records.cell(first["expected"].get(n)) for n in names]],
     ]
     for label, run in runs.items():
-        cells = [records.cell(run["mean"][n], run["std"][n]) for n in names]
+        cells = [records.cell(run["mean"].get(n), run["std"].get(n)) for n in names]
         rows.append([f"**{label}**", *cells])
         if theirs := base.published_row(run):
             rows.append(published_cells(theirs, names))

@@ -1,4 +1,4 @@
-"""The presets of single images: CIFAR-10, faces, digits, and inference on MNIST.
+"""The presets of single images: CIFAR, faces, digits, and inference on MNIST.
 
 `quick` and `full` train the small networks of Stacked MNIST, `quick` for minutes on two
 CPU cores. `paper` is DCGAN's pair of networks, for ALI its own, at published settings
@@ -18,8 +18,10 @@ from veegan_jax.presets import families, stacked_mnist
 PRESETS = ("quick", "full", "paper", "dense")
 SHAPES = {  # height, width, channels
     "cifar10": (32, 32, 3),
+    "cifar100": (32, 32, 3),
     "faces": (64, 64, 3),
     "mnist": (28, 28, 1),
+    "fashion_mnist": (28, 28, 1),
     "digits": (8, 8, 1),
 }
 DATASETS = tuple(SHAPES)
@@ -49,7 +51,7 @@ def quick(method: str, dataset: str, latent_size: int | None = None) -> Config:
 
 def paper(method: str, dataset: str, latent_size: int | None = None) -> Config:
     """DCGAN's networks; ALI's own, of CIFAR-10, for ALI there."""
-    if method == "ali" and dataset == "cifar10":
+    if method == "ali" and dataset.startswith("cifar"):
         latent_size = latent_size or 64
         return Config(
             method,
