@@ -224,9 +224,7 @@ def test_names_are_checked_and_auto_is_mnist_if_prepared(tmp_path):
         images.choose("cifar10")
     assert images.is_prepared("digits") and not images.is_prepared("mnist")
     assert not images.is_prepared("cifar10", str(tmp_path))
-    with pytest.raises(
-        errors.InputError, match="=svhn must be one of mnist, fashion_mnist"
-    ):
+    with pytest.raises(errors.InputError, match="=svhn must be one of mnist, fash"):
         images.choose("svhn")
     with pytest.raises(errors.InputError, match="dataset 'auto': one of mnist"):
         images.load("auto", "train")
@@ -315,19 +313,21 @@ def test_prepare_data_exports_the_stacks_that_runs_train_on(script, tmp_path, ca
         assert file["image"].shape == (40, 28, 28, 3) and file["list_seed"] == 1000
         for image, labels in zip(file["image"], file["label"], strict=True):
             for channel, label in zip(np.moveaxis(image, 2, 0), labels, strict=True):
-                assert (
-                    train.label[(digits == channel).all(axis=(1, 2))] == label
-                ).any()
+                same_N = (digits == channel).all(axis=(1, 2))
+                assert (train.label[same_N] == label).any()
     assert {np.asarray(pixels.to_uint8(x)).tobytes() for x in drawn} == listed
 
 
 def test_prepare_data_exports_digits_alone(script, tmp_path):
-    with flagsaver.flagsaver(export=str(tmp_path / "stacks.npz")):
-        with pytest.raises(errors.InputError, match="give --datasets=mnist alone"):
-            prepare(script, "cifar10", tmp_path)
-    with flagsaver.flagsaver(stacks=7):
-        with pytest.raises(errors.InputError, match="--stacks=7: only --export reads"):
-            prepare(script, "mnist", tmp_path)
+    for given, datasets, why in (
+        ({"export": str(tmp_path / "x.npz")}, "cifar10", "give --datasets=mnist alone"),
+        ({"stacks": 7}, "mnist", "--stacks=7: only --export reads it"),
+    ):
+        with (
+            flagsaver.flagsaver(**given),
+            pytest.raises(errors.InputError, match=why),
+        ):
+            prepare(script, datasets, tmp_path)
 
 
 def test_prepare_data_writes_one_set_as_png(script, tmp_path, capsys):
@@ -370,7 +370,9 @@ def test_prepare_data_says_what_is_missing(script, stand_in, tmp_path, monkeypat
         with pytest.raises(errors.InputError, match=r"new cannot be written .Permiss"):
             prepare(script, "mnist", tmp_path / "new")
     for names in ("digits", "mnist,svhn", ""):
-        with pytest.raises(errors.InputError, match="must be one of mnist, cifar10"):
+        with pytest.raises(
+            errors.InputError, match="must be one of mnist, fashion_mnist"
+        ):
             prepare(script, names, tmp_path)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(errors.InputError, match=r"TensorFlow: pip install -e '.\[data"):

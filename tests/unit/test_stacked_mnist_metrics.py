@@ -340,7 +340,7 @@ def test_the_size_names_the_data_set():
     assert stacked_files.dataset_of((5, 28, 28, 3), "mnist") == "mnist"
     with pytest.raises(errors.InputError, match=r"8 x 8 pixels.*28 x 28 \(mnist\) can"):
         stacked_files.dataset_of((5, 8, 8, 3), "mnist")
-    with pytest.raises(errors.InputError, match="64 x 64 pixels.* padded digits"):
+    with pytest.raises(errors.InputError, match=r"64 x 64 pixels.* padded digits"):
         stacked_files.dataset_of((5, 64, 64, 3))
     with pytest.raises(errors.InputError, match="--dataset=cifar10 must be one of"):
         stacked_files.dataset_of((5, 8, 8, 3), "cifar10")
