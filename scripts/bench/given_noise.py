@@ -19,7 +19,7 @@ class Mismatch(ValueError):
 
 @functools.cache  # compiling is most of a check's time
 def step_on_given_noise(config: Config) -> Any:
-    """Make the JAX step a function of (state, batch, *normals)."""
+    """Make the JAX step a function of (state, batch, *noise)."""
     train_step = methods.get(config.method).train_step
 
     def step(state, x_BX, *noise):
@@ -31,8 +31,11 @@ def step_on_given_noise(config: Config) -> Any:
                 raise Mismatch(f"{config.method} draws {shape}, the peer does not")
             return unused.pop(0)
 
-        # Every method draws by this one function; only tracing sees the substitute.
-        with mock.patch.object(rng, "normal", normal):
+        def uniform(key, rows, *, axis_name=None):
+            return normal(key, (rows,), axis_name=axis_name)
+
+        # Every method draws by these; only tracing sees the substitutes.
+        with mock.patch.multiple(rng, normal=normal, uniform=uniform):
             result = train_step(state, x_BX, config=config)
         if unused:
             raise Mismatch(f"{config.method} never draws {unused[0].shape}")

@@ -1,4 +1,4 @@
-"""The PyTorch peers of five methods: the same steps, eager or compiled.
+"""The PyTorch peers of seven methods: the same steps, eager or compiled.
 
 They are written as a careful PyTorch user would write them: nn.Linear and
 nn.BatchNorm1d, one forward pass for both losses, `torch.autograd.grad` so that each
@@ -122,7 +122,7 @@ class Peer(abc.ABC):
                 torch._foreach_lerp_(self.ema, self.params_g, weight)
         self.steps_taken += 1
 
-    def rates(self, step: int) -> tuple[float, float]:
+    def rates(self, step: float) -> tuple[float, float]:
         """Return the step size of G and R, and that of D."""
         adam, steps = self.config.optimizer, self.config.steps
         scale = 1.0
@@ -272,7 +272,9 @@ class VEEGAN(OnePass):
         return losses, *self.both(loss_d, loss_gr)
 
 
-class VEEGANPlus(OnePass):
+class Penalized(OnePass):
+    """A method with a weight of D's slope that falls over the run."""
+
     def __init__(self, config: Config, state: TrainState, device: torch.device) -> None:
         super().__init__(config, state, device)
         self.gamma = torch.zeros((), device=device)  # a number would compile anew
@@ -281,6 +283,16 @@ class VEEGANPlus(OnePass):
         self.gamma.fill_(self.weight_of_penalty())
         return super().step(x_BX, *noise)
 
+    def weight_of_penalty(self) -> float:
+        """Return the weight of the penalty at this step."""
+        weight = self.config.objective
+        start, end = weight.gamma_decay_start, weight.gamma_decay_end
+        progress = (self.steps_taken / self.config.steps - start) / (end - start)
+        progress = max(0.0, min(1.0, progress))
+        return weight.gamma * (weight.gamma_end / weight.gamma) ** progress
+
+
+class VEEGANPlus(Penalized):
     def gradients(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Any:
         config, rows = self.config, len(x_BX)
         (latent_BZE,) = noise
@@ -320,13 +332,78 @@ class VEEGANPlus(OnePass):
         losses = {name: loss.detach() for name, loss in losses.items()}
         return losses, grads_d, grads_gr
 
-    def weight_of_penalty(self) -> float:
-        """Return the weight of the penalty at this step."""
-        weight = self.config.objective
-        start, end = weight.gamma_decay_start, weight.gamma_decay_end
-        progress = (self.steps_taken / self.config.steps - start) / (end - start)
-        progress = max(0.0, min(1.0, progress))
-        return weight.gamma * (weight.gamma_end / weight.gamma) ** progress
+
+class RpGAN(Penalized):
+    def gradients(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Any:
+        config, rows = self.config, len(x_BX)
+        (z_BZ,) = noise
+        fake_BX = self.g(z_BZ)
+        both = torch.cat([fake_BX, x_BX / config.data.scale]).detach().requires_grad_()
+        logit = self.d(both)[:, 0]
+        (slope,) = grad(logit.sum(), both, create_graph=True)
+        fake_logit, real_logit = logit.chunk(2)
+        margin_B = real_logit - fake_logit
+        penalty = config.objective.penalty_scale**2 * (slope**2).sum() / rows
+        loss_d = softplus(-margin_B).mean() + 0.5 * self.gamma * penalty
+        grads_d = grad(loss_d, self.params_d)
+        # As in JAX: D's slope is known, so G needs no second pass through D.
+        with torch.no_grad():
+            cotangent = -margin_B.sigmoid()[:, None] / rows * slope[:rows]
+        grads_g = grad(fake_BX, self.params_g, cotangent)
+        losses = {"loss_d": loss_d, "loss_g": softplus(margin_B).mean()}
+        losses = {n: v.detach() for n, v in (losses | {"penalty": penalty}).items()}
+        return losses, grads_d, grads_g
+
+
+class WGANGP(Peer):
+    def __init__(self, config: Config, state: TrainState, device: torch.device) -> None:
+        super().__init__(config, state, device)
+        for moments in self.adam_d.state.values():  # D moves several times a step
+            moments["step"] *= config.objective.critic_steps
+        self.run_critic: Callable = self.critic
+
+    def noise(self) -> list[torch.Tensor]:
+        rows, steps = self.config.batch_size, self.config.objective.critic_steps
+        (size,) = self.noise_sizes()
+        normals = (
+            torch.randn(n, size, device=self.device) for n in (rows, rows // steps)
+        )
+        return [*normals, torch.rand(rows, device=self.device)]
+
+    def critic(
+        self, x_CX: torch.Tensor, fake_CX: torch.Tensor, share_C: torch.Tensor
+    ) -> tuple[Losses, Gradients]:
+        """Compute D's losses and gradients on a part of the batch."""
+        between_CX = torch.lerp(fake_CX, x_CX, share_C[:, None]).requires_grad_()
+        (slope_CX,) = grad(self.d(between_CX).sum(), between_CX, create_graph=True)
+        norm_C = (slope_CX.square().sum(dim=1) + 1e-12).sqrt()
+        penalty = (norm_C - 1).square().mean()
+        distance = self.d(x_CX).mean() - self.d(fake_CX).mean()
+        loss_d = -distance + self.config.objective.slope_weight * penalty
+        losses = {"loss_d": loss_d, "distance": distance, "penalty": penalty}
+        losses = {name: loss.detach() for name, loss in losses.items()}
+        return losses, grad(loss_d, self.params_d)
+
+    def compile(self, mode: str | None = None) -> None:
+        """Make the critic's losses and gradients one program."""
+        self.run_critic = compiled(self.critic, mode)
+
+    def step(self, x_BX: torch.Tensor, *noise: torch.Tensor) -> Losses:
+        z_BZ, z_CZ, share_B = noise
+        steps = self.config.objective.critic_steps
+        with torch.no_grad():
+            fake_BX = self.g(z_BZ)
+        # Dealt out like cards, as in JAX.
+        parts = (
+            a.unflatten(0, (-1, steps)).unbind(1) for a in (x_BX, fake_BX, share_B)
+        )
+        for i, part in enumerate(zip(*parts, strict=True)):
+            losses, grads = self.run_critic(*part)
+            _, rate = self.rates(self.steps_taken + i / steps)
+            _minimize(self.adam_d, self.params_d, grads, rate)
+        loss_g = -self.d(self.g(z_CZ)).mean()
+        self.update(None, grad(loss_g, self.params_g))
+        return losses | {"loss_g": loss_g.detach()}
 
 
 PEERS: dict[str, type[Peer]] = {
@@ -335,6 +412,8 @@ PEERS: dict[str, type[Peer]] = {
     "unrolled": Unrolled,
     "veegan": VEEGAN,
     "veegan_plus": VEEGANPlus,
+    "rpgan": RpGAN,
+    "wgan_gp": WGANGP,
 }
 
 

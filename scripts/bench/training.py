@@ -68,7 +68,7 @@ from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, program
 
-NAMES = ("gan", "ali", "unrolled", "veegan", "veegan_plus")
+NAMES = ("gan", "ali", "unrolled", "veegan", "veegan_plus", "rpgan", "wgan_gp")
 SMALL = {"batch256": 256, "batch64": 64}  # VEEGAN alone, 2-D latent, 2 x 128 networks
 PRESETS = ("paper", "quick", *SMALL)
 SEEDS = (1, 5)

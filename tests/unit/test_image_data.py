@@ -319,7 +319,7 @@ def test_prepare_data_exports_the_stacks_that_runs_train_on(script, tmp_path, ca
 
 
 def test_prepare_data_exports_digits_alone(script, tmp_path):
-    for given, datasets, why in (
+    for given, names, why in (
         ({"export": str(tmp_path / "x.npz")}, "cifar10", "give --datasets=mnist alone"),
         ({"stacks": 7}, "mnist", "--stacks=7: only --export reads it"),
     ):
@@ -327,7 +327,7 @@ def test_prepare_data_exports_digits_alone(script, tmp_path):
             flagsaver.flagsaver(**given),
             pytest.raises(errors.InputError, match=why),
         ):
-            prepare(script, datasets, tmp_path)
+            prepare(script, names, tmp_path)
 
 
 def test_prepare_data_writes_one_set_as_png(script, tmp_path, capsys):
