@@ -14,9 +14,10 @@ below runs/ by default: results/DATASET/PRESET/METHOD,
 results/ablation/DATASET/PRESET/VARIANT, results/inference_DATASET/PRESET/METHOD,
 results/lgan. Seeds from 3 become METHOD-from-3.json, which joins METHOD.json's row.
 A folder that eval_ivom.py wrote by --output becomes METHOD-search.json beside the
-record of its run. --add=FILE.json copies a benchmark's record to results/speed/, and
-one of eval_stacked_mnist.py to results/stacked_mnist/classifiers/. Half a minute on one
-CPU core.
+record of its run, and a sweep results/sweeps/DATASET/METHOD-FIELDS.json.
+--add=FILE.json copies a benchmark's record to results/speed/, and one of
+eval_stacked_mnist.py to results/stacked_mnist/classifiers/. Half a minute on one CPU
+core.
 """
 
 import pathlib
@@ -27,11 +28,13 @@ from tables import (
     ablations,
     checks,
     common,
+    leaderboard,
     mixtures,
     published_rows,
     seeds,
     speed,
     stacked_mnist,
+    sweeps,
 )
 from tables import images as image_tables
 from tables import lgan as lgan_tables
@@ -128,6 +131,9 @@ def collect(path: pathlib.Path, results: pathlib.Path) -> list[common.Copy]:
         if "ivom_of" in record:
             copies.append(image_tables.collect_search(file, results))
             continue
+        if "variants" in record:
+            copies.append(sweeps.collect(run, results))
+            continue
         if "cells" in record:
             if ablation:
                 lgan_ablations.add(run.resolve().parent)
@@ -190,11 +196,13 @@ def main() -> None:
     tables = {
         **mixtures.tables(results),
         "ablation": ablations.table(results),
+        "reconstruction": sweeps.table(results),
         **stacked_mnist.tables(results),
         **image_tables.tables(results),
         **lgan_tables.tables(results),
         **speed.tables(results),
         **published_rows.tables(),
+        **leaderboard.tables(results),
     }
     placed = set()
     for page in (root / "README.md", *sorted(results.glob("*.md"))):

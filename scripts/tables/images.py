@@ -16,7 +16,10 @@ FOLDERS = {"cifar10": "cifar10", "faces": "faces", "inference_mnist": "mnist"}
 _SHOWN = 16  # images of a figure
 _NEAREST = 12  # fewer, as they are captioned and drawn larger
 # The columns of the first table of a page; the "-details" have all.
-_IVOM = ("ivom", "ivom_5", "ivom_25", "ivom_from_r", "r", "random", "latent_rms")
+_IVOM = (
+    *("ivom", "ivom_5", "ivom_25", "ivom_from_r", "r", "random", "latent_rms"),
+    *("recall", "recall_any_z"),
+)
 # The columns of a longer search, of which 200 iterations are a part.
 _SEARCH = ("ivom", "ivom_200", "ivom_25", "ivom_from_r", "converged", "latent_rms")
 IMAGES = (None, None, None, None)
@@ -44,7 +47,11 @@ IVOM = {  # of a record of eval_ivom.py
     **common.REPEAT,
     "options": {"images": checks.COUNT, "starts": checks.COUNT},
     "ivom_of": {"latent_size": checks.COUNT},
-    "baselines": {"mean_image": checks.METRIC, "pca": checks.METRIC},
+    "baselines": {
+        "mean_image": checks.METRIC,
+        "pca": checks.METRIC,
+        "nearest_training?": checks.METRIC,
+    },
     "mean": {"ivom": checks.METRIC, "*": checks.METRIC},
     "std": {"*": checks.METRIC},
 }

@@ -123,6 +123,17 @@ FORMS = {
             }
         ],
     },
+    "methods": {
+        **_REPEAT,
+        "rows": [
+            {
+                "dataset": checks.TEXT,
+                "method": common.METHOD,
+                "median": checks.POSITIVE,
+                "cost?": _RATIO,
+            }
+        ],
+    },
     "startup": {
         **_REPEAT,
         **_VERSIONS,

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import sklearn.decomposition
+import sklearn.neighbors
 from jax.tree_util import Partial
 
 from veegan_jax import methods
@@ -338,6 +339,28 @@ def test_best_of_random_is_the_best_of_the_starts(params, x_NHW):
         x_KHW = np.float64(curved(params, z_KZ))
         expected = min(np.mean((x - x_HW) ** 2) for x in x_KHW)
         assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_nearest_training_image_is_scikit_learns(generator, monkeypatch):
+    monkeypatch.setattr(baselines, "_ROWS", 7)
+    train, test = generator.normal(size=(30, 4, 2)), generator.normal(size=(9, 4, 2))
+    search = sklearn.neighbors.NearestNeighbors(n_neighbors=1).fit(train.reshape(30, 8))
+    distance, _ = search.kneighbors(test.reshape(9, 8))
+    found = baselines.nearest_errors(train, test)
+    np.testing.assert_allclose(found, distance[:, 0] ** 2 / 8, rtol=1e-10)
+    assert baselines.nearest_errors(train, train[:3]).max() < 1e-12
+
+
+def test_recall_counts_what_is_nearer_at_a_likely_z(generator):
+    z_MZ = np.zeros((4, 64))
+    z_MZ[1] = 1.2  # squared 92; 99.9 % of the prior's are below 104.7
+    z_MZ[2] = 1.3  # squared 108
+    error_M = np.array([0.1, 0.1, 0.1, np.nan])
+    assert baselines.recall(error_M, np.full(4, 0.2), z_MZ) == (0.5, 0.75)
+    assert baselines.recall(error_M, np.full(4, 0.1), z_MZ) == (0, 0)  # not nearer
+    prior = generator.normal(size=(20_000, 16))
+    inside, _ = baselines.recall(np.zeros(20_000), np.ones(20_000), prior)
+    assert inside == pytest.approx(0.999, abs=0.001)
 
 
 def test_baselines_are_those_of_scikit_learn(generator):

@@ -195,7 +195,7 @@ def test_a_variant_is_added_from_within_its_folder(script, tmp_path, monkeypatch
     about = {"without": "penalty", "changes": {"penalty": False}}
     (run / "ablation.json").write_text(json.dumps(about | record))
     monkeypatch.chdir(run)
-    target = results / "ablation/grid/best/no_penalty.json"
+    target = results / "ablation/grid/best-gan/no_penalty.json"
     assert script.add([pathlib.Path()], results) == [target]
     damaged = json.dumps(record | {"without": "penalty"})
     target.write_text(damaged)

@@ -33,7 +33,7 @@ from veegan_jax.experiments import (
 )
 from veegan_jax.experiments import images as image_experiment
 from veegan_jax.methods.base import TrainState
-from veegan_jax.metrics import ivom, ivom_checks
+from veegan_jax.metrics import baselines, ivom, ivom_checks
 from veegan_jax.runtime import (
     distributed,
     numerics,
@@ -114,7 +114,8 @@ def measure(
     Returns:
       The record; and, for metrics, in the first process alone: the targets "test"
       [N, X] and what was found for each seed and image: "error" [S, N], "nearest" [S,
-      N, X], and the baselines' errors "mean_image", "pca" [N] and "random" [S, N].
+      N, X], and the baselines' errors "mean_image", "pca",
+      "nearest_training" [N] and "random" [S, N].
 
     Raises:
       InputError: if the folder holds no run or a damaged record, the data cannot be
@@ -271,6 +272,9 @@ def _summarize(
         metrics["converged"] = 100 * prior["converged"].mean()
         metrics["latent_rms"] = np.sqrt(np.mean(prior["z"] ** 2))
         metrics["random"] = curve[0]
+        nearest_N = errors_of["nearest_training"]
+        shares = baselines.recall(prior["error"], nearest_N, prior["z"])
+        metrics["recall"], metrics["recall_any_z"] = (100 * share for share in shares)
         if methods.has_reconstructor(config.method):
             metrics["r"] = found[seed, "r"]["curve"][:, 0].mean()
             metrics["ivom_from_r"] = found[seed, "r"]["error"].mean()

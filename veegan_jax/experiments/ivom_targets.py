@@ -37,7 +37,7 @@ class Targets:
 
 
 def baseline_errors(targets: Targets, latent_size: int) -> dict[str, np.ndarray]:
-    """Return each test image's error to the mean image and to PCA's projection.
+    """Return each test image's error to the mean, to PCA, to a training image.
 
     PCA has as many components as z has dimensions, or as many as there can be.
     """
@@ -48,6 +48,7 @@ def baseline_errors(targets: Targets, latent_size: int) -> dict[str, np.ndarray]
     return {
         "mean_image": baselines.mean_image_errors(train_NX, test_NX),
         "pca": baselines.pca_errors(train_NX, test_NX, most),
+        "nearest_training": baselines.nearest_errors(train_NX, test_NX),
     }
 
 
