@@ -43,7 +43,7 @@ setuptools.setup(
             "pyyaml>=6.0",
             "ruff>=0.12",
         ],
-        "bench": ["torch>=2.4,<2.14"],
+        "bench": ["torch>=2.4,<2.14", "prdc>=0.2"],
         "data": ["tensorflow>=2.16"],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],

@@ -3,6 +3,7 @@
 Dimension key: N real examples, M samples, F features.
 """
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn import neighbors
@@ -117,3 +118,14 @@ def test_what_is_not_finite_is_counted():
     bad[3, 1] = bad[5, 0] = np.nan
     with pytest.raises(errors.InputError, match="2 of 9 generated features are not fi"):
         coverage.evaluate(np.ones((9, 2)), bad)
+
+
+@pytest.mark.parametrize("k", [1, 5, 40])
+@pytest.mark.parametrize("columns", [60, 700, 3000])
+def test_the_kth_smallest_is_that_of_a_sort(generator, k, columns):
+    """Also with equal values, within a group of columns and in many groups."""
+    x_PN = generator.normal(size=(20, columns)).astype(np.float32)
+    x_PN[:, ::7] = x_PN[:, :1]
+    x_PN[0] = 1.0
+    found = coverage._kth_smallest(jnp.asarray(x_PN), k)
+    np.testing.assert_array_equal(found, np.sort(x_PN, axis=1)[:, k - 1])

@@ -30,6 +30,7 @@ from veegan_jax.common import errors
 from veegan_jax.runtime import numerics
 
 _BLOCK = 2**24  # distances that are held at a time
+_GROUP = 64  # columns
 # Of squared distances, relative to the points' squared norms: less is rounding.
 _EQUAL = 1e-6
 
@@ -150,8 +151,25 @@ def _kth(
     square_PN = _squares(block_PF, feature_NF)
     row_P1 = first + jnp.arange(len(block_PF))[:, None]
     is_self_PN = row_P1 == jnp.arange(len(feature_NF))[None]
-    nearest, _ = jax.lax.top_k(-jnp.where(is_self_PN, jnp.inf, square_PN), neighbours)
-    return -nearest[:, -1]
+    return _kth_smallest(jnp.where(is_self_PN, jnp.inf, square_PN), neighbours)
+
+
+def _kth_smallest(x_PN: jax.Array, k: int) -> jax.Array:
+    """Return each row's k-th smallest value, without sorting the rows.
+
+    The k smallest values lie in the k groups of columns whose least values are smallest
+    (or in others with equal values), so only those groups are sorted.
+    """
+    rows, columns = x_PN.shape
+    groups = -(-columns // _GROUP)
+    if groups <= 2 * k:
+        return -jax.lax.top_k(-x_PN, k)[0][:, -1]
+    missing = groups * _GROUP - columns
+    x_PN = jnp.pad(x_PN, ((0, 0), (0, missing)), constant_values=jnp.inf)
+    x_PGC = x_PN.reshape(rows, groups, _GROUP)
+    _, chosen_PK = jax.lax.top_k(-x_PGC.min(axis=2), k)
+    found_PKC = jnp.take_along_axis(x_PGC, chosen_PK[:, :, None], axis=1)
+    return -jax.lax.top_k(-found_PKC.reshape(rows, -1), k)[0][:, -1]
 
 
 @jax.jit
