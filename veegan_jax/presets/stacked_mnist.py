@@ -10,7 +10,7 @@ from typing import Any
 
 from veegan_jax import methods
 from veegan_jax.config import Config, Stacks
-from veegan_jax.methods import ali, alice, pacgan, rpgan, veegan, veegan_plus
+from veegan_jax.methods import ali, alice, meg, pacgan, rpgan, veegan, veegan_plus
 from veegan_jax.networks.configs import DCGAN
 from veegan_jax.presets import families
 
@@ -37,8 +37,12 @@ def preset(
 
 
 def paper(method: str, dataset: str, latent_size: int | None = None) -> Config:
-    """DCGAN's networks for every method, in PacGAN's set-up but for z ~ N(0, I)."""
-    latent_size = latent_size or 100
+    """DCGAN's networks for every method, in PacGAN's set-up but for z ~ N(0, I).
+
+    WGAN-GP and MEG are in that of MEG's paper.
+    """
+    of_meg = method in ("wgan_gp", "meg")
+    latent_size = latent_size or (128 if of_meg else 100)
     losses = objective(method, latent_size)
     return Config(
         method,
@@ -59,9 +63,9 @@ def paper(method: str, dataset: str, latent_size: int | None = None) -> Config:
         objective=losses,
         optimizer=families.optimizer(
             method,
-            learning_rate=2e-4,
-            beta2=0.999,
-            discriminator_every=1 if method == "wgan_gp" else 2,
+            learning_rate=1e-4 if of_meg else 2e-4,
+            beta2=0.9 if of_meg else 0.999,
+            discriminator_every=1 if of_meg else 2,
         ),
     )
 
@@ -186,6 +190,8 @@ def objective(method: str, latent_size: int) -> Any:
         return alice.Objective(reconstructor_noise=latent_size)
     if method == "pacgan":
         return pacgan.Objective(pack=4)
+    if method == "meg":
+        return meg.Objective(score_weight=10.0)  # its paper's, for images
     return methods.objective_class(method)()
 
 
