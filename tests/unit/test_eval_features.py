@@ -8,7 +8,7 @@ from support import programs
 
 from veegan_jax.common import errors
 from veegan_jax.experiments import features
-from veegan_jax.metrics import coverage
+from veegan_jax.metrics import coverage, feature_distances
 
 SMALL = features.Options(cells=8)
 
@@ -128,3 +128,24 @@ def test_it_prints_every_measure_and_writes_what_is_missing(
     nearest = ((shown[:, None] - kinds[None]) ** 2).sum(axis=(2, 3, 4)).argmin(axis=1)
     assert (nearest == 3).all()  # the kind that no sample is of
     assert figure.stat().st_size > 1000
+
+
+def test_the_jackknife_is_the_standard_error_of_a_mean(generator):
+    """Of a mean, leaving out groups gives s / sqrt(M) but for chance."""
+    x_M = generator.normal(2, 3, 4000)
+    found = feature_distances.jackknife(
+        lambda index: {"mean": x_M[index].mean()}, np.arange(4000), 0
+    )
+    assert found["mean"] == pytest.approx(3 / 4000**0.5, rel=0.5)
+
+
+def test_errors_are_the_spread_over_draws_of_samples(generator):
+    """The jackknife's error of one draw beside the spread over thirty draws."""
+    real_NF = generator.normal(size=(1200, 4))
+    options = features.Options(cells=10)
+    draws = [generator.normal(size=(400, 4)) for _ in range(30)]
+    found = [features._scores(real_NF, fake_MF, options) for fake_MF in draws]
+    for name in ("jsd", "frechet", "vendi", "rke", "kernel"):
+        spread = np.std([values[name] for values, _ in found])
+        error = np.mean([error[name] for _, error in found])
+        assert 0.4 < error / spread < 2.5, name

@@ -84,9 +84,9 @@ def measure(real_NF: np.ndarray, fake_MF: np.ndarray, options: Options) -> dict:
 
     Returns:
       "samples" and "real": name -> value; "error": name -> standard error of the
-      samples' value, where there is one; "compared": how many examples of each; and
-      "missing": indices of real examples, those first that samples are farthest from
-      (over the radius of their ball), "distance": that ratio.
+      samples' value, over the draw of the samples; "compared": how many examples of
+      each; and "missing": indices of real examples, those first that samples are
+      farthest from (over the radius of their ball), "distance": that ratio.
 
     Raises:
       InputError: if there are too few examples.
@@ -126,20 +126,28 @@ def _scores(
     values = {name: one.value for name, one in found.items()}
     error = {name: one.error for name, one in found.items()}
     cells = feature_cells.evaluate(real_NF, fake_MF, options.cells, options.seed)
-    values |= {"ndb": cells.ndb, "jsd": cells.jsd}
-    values["frechet"] = feature_distances.frechet(real_NF, fake_MF)
     values["kernel"], error["kernel"] = feature_distances.kernel(
         real_NF, fake_MF, seed=options.seed
     )
-    values["vendi"], values["rke"] = feature_distances.entropies(fake_MF)
-    return values, error
+
+    def of_some(index_M: np.ndarray) -> dict[str, float]:
+        some_MF = fake_MF[index_M]
+        found = [*feature_cells.compare(cells.real_K, cells.fake_cell_M[index_M])]
+        found.append(feature_distances.frechet(real_NF, some_MF))
+        found += feature_distances.entropies(some_MF)
+        names = ("ndb", "jsd", "frechet", "vendi", "rke")
+        return dict(zip(names, found, strict=True))
+
+    index_M = np.arange(len(fake_MF))
+    values |= of_some(index_M)
+    return values, error | feature_distances.jackknife(of_some, index_M, options.seed)
 
 
 def table(found: dict[str, Any]) -> str:
     """Return the measures as Markdown: samples, a perfect generator, and meanings."""
     rows = []
     for name, meaning in METRICS.items():
-        value = records.cell(found["samples"][name], found["error"].get(name))
+        value = records.cell(found["samples"][name], found["error"][name])
         rows.append([name, value, records.cell(found["real"][name]), meaning])
     header = ["", "samples ± standard error", "real, held out", "meaning"]
     return records.table(header, rows)

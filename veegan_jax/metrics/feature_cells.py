@@ -33,8 +33,8 @@ class Cells(NamedTuple):
     jsd: float
     ndb_floor: float  # of perfect samples: ALPHA
     jsd_floor: float  # of perfect samples, by simulation
-    real_share_K: np.ndarray
-    fake_share_K: np.ndarray
+    real_K: np.ndarray  # real examples that are counted, by cell
+    fake_cell_M: np.ndarray  # the cell of each sample
 
 
 def evaluate(
@@ -52,19 +52,21 @@ def evaluate(
 
     half = len(real_NF) // 2
     means = cluster.KMeans(num_cells, n_init=1, random_state=seed).fit(real_NF[:half])
-    counts = [
-        np.bincount(means.predict(x), minlength=num_cells)
-        for x in (real_NF[half:], fake_MF)
-    ]
-    real_K, fake_K = counts
+    real_K = np.bincount(means.predict(real_NF[half:]), minlength=num_cells)
+    fake_cell_M = means.predict(fake_MF)
     return Cells(
-        float(different(real_K, fake_K).mean()),
-        divergence(real_K, fake_K),
+        *compare(real_K, fake_cell_M),
         ALPHA,
-        floor(real_K, int(fake_K.sum()), seed),
-        real_K / real_K.sum(),
-        fake_K / fake_K.sum(),
+        floor(real_K, len(fake_cell_M), seed),
+        real_K,
+        fake_cell_M,
     )
+
+
+def compare(real_K: np.ndarray, fake_cell_M: np.ndarray) -> tuple[float, float]:
+    """Return ndb and jsd of real counts by cell and the cells of samples."""
+    fake_K = np.bincount(fake_cell_M, minlength=len(real_K))
+    return float(different(real_K, fake_K).mean()), divergence(real_K, fake_K)
 
 
 def different(real_K: np.ndarray, fake_K: np.ndarray) -> np.ndarray:
