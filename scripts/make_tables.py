@@ -197,6 +197,7 @@ def main() -> None:
         **mixtures.tables(results),
         "ablation": ablations.table(results),
         "reconstruction": sweeps.table(results),
+        "reconstruction-repeat": sweeps.repeat(results),
         **stacked_mnist.tables(results),
         **image_tables.tables(results),
         **lgan_tables.tables(results),

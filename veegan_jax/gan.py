@@ -80,7 +80,8 @@ class GAN:
         """
         if not methods.has_reconstructor(self.config.method):
             raise errors.InputError(
-                f"{self.config.method} has no reconstructor; ali and the veegans have"
+                f"{self.config.method} has no reconstructor; these have: "
+                + ", ".join(filter(methods.has_reconstructor, methods.METHODS))
             )
         return self.method.reconstruct(state, x_BX, config=self.config)
 

@@ -32,7 +32,7 @@ NEEDS = {
     "veegan": "R",
     "veegan_plus": "R, second derivatives; gamma chosen",
 }
-STACKS = "Stacked MNIST"
+STACKS = "Stacked MNIST, exp(-KL)"
 
 
 def tables(results: pathlib.Path) -> dict[str, str]:

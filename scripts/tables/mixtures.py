@@ -1,11 +1,11 @@
-"""Tables and figures of the mixtures, and the README's overview. No flags here."""
+"""Tables and figures of the mixtures. No flags here."""
 
 import pathlib
 from typing import Any
 
 import jax
 import numpy as np
-from tables import checks, common, seeds, stacked_mnist
+from tables import checks, common, seeds
 
 from veegan_jax.common import plots, records
 from veegan_jax.data import mixtures
@@ -13,7 +13,6 @@ from veegan_jax.experiments import base
 from veegan_jax.experiments import mixtures as mixture_experiment
 from veegan_jax.metrics import mixtures as mixture_metrics
 from veegan_jax.presets import mixtures as mixture_presets
-from veegan_jax.presets import resolve
 
 TITLES = {"ring": "ring (8)", "grid": "grid (25)", "high_dim": "1200-D (10)"}
 # Of the metrics, those that runs before them lack.
@@ -73,13 +72,12 @@ def read(results: pathlib.Path, preset: str) -> Runs:
 def tables(results: pathlib.Path) -> dict[str, str]:
     """Make the tables by name, and draw results/figures/DATASET-PRESET.png.
 
-    The names are "first-run", "overview", "mixtures-PRESET" and
-    "mixtures-PRESET-details".
+    The names are "first-run", "mixtures-PRESET" and "mixtures-PRESET-details".
 
     Args:
       results: the folder of the records.
     """
-    made = {"first-run": first_run(results), "overview": overview(results)}
+    made = {"first-run": first_run(results)}
     for preset in mixture_presets.PRESETS:
         runs = read(results, preset)
         name = f"mixtures-{preset}"
@@ -101,59 +99,6 @@ def first_run(results: pathlib.Path) -> str:
         return common.EMPTY
     printed = mixture_experiment.table({"veegan_plus": rows["veegan_plus"]})
     return f"```\n{printed}\n```"
-
-
-def overview(results: pathlib.Path) -> str:
-    """Make the README's table: methods by data set, below the score of true samples.
-
-    Args:
-      results: the folder of the records.
-    """
-    quick, best = read(results, "quick"), read(results, "best")
-    stacked = stacked_mnist.read(results, "stacked_mnist", "quick")
-    if not quick or not stacked:
-        return common.EMPTY
-    names = {"ring": "modes", "grid": "modes", "high_dim": "calibrated_modes"}
-    quality = {"ring": "high_quality", "grid": "high_quality", "high_dim": "calibrated"}
-
-    def cells(runs: Runs, stacks: common.Rows, method: str) -> list[str]:
-        found = [runs.get(d, {}).get(method) for d in TITLES]
-        row = [
-            " / ".join(
-                (
-                    _spread(record, names[d], 1),
-                    records.fixed(record["mean"][quality[d]]),
-                )
-            )
-            if record
-            else ""
-            for d, record in zip(TITLES, found, strict=True)
-        ]
-        record = stacks.get(method)
-        return [*row, _stacked(record["mean"]) if record else ""]
-
-    oracle = {d: next(iter(rows.values()))["oracle"] for d, rows in quick.items()}
-    row = [f"{oracle[d][names[d]]:.1f} / {oracle[d][quality[d]]:.1f}" for d in TITLES]
-    real = next(iter(stacked.values()))["oracle"]
-    rows = [["oracle: true samples", "", *row, _stacked(real)]]
-    for method, label in common.LABELS.items():
-        if method in resolve.ROWS:
-            rows.append([f"**{label}**", "quick", *cells(quick, stacked, method)])
-    for method, label in common.LABELS.items():
-        if any(method in found for found in best.values()):
-            rows.append([f"**{label}**", "best", *cells(best, {}, method)])
-    header = ["modes / % high quality", "preset", "ring (8)", "grid (25)"]
-    header += ["1200-D (10)", "Stacked MNIST (1,000): modes / KL"]
-    return records.table(header, rows)
-
-
-def _stacked(values: dict[str, Any]) -> str:
-    modes, kl = values["modes"], values["kl_uniform"]
-    return f"{records.fixed(modes, None, 0)} / {records.fixed(kl, None, 2)}"
-
-
-def _spread(record: dict[str, Any], name: str, decimals: int) -> str:
-    return records.fixed(record["mean"][name], record["std"][name], decimals)
 
 
 def summary(runs: Runs) -> str:
@@ -236,5 +181,5 @@ def draw_over_steps(results: pathlib.Path, preset: str, runs: Runs) -> None:
             best=best,
             unit="steps",
             log=False,
-            title=f"modes while training, preset {preset}: mean and range of the seeds",
+            title=f"modes while training, preset {preset}, mean of the seeds",
         )

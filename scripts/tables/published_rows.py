@@ -47,7 +47,8 @@ def table(rows: Sequence[published.Row], names: Sequence[str]) -> str:
         [label, source, *(found.get(d, "") for d in datasets)]
         for (source, label), found in lines.items()
     ]
-    return records.table(header, cells) + _protocols(row.source for row in rows)
+    told = rows if len(names) > 1 else ()  # on single images a page says more
+    return records.table(header, cells) + _protocols(row.source for row in told)
 
 
 def _value(row: published.Row, name: str) -> str:

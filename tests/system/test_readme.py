@@ -55,17 +55,17 @@ def test_ivom_of_a_model_of_your_own(capsys):
 
 
 def test_your_own_method_runs_and_fits_every_mixture(scripts, tmp_path, monkeypatch):
-    (block,) = [b for b in blocks() if b.startswith("# hinge.py")]
+    (block,) = [b for b in blocks() if b.startswith("# lsgan.py")]
     assert block.count("\n") < 32
-    (tmp_path / "hinge.py").write_text(block)
-    flags = ["--method_file=hinge.py", "--steps=20", "--seeds=2", "--samples=100"]
+    (tmp_path / "lsgan.py").write_text(block)
+    flags = ["--method_file=lsgan.py", "--steps=20", "--seeds=2", "--samples=100"]
     done = scripts.run("train_mixtures.py", *flags, "--interval=20", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs/ring/quick/hinge/results.json").exists()
-    assert re.search(r"\| hinge +\| ", done.stdout)
+    assert (tmp_path / "runs/ring/quick/lsgan/results.json").exists()
+    assert re.search(r"\| lsgan +\| ", done.stdout)
     monkeypatch.setattr(methods, "METHODS", dict(methods.METHODS))
     monkeypatch.setattr(sys, "path", list(sys.path))
-    name = methods.register_file(tmp_path / "hinge.py")
+    name = methods.register_file(tmp_path / "lsgan.py")
     for dataset in mixture_presets.DATASETS:
         config = resolve.resolve(name, dataset, "quick")
         checks.check(methods.get(name), config, mixture_metrics.METRICS)
@@ -103,7 +103,7 @@ def test_links_and_names_lead_to_something(page):
         assert not anchor or anchor in anchors(target), link
     scripts = ROOT / "scripts"
     for name in set(re.findall(r"\b[\w/]+\.(?:py|sbatch|sh|yaml)\b", text)):
-        if name == "hinge.py":  # the reader's own
+        if name == "lsgan.py":  # the reader's own
             continue
         found = [p / name for p in (ROOT, scripts, scripts / "launch")]
         assert any(path.exists() for path in found), name

@@ -240,3 +240,19 @@ def test_data_is_loaded_once_whatever_the_other_options(classifier, of):
     """A notebook of fifty runs would hold fifty copies."""
     others = options(classifier, seeds=3, interval=7, first_seed=5)
     assert inference.materials("digits", others) is of
+
+
+def test_a_file_without_reconstruct_is_refused(
+    script, classifier, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(methods, "METHODS", dict(methods.METHODS))
+    monkeypatch.setattr(script.distributed, "start", lambda hosts: None)
+    text = "from veegan_jax.methods import gan\n"
+    text += "init, train_step, sample = gan.init, gan.train_step, gan.sample\n"
+    (tmp_path / "mine.py").write_text(text)
+    given = {"dataset": "digits", "method_file": "mine.py"}
+    for name, value in (given | {"classifier": str(classifier)}).items():
+        monkeypatch.setattr(script.common_flags.flags.FLAGS[name], "value", value)
+    with pytest.raises(errors.InputError, match="mine has no function reconstruct"):
+        script.main()

@@ -46,6 +46,9 @@ def set_margins(
     )
 
 
+_COLUMNS = 10  # of panels side by side
+
+
 @figures.own_style()
 def samples_and_density(
     panels: dict[str, np.ndarray],
@@ -55,7 +58,7 @@ def samples_and_density(
     axes: tuple[str, str] = ("x1", "x2"),
     title: str = "",
 ) -> None:
-    """Draw one column per panel: its points over true ones, and its density below.
+    """Draw panels side by side: points over true ones, and their density below.
 
     Args:
       panels: title -> points [N, 2].
@@ -65,12 +68,16 @@ def samples_and_density(
       title: above everything.
     """
     (x_limits, y_limits) = limits(truth_NX)
-    columns = len(panels)
-    figure = figures.new_figure(figsize=(2.6 * columns + 0.6, 5.6))
-    grid = figure.subplots(2, columns, squeeze=False, sharex=True)
+    bands = -(-len(panels) // _COLUMNS)  # of two rows
+    columns = -(-len(panels) // bands)
+    figure = figures.new_figure(figsize=(2.6 * columns + 0.6, 4.9 * bands + 0.7))
+    grid = figure.subplots(2 * bands, columns, squeeze=False, sharex=True)
     bins = [np.linspace(*x_limits, 121), np.linspace(*y_limits, 121)]
-    for column, (name, points_NX) in enumerate(panels.items()):
-        top, bottom = grid[:, column]
+    for axis in grid[-2:, len(panels) - columns * (bands - 1) :].flat:
+        axis.set_axis_off()
+    for place, (name, points_NX) in enumerate(panels.items()):
+        band, column = divmod(place, columns)
+        top, bottom = grid[2 * band : 2 * band + 2, column]
         top.scatter(*truth_NX.T, s=3, color="0.75", linewidths=0)
         top.scatter(*points_NX.T, s=3, color="C0", linewidths=0)
         top.set_title(figures.as_text(name), fontsize=9)
@@ -81,7 +88,8 @@ def samples_and_density(
             aspect="auto",
             cmap="magma",
         )
-        bottom.set_xlabel(axes[0])
+        if band == bands - 1:
+            bottom.set_xlabel(axes[0])
         for axis in (top, bottom):
             axis.set_xlim(*x_limits)
             axis.set_ylim(*y_limits)
@@ -89,11 +97,13 @@ def samples_and_density(
                 axis.set_yticklabels([])
     for axis in grid[:, 0]:
         axis.set_ylabel(axes[1])
+    top = 1 - 0.1 / figure.get_size_inches()[1]
     # In words: a legend would cover modes, in whatever corner it stood.
     title = f"{title}\nblue: samples, grey: true samples"
-    figure.suptitle(figures.as_text(title), fontsize=10)
-    set_margins(figure, left=0.65, right=0.1, bottom=0.5, top=0.7, gap=(0.2, 0.2))
-    figures.save(figure, path, dpi=110)
+    figure.suptitle(figures.as_text(title), fontsize=10, y=top, va="top")
+    gap = 0.2 if bands == 1 else 0.35
+    set_margins(figure, left=0.65, right=0.1, bottom=0.5, top=0.7, gap=(0.2, gap))
+    figures.save(figure, path, dpi=110 if bands == 1 else 72)
 
 
 def _density(points_NX: np.ndarray, bins: list[np.ndarray]) -> np.ndarray:
@@ -156,7 +166,7 @@ def over_time(
     unit: str = "minutes",
     log: bool = True,
 ) -> None:
-    """Draw metrics over the training: a line a method, its seeds a band.
+    """Draw metrics over the training: a line a method, its seeds a band (of ten).
 
     Args:
       panels: metric -> method -> minutes or steps [T] and values of each seed [S, T].
@@ -177,9 +187,10 @@ def over_time(
             place = names.index(method)  # ten colours: the eleventh line is dashed
             colour, style = f"C{place % 10}", "--" if place // 10 else "-"
             axis.plot(time_T, mean_T, style, linewidth=1.2, color=colour, label=method)
+            if len(names) > 10:  # so many bands would hide each other
+                continue
             low_T, high_T = np.min(value_ST, axis=0), np.max(value_ST, axis=0)
-            band = 0.2 if len(names) <= 10 else 0.07
-            axis.fill_between(time_T, low_T, high_T, color=colour, alpha=band, lw=0)
+            axis.fill_between(time_T, low_T, high_T, color=colour, alpha=0.2, lw=0)
         if metric in best:
             axis.axhline(best[metric], color="black", linestyle="--", linewidth=1)
         axis.set_xlabel(f"{unit} of training")

@@ -20,7 +20,7 @@ class Row(NamedTuple):
     preset: str = ""
 
 
-# Source -> the protocol of all its rows.
+# Source -> the protocol of its rows on mixtures and stacks.
 PROTOCOLS = {
     "VEEGAN paper": "2,500 samples of a mixture, five runs; on Stacked MNIST 26,000. "
     "Networks are stated for VEEGAN on the mixtures alone",
@@ -137,6 +137,7 @@ STACKED_MNIST: list[Row] = [
     _stacks("R3GAN", "R3GAN paper, Table 3", 1000, 0.029),
     _stacks("WGAN-GP", "MEG paper", 9538, 0.9144, dataset="stacked_mnist4"),
     _stacks("MEG", "MEG paper", 10_000, 0.0480, dataset="stacked_mnist4"),
+    _stacks("DCGAN, Unrolled GAN paper's", _QUARTER, 30.6, 5.99, (20.7,)),
     _stacks(*("DCGAN", _QUARTER, 78.5, 5.21, (17.6,)), method="gan", preset="quarter"),
     _stacks("Unrolled GAN, 1 step", _QUARTER, 65.4, 5.91),
     _stacks(
@@ -148,6 +149,7 @@ STACKED_MNIST: list[Row] = [
     _stacks("PacDCGAN2", _QUARTER, 484.5, 2.61, (33,)),
     _stacks("PacDCGAN3", _QUARTER, 601.3, 2.00),
     _stacks("PacDCGAN4", _QUARTER, 667.4, 1.81, method="pacgan", preset="quarter"),
+    _stacks("DCGAN, Unrolled GAN paper's", _HALF, 628, 2.58),
     _stacks("DCGAN", _HALF, 487.7, 2.24, method="gan", preset="half"),
     _stacks("Unrolled GAN, 1 step", _HALF, 523.6, 2.44),
     _stacks(
