@@ -419,7 +419,7 @@ def gdpp_losses(config, state, x, noise):
         diversity = 1e-4 * jnp.mean((values - fake_values) ** 2)
         for i, value in enumerate(values):
             share = (value - values[0]) / (values[-1] - values[0])
-            diversity -= share * jnp.dot(vectors[:, i], fake_vectors[:, i])
+            diversity -= share * abs(jnp.dot(vectors[:, i], fake_vectors[:, i]))
         return (loss + config.objective.diversity_weight * diversity) / 2
 
     return {"discriminator": loss_d, "generator": loss_g}

@@ -45,7 +45,7 @@ OBJECTIVES = {
         reconstructor_std=0.5,
         adversarial_reconstructor=True,
     ),
-    "wgan_gp": wgan_gp.Objective(critic_steps=2),
+    "wgan_gp": wgan_gp.Objective(critic_steps=2, slope_weight=0.3),
     "hinge": configs.Objective(),
     "topk": topk.Objective(top_share=0.3, top_decay_end=0.1),
     "gdpp": gdpp.Objective(),

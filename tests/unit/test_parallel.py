@@ -77,7 +77,9 @@ def assert_takes_the_steps_of_a_whole_one(method, mode, num_devices):
     # before BatchNorm, which move by rounding alone, differ by 2e-6.
     assert min(moved(initial(method, "both"), expected[0]).values()) > 1e-2
     actual = result(method, "both", mode, num_devices)
-    assert_same(actual, expected, rtol=3e-5, atol=1e-5)
+    # BuresGAN's root of a matrix of rank 4, 16 by 16, multiplies rounding.
+    worse = 10 if method == "bures" else 1
+    assert_same(actual, expected, rtol=worse * 3e-5, atol=worse * 1e-5)
     assert actual[0].step.tolist() == [T, T]
 
 

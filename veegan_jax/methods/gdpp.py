@@ -1,7 +1,7 @@
 """GDPP (Elfeki et al. 2019): eigenvalues and eigenvectors of feature kernels matched.
 
     L_D = E softplus(-D(x)) + E softplus(D(G(z)))
-    L_G = 1/2 [ E softplus(-D(G(z))) + 1e-4 mean (l' - l)^2 - sum_i n_i v'_i . v_i ]
+    L_G = 1/2 [ E softplus(-D(G(z))) + 1e-4 mean (l' - l)^2 - sum_i n_i |v'_i . v_i| ]
 
 (l, v) are the eigenvalues and eigenvectors of the kernel f f^T [B, B] of D's last
 hidden layer f on the real batch, its rows scaled to norm 1; (l', v') those of the
@@ -10,8 +10,9 @@ samples'; n are the l scaled to [0, 1]. The constants are those of the authors' 
 A batch of 512 over 128 features has 384 eigenvalues that are 0, and the gradient of an
 eigenvector divides by differences of eigenvalues. Here a difference d counts as
 (d^2 + e^2) / d, so the gradient is finite everywhere; vectors of equal eigenvalues have
-no direction of their own to learn. The sign of an eigenvector is arbitrary; the authors
-leave it so, and so do we. D and G move simultaneously.
+no direction of their own to learn. The sign of an eigenvector is arbitrary, and rounding
+decides it, so products count without theirs; the authors' code keeps it. D and G move
+simultaneously.
 
 Dimension key: B batch, F features, Z latent (with G's noise inputs), X data dimensions.
 """
@@ -82,7 +83,7 @@ def diversity(real_BF: jax.Array, fake_BF: jax.Array) -> jax.Array:
     magnitude = jnp.mean((fake_B - real_B) ** 2)
     low, high = real_B[0], real_B[-1]
     share_B = (real_B - low) / (high - low + 1e-12)
-    structure = -jnp.sum(share_B * jnp.sum(fake_BB * real_BB, axis=0))
+    structure = -jnp.sum(share_B * jnp.abs(jnp.sum(fake_BB * real_BB, axis=0)))
     return MAGNITUDE_WEIGHT * magnitude + structure
 
 
