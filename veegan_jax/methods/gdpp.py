@@ -1,7 +1,7 @@
 """GDPP (Elfeki et al. 2019): eigenvalues and eigenvectors of feature kernels matched.
 
     L_D = E softplus(-D(x)) + E softplus(D(G(z)))
-    L_G = 1/2 [ E softplus(-D(G(z))) + 1e-4 mean (l' - l)^2 - sum_i n_i |v'_i . v_i| ]
+    L_G = [ E softplus(-D(G(z))) + 1e-4 mean (l' - l)^2 - sum_i n_i |v'_i . v_i| ] / 2
 
 (l, v) are the eigenvalues and eigenvectors of the kernel f f^T [B, B] of D's last
 hidden layer f on the real batch, its rows scaled to norm 1; (l', v') those of the
