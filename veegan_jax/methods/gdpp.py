@@ -10,9 +10,9 @@ samples'; n are the l scaled to [0, 1]. The constants are those of the authors' 
 A batch of 512 over 128 features has 384 eigenvalues that are 0, and the gradient of an
 eigenvector divides by differences of eigenvalues. Here a difference d counts as
 (d^2 + e^2) / d, so the gradient is finite everywhere; vectors of equal eigenvalues have
-no direction of their own to learn. The sign of an eigenvector is arbitrary, and rounding
-decides it, so products count without theirs; the authors' code keeps it. D and G move
-simultaneously.
+no direction of their own to learn. The sign of an eigenvector is arbitrary, and
+rounding decides it, so products count without theirs; the authors' code keeps it. D and
+G move simultaneously.
 
 Dimension key: B batch, F features, Z latent (with G's noise inputs), X data dimensions.
 """
