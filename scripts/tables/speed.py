@@ -1,6 +1,7 @@
 """Tables of the benchmarks' records. No flags here."""
 
 import pathlib
+import statistics
 from typing import Any
 
 from bench import growth_table, ivom_table, scaling_estimate, scaling_table
@@ -41,7 +42,11 @@ _GROWN = {  # by bench/growth.py, at one place of an axis
     **dict.fromkeys(("median", "program_mib"), checks.POSITIVE),
     "peak_memory_mib": {"process": checks.POSITIVE},
 }
-SEVERAL = ("scaling", "growth")  # these may have several records, STEM*.json
+SEVERAL = (
+    "scaling",
+    "growth",
+    "training",
+)  # these may have several records, STEM*.json
 OTHER = {"xla": "XLA's own", "patches": "matrix products in place of"}
 EVALUATION = {"draw": "samples drawn", "score": "samples scored"}
 
@@ -120,6 +125,20 @@ FORMS = {
                 "solvers": {f"{name}?": _SOLVER for name in ivom_table.NAMES}
                 | {"*": checks.NOTHING},
                 "against": {"*": _AGAINST},
+            }
+        ],
+    },
+    "coverage": {
+        **_REPEAT,
+        **_MEMORY,
+        "rows": [
+            {
+                "examples": checks.COUNT,
+                "width": checks.COUNT,
+                "ours": [checks.POSITIVE],
+                **{f"{name}?": form for name, form in _RATIO.items()},
+                "public?": [checks.POSITIVE],
+                "apart?": checks.NUMBER,
             }
         ],
     },
@@ -333,6 +352,26 @@ def ivom(path: pathlib.Path) -> str:
     return ivom_table.table(read(path))
 
 
+def coverage(path: pathlib.Path) -> str:
+    """Make the table of bench/coverage.py: seconds beside the public implementation."""
+    if not path.exists():
+        return common.EMPTY
+    record = read(path)
+    lines = []
+    for row in record["rows"]:
+        theirs = ["", ""]
+        if "ratio" in row:
+            theirs = [
+                f"{statistics.median(row['public']):.3g}",
+                "{:.2f} ({:.2f} to {:.2f})".format(row["ratio"], *row["ratio_range"]),
+            ]
+        seconds = f"{statistics.median(row['ours']):.3g}"
+        lines.append([f"{row['examples']:,} x {row['width']}", seconds, *theirs])
+    header = ["features of either set", "ours, s", "public, s", "public / ours (range)"]
+    memory = f" Peak memory {record['peak_memory_mib']['process']:.0f} MiB."
+    return f"{records.table(header, lines)}\n\n{_repeat(record)}{memory}"
+
+
 def startup(path: pathlib.Path) -> str:
     """Make the table of bench/startup.py: from a command to its first step and end."""
     if not path.exists():
@@ -397,6 +436,8 @@ def tables(results: pathlib.Path) -> dict[str, str]:
     folder = results / "speed"
     return {
         "speed-training": training(folder / "training.json"),
+        "speed-training-rivals": training(folder / "training-rivals.json"),
+        "speed-coverage": coverage(folder / "coverage.json"),
         "speed-images": images(folder / "images.json"),
         "speed-ivom": ivom(folder / "ivom.json"),
         "speed-pipeline": pipeline(folder / "pipeline.json"),
