@@ -42,11 +42,8 @@ _GROWN = {  # by bench/growth.py, at one place of an axis
     **dict.fromkeys(("median", "program_mib"), checks.POSITIVE),
     "peak_memory_mib": {"process": checks.POSITIVE},
 }
-SEVERAL = (
-    "scaling",
-    "growth",
-    "training",
-)  # these may have several records, STEM*.json
+# These may have several records, STEM*.json.
+SEVERAL = ("scaling", "growth", "training")
 OTHER = {"xla": "XLA's own", "patches": "matrix products in place of"}
 EVALUATION = {"draw": "samples drawn", "score": "samples scored"}
 
