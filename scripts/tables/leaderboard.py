@@ -100,7 +100,7 @@ def _share(score_S: np.ndarray | None) -> str:
     if score_S is None or not len(score_S):
         return ""
     mean, std = records.mean_and_std(score_S)
-    return records.fixed(mean, None if math.isnan(std) else std, 0)
+    return records.fixed(mean, std, 0)
 
 
 def _quality(runs: mixtures.Runs, dataset: str, method: str) -> str:
