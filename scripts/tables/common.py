@@ -23,7 +23,7 @@ LABELS = {
     "topk": "Top-k GAN",
     "gdpp": "GDPP",
     "bures": "BuresGAN",
-    "rpgan": "RpGAN + R1 + R2",
+    "rpgan": "RpGAN",
     "mdgan": "MDGAN",
     "alice": "ALICE",
     "meg": "MEG",
