@@ -38,6 +38,7 @@ setuptools.setup(
             "kubeflow-trainer-api>=2.3",
             "kubernetes-validate>=1.37",
             "mypy>=1.16",
+            "prdc>=0.2",
             "pytest>=8.0",
             "pytest-xdist>=3.6",
             "pyyaml>=6.0",

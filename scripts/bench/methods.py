@@ -32,7 +32,7 @@ from veegan_jax.experiments import stacked_mnist as stacked_mnist_experiment
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import distributed, program
 
-# Data set -> steps of a call: about half a second of the GAN's.
+# Data set -> steps of a call.
 STEPS = {"grid": 1000, "stacked_mnist": 10}
 _NUM_DIGITS = 10_000
 
@@ -43,6 +43,9 @@ REPEATS = common_flags.define_number(
 )
 MIN_SECONDS = common_flags.define_number(
     "min_seconds", 0.5, "length of a measurement", within="[0, inf)"
+)
+CALL = common_flags.define_number(
+    "steps", 0, "of a call; 0: about half a second of the GAN's", within="[0, 10**6]"
 )
 OUTPUT = common_flags.define_path(
     "output", None, "where the record goes (default: runs/speed/methods.json)"
@@ -70,7 +73,7 @@ def measure(
     for name in names:
         config = resolve.resolve(name, dataset, "quick")
         parts = config.batch_size // resolve.resolve("gan", dataset).batch_size
-        runners[name] = runner(config, max(1, STEPS[dataset] // parts))
+        runners[name] = runner(config, max(1, (CALL.value or STEPS[dataset]) // parts))
     rates = timing.rates(runners, repeats, min_seconds)
     rows = []
     for name, found in rates.items():

@@ -3,8 +3,12 @@
 Dimension key: N real examples, M samples, F features.
 """
 
+import contextlib
+import io
+
 import jax.numpy as jnp
 import numpy as np
+import prdc
 import pytest
 from sklearn import neighbors
 
@@ -44,6 +48,17 @@ def test_the_metrics_are_those_of_the_papers(k, block, monkeypatch):
         assert found[name].value == pytest.approx(value, abs=1e-6)
         assert 0 < value < 1.5
         assert found[name].error >= 0
+
+
+def test_the_metrics_are_those_of_the_authors_package():
+    """`prdc`, of the authors of density and coverage; no distance is on an edge."""
+    generator = np.random.default_rng(1)
+    real, fake = generator.normal(size=(2, 300, 6)).astype(np.float32)
+    fake[:, 0] = abs(fake[:, 0])
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints the sizes
+        expected = prdc.compute_prdc(real, fake, 5)
+    found = {name: one.value for name, one in coverage.evaluate(real, fake, 5).items()}
+    assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_error_is_that_of_a_mean():
