@@ -340,13 +340,13 @@ def hinge_losses(config, state, x, noise):
 
     def loss_d(d, p):
         d = normalized(d)
-        fake = D(d, G(p["generator"], z))
-        return jnp.mean(jnp.maximum(0, 1 - D(d, x))) + jnp.mean(
-            jnp.maximum(0, 1 + fake)
-        )
+        c = config.objective.logit_gain
+        real, fake = c * D(d, x), c * D(d, G(p["generator"], z))
+        return jnp.mean(jnp.maximum(0, 1 - real)) + jnp.mean(jnp.maximum(0, 1 + fake))
 
     def loss_g(g, p):
-        return -jnp.mean(D(normalized(p["discriminator"]), G(g, z)))
+        d = normalized(p["discriminator"])
+        return -config.objective.logit_gain * jnp.mean(D(d, G(g, z)))
 
     return {"discriminator": loss_d, "generator": loss_g}
 

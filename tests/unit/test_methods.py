@@ -31,6 +31,7 @@ from veegan_jax.methods import (
     bures,
     gan,
     gdpp,
+    hinge,
     mdgan,
     meg,
     pacgan,
@@ -146,7 +147,7 @@ CASES = {
     "rpgan_r2": case(
         "rpgan", rpgan.Objective(penalty_real=False, gamma=0.8, gamma_end=0.05)
     ),
-    "hinge": case("hinge", configs.Objective(), spectral_norm=True, batch_norm=True),
+    "hinge": case("hinge", hinge.Objective(3.0), spectral_norm=True, batch_norm=True),
     "topk": case(
         "topk", topk.Objective(top_share=0.3, top_decay_end=0.4), batch_norm=True
     ),

@@ -46,6 +46,7 @@ FIELDS = (
     "information_weight",
     "slope_weight",
     "score_weight",
+    "logit_gain",
 )
 Variant = dict[str, float]  # field -> value
 

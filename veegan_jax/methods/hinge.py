@@ -1,24 +1,43 @@
 """The hinge loss with spectral normalization (SNGAN, Miyato et al. 2018).
 
-    L_D = E max(0, 1 - D(x)) + E max(0, 1 + D(G(z)))
-    L_G = -E D(G(z))
+    L_D = E max(0, 1 - c D(x)) + E max(0, 1 + c D(G(z)))
+    L_G = -E c D(G(z))
 
 Every kernel of D is divided by its largest singular value (`--spectral_norm`), which
-bounds the slope of D. The value comes from one power iteration a step, whose vectors
-are kept with the state. D and G move simultaneously.
+bounds the slope of D: with ReLU it stays below one. The paper has c = 1, for images of
+thousands of pixels. Where data lie near to each other D then cannot tell them apart,
+and c is its `logit_gain`. The singular value comes from one power iteration a step,
+whose vectors are kept with the state. D and G move simultaneously.
 
 Dimension key: B batch, Z latent (with G's noise inputs), X data dimensions.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
+from veegan_jax import config as configs
+from veegan_jax.common import fields
 from veegan_jax.config import Config
 from veegan_jax.methods import base
 from veegan_jax.methods.base import Metrics, TrainState
 from veegan_jax.runtime import numerics, parallel, rng
 
 SPECTRAL_NORM = True  # D may have it
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective(configs.Objective):
+    """How steep D may be."""
+
+    logit_gain: float = fields.field(
+        1.0,
+        "factor of D's logits, and so of the slope that spectral norm allows",
+        "objective",
+        within="(0, inf)",
+    )
+
 
 init = base.init_pair
 
@@ -42,6 +61,7 @@ def train_step(
         logit, stats_d = base.apply_training(
             discriminator, params["discriminator"], stats["discriminator"], both
         )
+        logit *= config.objective.logit_gain
         fake_logit, real_logit = parallel.split_examples(logit)
         loss_d = jnp.mean(jax.nn.relu(1 - real_logit)) + jnp.mean(
             jax.nn.relu(1 + fake_logit)
