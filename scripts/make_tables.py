@@ -14,7 +14,7 @@ below runs/ by default: results/DATASET/PRESET/METHOD,
 results/ablation/DATASET/PRESET/VARIANT, results/inference_DATASET/PRESET/METHOD,
 results/lgan. Seeds from 3 become METHOD-from-3.json, which joins METHOD.json's row.
 A folder that eval_ivom.py wrote by --output becomes METHOD-search.json beside the
-record of its run, and a sweep results/sweeps/DATASET/METHOD-FIELDS.json.
+record of its run, and a sweep results/sweeps/DATASET/METHOD-FIELDS-seed-FIRST.json.
 --add=FILE.json copies a benchmark's record to results/speed/, and one of
 eval_stacked_mnist.py to results/stacked_mnist/classifiers/. Half a minute on one CPU
 core.

@@ -45,7 +45,9 @@ def collect(run: pathlib.Path, results: pathlib.Path) -> common.Copy:
     source = run / "results.json"
     record = checks.read(source, form())
     fields = "-".join(record["variants"][0]["values"])
-    name = seeds.record_name(record, f"-{fields}")
+    # Not "-from-": sweeps with other seeds are not joined to one row.
+    first, method = record["options"]["first_seed"], record["config"]["method"]
+    name = f"{method}-{fields}-seed-{first}"
     folder = results / FOLDER / record["config"]["dataset"]
     return common.Copy(source, folder / f"{name}.json", record)
 

@@ -137,7 +137,7 @@ def test_the_chosen_weight_stands_below_those_that_were_tried(tmp_path):
         sweeps.collect(run, results).write()
     names = {p.name for p in (results / "sweeps" / "grid").iterdir()}
     start = "mdgan-data_reconstruction_weight"
-    assert names == {f"{start}.json", f"{start}-from-100.json"}
+    assert names == {f"{start}-seed-0.json", f"{start}-seed-100.json"}
     rows = cells(sweeps.table(results))
     assert [row[:3] for row in rows[2:]] == [
         ["true samples", "", ""],
