@@ -65,16 +65,12 @@ def evaluate(
         k + 1.
     """
     check(real_NF, fake_MF, neighbours)
-    centre_F = real_NF.mean(axis=0, dtype=np.float64)
-    real_NF, fake_MF = (
-        jnp.asarray(np.asarray(x) - centre_F, jnp.float32) for x in (real_NF, fake_MF)
-    )
-    real_ball_N = balls(real_NF, neighbours)
-    fake_ball_M = balls(fake_MF, neighbours)
-    around_M = np.zeros(len(fake_MF))
+    real, fake = _centred(real_NF, fake_MF)
+    real_ball_N, fake_ball_M = balls(real, neighbours), balls(fake, neighbours)
+    around_M = np.zeros(len(fake))
     covered, recalled = [], []
-    for rows in _blocks(len(real_NF), len(fake_MF)):
-        found = _meet(real_NF[rows], real_ball_N[rows], fake_MF, fake_ball_M)
+    for rows in _blocks(len(real), len(fake)):
+        found = _meet(real[rows], real_ball_N[rows], fake, fake_ball_M)
         around, *shares = (np.asarray(part) for part in found)
         around_M += around
         covered.append(shares[0])
@@ -89,6 +85,13 @@ def evaluate(
         name: Estimate(float(value.mean()), float(value.std() / len(value) ** 0.5))
         for name, value in each.items()
     }
+
+
+def _centred(real_NF: np.ndarray, fake_MF: np.ndarray) -> tuple[jax.Array, jax.Array]:
+    """Shift both sets by the mean of the real one, for the rounding; as float32."""
+    centre_F = real_NF.mean(axis=0, dtype=np.float64)
+    real, fake = (np.asarray(x) - centre_F for x in (real_NF, fake_MF))
+    return jnp.asarray(real, jnp.float32), jnp.asarray(fake, jnp.float32)
 
 
 def check(real_NF: np.ndarray, fake_MF: np.ndarray, neighbours: int) -> None:
@@ -197,15 +200,12 @@ def distances(
       point that no sample meets.
     """
     check(real_NF, fake_MF, neighbours)
-    centre_F = real_NF.mean(axis=0, dtype=np.float64)
-    real_NF, fake_MF = (
-        jnp.asarray(np.asarray(x) - centre_F, jnp.float32) for x in (real_NF, fake_MF)
-    )
+    real, fake = _centred(real_NF, fake_MF)
     found = [
-        np.asarray(jax.jit(_squares)(real_NF[rows], fake_MF).min(axis=1))
-        for rows in _blocks(len(real_NF), len(fake_MF))
+        np.asarray(jax.jit(_squares)(real[rows], fake).min(axis=1))
+        for rows in _blocks(len(real), len(fake))
     ]
-    square_N, ball_N = np.concatenate(found), np.asarray(balls(real_NF, neighbours))
+    square_N, ball_N = np.concatenate(found), np.asarray(balls(real, neighbours))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio_N = np.sqrt(square_N / ball_N)
     return np.where(square_N == 0, 0.0, ratio_N)

@@ -262,10 +262,12 @@ def score(
     return jax.tree.map(np.asarray, _evaluate(*outputs, reference))
 
 
-def judge(outputs: tuple[np.ndarray, np.ndarray], reference: Reference) -> Any:
+def judge(
+    logits_NCK: np.ndarray, feature_NCF: np.ndarray, reference: Reference
+) -> dict[str, Any]:
     """Compute every metric of `METRICS`, also what takes longer, of `predict`'s."""
-    metrics = jax.tree.map(np.asarray, _evaluate(*outputs, reference))
-    return metrics | {"class_vendi": class_vendi(outputs[0])}
+    metrics = jax.tree.map(np.asarray, _evaluate(logits_NCK, feature_NCF, reference))
+    return metrics | {"class_vendi": class_vendi(logits_NCK)}
 
 
 @numerics.undefined_allowed
@@ -317,7 +319,7 @@ def oracle(
     test = images.load(classifier.dataset, "test", data_dir=data_dir)
     index_NC = oracle_tuples(len(test.label), num_samples, channels)
     outputs = [a[index_NC] for a in classifiers.predict(classifier, test.image)]
-    return judge(outputs, reference)
+    return judge(*outputs, reference)
 
 
 @numerics.standard
@@ -361,7 +363,7 @@ def make_record(x_NHWC: Any, truth: Truth) -> dict[str, Any]:
       of counts, and the classifier's identity.
     """
     num = len(x_NHWC)
-    metrics = judge(predict(truth.classifier, x_NHWC), truth.reference)
+    metrics = judge(*predict(truth.classifier, x_NHWC), truth.reference)
     count_T = np.rint(num * metrics["histogram"].astype(np.float64)).astype(int)
     spread = stacked_mnist_sampling.standard_errors(count_T, truth.share_T)
     return {
