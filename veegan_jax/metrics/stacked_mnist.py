@@ -318,8 +318,8 @@ def oracle(
     """
     test = images.load(classifier.dataset, "test", data_dir=data_dir)
     index_NC = oracle_tuples(len(test.label), num_samples, channels)
-    outputs = [a[index_NC] for a in classifiers.predict(classifier, test.image)]
-    return judge(*outputs, reference)
+    logits, features = classifiers.predict(classifier, test.image)
+    return judge(logits[index_NC], features[index_NC], reference)
 
 
 @numerics.standard
