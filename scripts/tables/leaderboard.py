@@ -21,7 +21,7 @@ NEEDS = {
     "ali": "R",
     "unrolled": "gradients through five steps of D",
     "wgan_gp": "five steps of D, second derivatives; weight chosen",
-    "hinge": "spectral norm of D",
+    "hinge": "spectral norm of D; its slope chosen",
     "topk": "a share to learn from",
     "gdpp": "features of D, eigenvectors",
     "bures": "features of D",
