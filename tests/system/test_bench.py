@@ -224,7 +224,8 @@ def test_peers_compute_the_jax_step(method, everything, torch_training):
         config = config.replace(scale=1.7)
     import check_peers
 
-    assert check_peers.check(config, "cpu") <= 1e-5
+    limit = 5e-5 if method == "wgan_gp" else 1e-5  # of its fifth update of D
+    assert check_peers.check(config, "cpu") <= limit
 
 
 @pytest.mark.parametrize(
