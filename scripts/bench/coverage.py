@@ -21,7 +21,6 @@ from typing import Any
 import early  # noqa: F401
 import numpy as np
 import timing
-from absl import flags
 
 from veegan_jax.common import errors, records
 from veegan_jax.common import flags as common_flags
@@ -38,7 +37,7 @@ WIDTH = common_flags.define_number(
     "width", 64, "numbers a feature", within="[1, 10**4]"
 )
 REPEATS = common_flags.define_number("repeats", 3, "turns", within="[1, inf)")
-NEIGHBOURS = flags.DEFINE_integer("neighbours", 5, "k", lower_bound=1)
+NEIGHBOURS = common_flags.define_number("neighbours", 5, "k", within="[1, 1000]")
 OUTPUT = common_flags.define_path(
     "output", None, "where the record goes (default: runs/speed/coverage.json)"
 )

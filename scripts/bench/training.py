@@ -115,7 +115,7 @@ def cases(
     found = []
     changes: dict[str, Any] = {}
     if tiny:
-        changes = dict(batch_size=16, generator_widths=(5,), discriminator_widths=(4,))
+        changes = dict(batch_size=20, generator_widths=(5,), discriminator_widths=(4,))
     for preset in presets:
         for name in names:
             if preset not in SMALL:

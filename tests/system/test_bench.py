@@ -32,6 +32,8 @@ def tiny(method: str, **changes) -> Config:
     )
     if method == "unrolled":
         sizes["unrolled_steps"] = 2
+    if method == "wgan_gp":
+        sizes["critic_steps"] = 2
     return resolve.resolve(method, "ring", "paper", **sizes | changes)
 
 
@@ -204,6 +206,7 @@ EVERYTHING = dict(
 )
 OBJECTIVES = {
     "veegan": dict(reconstruction_weight=0.6),
+    "rpgan": dict(gamma=0.5, gamma_end=0.1),
     "veegan_plus": dict(
         reconstruction_weight=0.6, penalty=True, gamma=0.5, gamma_end=0.1
     ),
