@@ -187,7 +187,8 @@ def run(config, data, mode, devices):
 @pytest.mark.parametrize("method", ("pacgan", "veegan_plus", "hinge", "wgan_gp"))
 def test_two_devices_equal_one(method, generator):
     """Moments of BatchNorm, packs and noise are those of the whole batch."""
-    config = tiny(method, beta1=0.5)
+    parts = {"critic_steps": 2} if method == "wgan_gp" else {}
+    config = tiny(method, beta1=0.5, **parts)
     x = images(generator)
     params, stats, metrics = run(config, x, "none", jax.devices()[:1])
     split_params, split_stats, split_metrics = run(config, x, "pmap", jax.devices()[:2])
