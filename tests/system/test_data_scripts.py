@@ -32,5 +32,7 @@ def test_prepare_data_ends_with_one_message(scripts, tmp_path):
     flags = ["--datasets=mnist, svhn", f"--data_dir={tmp_path}"]
     done = scripts.run("prepare_data.py", *flags, cwd=tmp_path)
     assert done.returncode == 1
-    refused = "--datasets=mnist, svhn: 'svhn' must be one of mnist, cifar10"
+    refused = "--datasets=mnist, svhn: 'svhn' must be one of mnist, " + (
+        "fashion_mnist, cifar10, cifar100"
+    )
     assert done.stderr.strip() == refused

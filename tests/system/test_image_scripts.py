@@ -30,7 +30,7 @@ def test_the_program_trains_any_method(scripts, tmp_path):
     ("flag", "message"),
     (
         ("--preset=tiny", "unknown preset 'tiny': one of quick, full, paper, dense"),
-        ("--dataset=ring", "--dataset=ring must be one of cifar10, mnist, digits"),
+        ("--dataset=ring", "--dataset=ring must be one of cifar10, cifar100, mnist"),
         ("--image_size=9", "Unknown command line flag 'image_size'"),
         ("--networks=ali", "--networks=ali has layers for 32 x 32 pixels, digits has"),
         ("--networks=cnn", "--networks='cnn' must be one of mlp, code, dcgan, ali"),
