@@ -14,7 +14,7 @@ from veegan_jax.common import plots_scores, records
 from veegan_jax.data import mixtures as mixture_data
 from veegan_jax.presets import resolve
 
-# What a method takes besides G and D, and what was chosen for these data.
+# The needs of a method besides G and D, and the choices made for these data.
 NEEDS = {
     "gan": "",
     "pacgan": "twice the examples; a pack size",

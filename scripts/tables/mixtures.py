@@ -15,7 +15,7 @@ from veegan_jax.metrics import mixtures as mixture_metrics
 from veegan_jax.presets import mixtures as mixture_presets
 
 TITLES = {"ring": "ring (8)", "grid": "grid (25)", "high_dim": "1200-D (10)"}
-# Of the metrics, those that runs before them lack.
+# Metrics that older runs lack.
 _LATER = ("filled_modes", "mode_tv", "sliced_wasserstein")
 Runs = dict[str, common.Rows]  # dataset -> method -> record
 PLANE = (None, 2)  # the shape of a seed's samples, as figures show them

@@ -30,7 +30,7 @@ def written(folder: pathlib.Path, content) -> str:
     return str(path)
 
 
-# What a description means.
+# Descriptions.
 
 
 def test_descriptions_are_the_protocols_of_other_papers():
@@ -135,7 +135,7 @@ def test_presets_fit_the_scale_of_the_data(method, tmp_path):
         assert config.data.scale == expected
 
 
-# What is refused.
+# Refusals.
 
 
 @pytest.mark.parametrize(
