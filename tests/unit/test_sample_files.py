@@ -76,6 +76,9 @@ def test_a_folder_is_read(tmp_path):
     assert found.shape == (3, 4, 4, 3)
     np.testing.assert_allclose(found[:, 0, 0, 0], [0, 100 / 255, 200 / 255], atol=1e-6)
     assert how == "3 images of a folder, at 4 x 4 pixels"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(errors.InputError, match=r"^/.*empty has no images"):
+        sample_files.read(tmp_path / "empty")  # no flag gave it
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,7 @@ def from_folder(
     least: int = 1,
     memory: int = MEMORY,
     cache_dir: str | None = None,
+    given_by: str = "--image_dir=",
 ) -> Photos:
     """Read all images of a folder and its subfolders, sorted by code points of paths.
 
@@ -170,12 +171,13 @@ def from_folder(
       memory: bytes. If the images take more, they are not held in memory but decoded
         when needed. The examples are the same.
       cache_dir: see `images.load`.
+      given_by: the start of a message on the folder; "" for an argument.
 
     Raises:
       InputError: if it is not a folder, or has too few usable images.
     """
     files = photo_files.list_folder(folder)
-    start = f"--image_dir={folders.printable(str(folder))} has"
+    start = f"{given_by}{folders.printable(str(folder))} has"
     if not files.names:
         raise errors.InputError(
             f"{start} no images ({', '.join(folders.SUFFIXES)}){_told(files.skipped)}"

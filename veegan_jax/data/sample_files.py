@@ -40,7 +40,9 @@ def read(
       InputError: naming the file and what is wrong with it.
     """
     if path.is_dir():
-        found = photos.from_folder(path, rule=photos.Rule(image_size), least=2)
+        found = photos.from_folder(
+            path, rule=photos.Rule(image_size), least=2, given_by=""
+        )
         image, _ = found.take(range(len(found)))
         how = f"{len(found)} images of a folder, at {image_size} x {image_size} pixels"
         return image.astype(np.float32) / 255, how
