@@ -23,6 +23,7 @@ import logging
 import os
 import pathlib
 import signal
+import tempfile
 
 import early  # noqa: F401
 import numpy as np
@@ -122,11 +123,10 @@ def prepare(dataset: str, root: pathlib.Path) -> None:
         raise errors.InputError(
             f"preparing {dataset} needs TensorFlow: pip install -e '.[data]'"
         )
-    probe = root / f".writable-{os.getpid()}"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=root):  # its name is nobody else's
+            pass
     except OSError as error:
         raise errors.InputError(
             f"--data_dir={root} cannot be written ({error.strerror}); give another"
