@@ -366,7 +366,7 @@ def test_prepare_data_says_what_is_missing(script, stand_in, tmp_path, monkeypat
     with pytest.raises(errors.InputError, match=r"Permission denied.*\n.*network"):
         prepare(script, "mnist", tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(pathlib.Path, "touch", _deny)
+        patch.setattr(script.tempfile, "TemporaryFile", _deny)
         with pytest.raises(errors.InputError, match=r"new cannot be written .Permiss"):
             prepare(script, "mnist", tmp_path / "new")
     for names in ("digits", "mnist,svhn", ""):
