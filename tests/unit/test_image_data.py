@@ -133,7 +133,7 @@ def test_without_a_place_for_the_cache_images_are_there_still(
 
 
 def _deny(*arguments, **named):
-    raise PermissionError(13, "Permission denied", str(arguments[0]))
+    raise PermissionError(13, "Permission denied", str(arguments or named))
 
 
 def test_the_cache_is_where_it_was_said(tmp_path, monkeypatch):
