@@ -99,6 +99,7 @@ def abandoned(
     }
     for name, (processes, run) in runs.items():
         assert trained(processes, run, 2)
+        assert until(processes[0], lambda run=run: steps(run))  # in the background
         what, number = name.split()
         stop = signal.SIGSTOP if what == "frozen" else signal.SIGKILL
         processes[int(number)].send_signal(stop)

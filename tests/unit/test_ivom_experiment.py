@@ -178,7 +178,6 @@ def test_stacks_and_mixtures_can_be_measured(tmp_path):
     record, found = ivom_experiment.measure(workdir, options(), tmp_path / "s")
     assert found["test"].shape == (10, 8, 8, 3)
     assert record["data"].startswith("stacks of scikit-learn's")
-    assert record["published"] is None
 
 
 def test_a_method_that_only_samples_is_refused(tmp_path, monkeypatch):
