@@ -19,7 +19,7 @@ from lgan_jax import networks, train_state
 from lgan_jax.config import Config
 from lgan_jax.train_state import Metrics, Rows, TrainState
 from veegan_jax.common import optimizers
-from veegan_jax.runtime import parallel, rng
+from veegan_jax.runtime import numerics, parallel, rng
 
 
 def network(config: Config) -> networks.DenseAutoencoder:
@@ -110,6 +110,7 @@ def decode(state: TrainState, y_Bd: jax.Array, *, config: Config) -> jax.Array:
     return jax.nn.sigmoid(network(config).apply(params, y_Bd, method="decode"))
 
 
+@numerics.exact
 def effective_dimension(y_Nd: jax.Array, weight_N: jax.Array) -> jax.Array:
     """exp of the entropy of the covariance's eigenvalues: d if all directions are used.
 

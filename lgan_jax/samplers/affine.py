@@ -10,7 +10,10 @@ Dimension key: N images, H height, W width, C channels.
 import jax
 import jax.numpy as jnp
 
+from veegan_jax.runtime import numerics
 
+
+@numerics.exact
 def sample(
     key: jax.Array,
     x_NHWC: jax.Array,

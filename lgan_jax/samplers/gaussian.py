@@ -9,7 +9,7 @@ from flax import struct
 
 from lgan_jax.config import Config
 from lgan_jax.encodings import Encodings
-from veegan_jax.runtime import rng
+from veegan_jax.runtime import numerics, rng
 
 
 @struct.dataclass
@@ -20,6 +20,7 @@ class Gaussian:
     root_dd: jax.Array  # [d, d], symmetric; its square is the covariance
 
 
+@numerics.exact
 def init(key: jax.Array, encodings: Encodings, config: Config) -> Gaussian:
     """Fit the covariance of the centred and scaled encodings."""
     del key, config
@@ -31,6 +32,7 @@ def init(key: jax.Array, encodings: Encodings, config: Config) -> Gaussian:
     return Gaussian(encodings, scaled_dd @ vector_dd.T)
 
 
+@numerics.exact
 def sample(state: Gaussian, key: jax.Array, n: int, *, config: Config) -> jax.Array:
     """Draw n encodings [n, d], in the autoencoder's units."""
     noise_Nd = rng.normal(key, (n, config.latent_size))

@@ -25,7 +25,7 @@ from lgan_jax.encodings import Encodings
 from lgan_jax.samplers import adversarial
 from lgan_jax.train_state import Metrics, TrainState
 from veegan_jax.methods import base
-from veegan_jax.runtime import parallel, rng
+from veegan_jax.runtime import numerics, parallel, rng
 
 softplus = jax.nn.softplus
 
@@ -67,11 +67,13 @@ def draw_coefficients(
     return -jnp.sign(centred_Bk) * jnp.log1p(-2 * jnp.abs(centred_Bk)) / 2**0.5
 
 
+@numerics.exact
 def combine(basis_Bkd: jax.Array, offset_Bd: jax.Array, a_Bk: jax.Array) -> jax.Array:
     """m + a V, [B, d]."""
     return offset_Bd + jnp.einsum("bk,bkd->bd", a_Bk, basis_Bkd)
 
 
+@numerics.exact
 def orthogonality(basis_Bkd: jax.Array) -> jax.Array:
     """Average the squared cosine over pairs of vectors: 0 if a basis is orthogonal."""
     squares = jnp.sum(basis_Bkd**2, axis=-1, keepdims=True)

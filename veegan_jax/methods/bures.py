@@ -44,6 +44,7 @@ class Objective(configs.Objective):
 init = base.init_pair
 
 
+@numerics.exact
 def trace_of_root(matrix_BB: jax.Array) -> jax.Array:
     """Return tr M^(1/2) of a positive semi-definite matrix, by Newton-Schulz.
 
@@ -59,6 +60,7 @@ def trace_of_root(matrix_BB: jax.Array) -> jax.Array:
     return jnp.trace(root) * jnp.sqrt(norm)
 
 
+@numerics.exact
 def distance(real_BF: jax.Array, fake_BF: jax.Array) -> jax.Array:
     """Return the squared Bures distance of the covariances of two sets of features."""
 

@@ -58,6 +58,7 @@ def _eigh_forward(matrix_BB):
     return found, found
 
 
+@numerics.exact
 def _eigh_backward(found, cotangents):
     values_B, vectors_BB = found
     d_values_B, d_vectors_BB = cotangents
@@ -74,6 +75,7 @@ def _eigh_backward(found, cotangents):
 eigh.defvjp(_eigh_forward, _eigh_backward)
 
 
+@numerics.exact
 def diversity(real_BF: jax.Array, fake_BF: jax.Array) -> jax.Array:
     """Return the loss of two sets of features: of magnitude, and of structure."""
     both_2BF = jnp.stack([real_BF, fake_BF])

@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from veegan_jax.runtime import numerics
+
 Sample = Callable[[jax.Array], jax.Array]
 
 _DECREASE, _CURVATURE = 1e-4, 0.9  # Wolfe conditions, as in SciPy, like the memory
@@ -168,6 +170,7 @@ def _trial(lane: _Lane) -> jax.Array:
     return lane.found.z_Z + lane.step * lane.direction_Z
 
 
+@numerics.exact
 def _advance(
     lane: _Lane, error: jax.Array, grad_Z: jax.Array, *, options: Options
 ) -> tuple[_Lane, jax.Array]:

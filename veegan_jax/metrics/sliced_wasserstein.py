@@ -12,6 +12,7 @@ PROJECTIONS = 128
 
 
 @numerics.standard
+@numerics.exact
 def distance(
     x_NX: jax.Array, y_NX: jax.Array, projections: int = PROJECTIONS
 ) -> jax.Array:

@@ -147,6 +147,7 @@ def kl(p_T: jax.Array, q_T: jax.Array | np.ndarray) -> jax.Array:
     return jnp.maximum(found, 0)  # rounding may give -6e-8
 
 
+@numerics.exact
 def directions(feature_NCF: jax.Array, reference: Reference) -> jax.Array:
     """Return vectors [N, C F] whose dot product is a mean cosine.
 
@@ -161,6 +162,7 @@ def directions(feature_NCF: jax.Array, reference: Reference) -> jax.Array:
     return unit_NCF.reshape(len(unit_NCF), -1) / np.sqrt(feature_NCF.shape[1])
 
 
+@numerics.exact
 def vendi(x_NF: jax.Array) -> jax.Array:
     """Compute the Vendi score of unit vectors, an effective number of vectors.
 

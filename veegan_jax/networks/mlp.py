@@ -225,6 +225,7 @@ class FourierFeatures(nn.Module):
         frequencies = self.param(
             "frequencies", nn.initializers.normal(self.scale), shape
         )
-        angle_BF = x_BF @ jax.lax.stop_gradient(frequencies)
+        frequencies = jax.lax.stop_gradient(frequencies)
+        angle_BF = jnp.dot(x_BF, frequencies, precision="highest")
         waves = [fourier_gain * jnp.sin(angle_BF), fourier_gain * jnp.cos(angle_BF)]
         return jnp.concatenate([x_BF, *waves], axis=-1)

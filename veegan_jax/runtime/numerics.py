@@ -95,6 +95,22 @@ def standard(function: Function) -> Function:
     return call  # type: ignore[return-value]
 
 
+def exact(function: Function) -> Function:
+    """Decorate a function: its matrix products are of float32 on every device.
+
+    By default GPUs round the factors to 11 bits and TPUs to 8. Networks bear that;
+    differences of squares, angles and iterations do not. On an H200 BuresGAN's
+    distance, which is at most 2, rose to 8e7.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with jax.default_matmul_precision("highest"):
+            return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
 def undefined_allowed(function: Function) -> Function:
     """Decorate a function whose results may be NaN or infinite on purpose.
 
