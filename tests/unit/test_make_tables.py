@@ -51,7 +51,7 @@ def test_add_copies_every_run_below_a_folder_to_the_same_path(script, tmp_path):
 
 @pytest.mark.parametrize(
     ("preset", "unit", "times"),
-    [("quick", "minutes", [1.0, 1.5]), ("quarter", "steps", [10, 20])],
+    [("full", "minutes", [1.0, 1.5]), ("quarter", "steps", [10, 20])],
 )
 def test_kl_and_modes_over_the_training_are_kept_and_drawn(
     script, tmp_path, monkeypatch, preset, unit, times
@@ -194,6 +194,7 @@ def test_a_table_on_no_page_is_named(script, tmp_path):
     names = ("stacked_digits/quick/gan", "cifar10/quick/gan", "ring/quick/gan")
     records = [tmp_path / f"{n}.json" for n in (*names, "lgan/mnist-1")]
     records.append(tmp_path / "stacked_mnist/classifiers/a.json")
+    records.append(tmp_path / "ablation/stacked_digits/quick-rpgan/R1.json")
     (line,) = script.unplaced(records, {"cifar10-quick"})
     assert "<!-- table: stacked_digits-quick --> and <!-- end -->" in line
 
