@@ -4,7 +4,7 @@
     python scripts/train_stacked_mnist.py --method=all --seeds=2
         Small networks, 6,000 steps: 7 to 13 minutes a method on two CPU cores (Unrolled
         GAN takes ten times as long a step), two seeds. Expect digits, all 1,000 modes,
-        and a KL of .16 for VEEGAN, .10 for the GAN.
+        and a KL of .16 for VEEGAN, .12 for the GAN.
     python scripts/train_stacked_mnist.py --preset=full --method=all --seeds=3
         The same networks, 20,000 steps of larger batches: 25 to 50 minutes a seed on a
         CPU core. Expect a KL of .05 for the GAN.
