@@ -29,6 +29,12 @@ DATASET = flags.DEFINE_string(
     "dataset", "ring", f"the true distribution. {mixture_presets.DESCRIPTION}"
 )
 KEY = flags.DEFINE_string("key", "", "name of the array, in an .npz of several")
+FILLED = common_flags.define_number(
+    "filled",
+    mixture_metrics.FILLED,
+    "the part of its perfect share of good samples from which a mode is filled",
+    within="(0, 1]",
+)
 OUTPUT = common_flags.define_path(
     "output", None, "also write the metrics to this new JSON file"
 )
@@ -102,13 +108,17 @@ def main(file: str) -> None:
     mixture = mixtures.get(DATASET.value)
     path = pathlib.Path(file)
     x_NX = load(path, mixture)
-    metrics = mixture_experiment.judge(x_NX[None], DATASET.value)
-    true = mixture_experiment.oracle(DATASET.value, len(x_NX))
+    filled = FILLED.value
+    metrics = mixture_experiment.judge(x_NX[None], DATASET.value, filled)
+    true = mixture_experiment.oracle(DATASET.value, len(x_NX), filled=filled)
+    meaning = mixture_metrics.METRICS | {
+        "filled_modes": f"modes with {100 * filled:g} % of their share of good samples"
+    }
     name = figures.one_line(path.name)
     names = [n for n in mixture_metrics.METRICS if n in metrics]
     rows = [
         [n.replace("_", " "), records.cell(metrics[n][0]), records.cell(true[n].mean())]
-        + [mixture_metrics.METRICS[n]]
+        + [meaning[n]]
         for n in names
     ]
     cells = [{n: of[n].mean() for n in names} for of in (metrics, true)]
@@ -126,6 +136,7 @@ def main(file: str) -> None:
             **records.provenance(),
             "dataset": DATASET.value,
             "samples": len(x_NX),
+            "filled": filled,
             "metrics": {n: metrics[n][0] for n in names},
             "histogram": list(metrics["histogram"][0]),
             "oracle": {n: true[n].mean() for n in names},

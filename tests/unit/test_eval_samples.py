@@ -5,6 +5,7 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 from support import programs
 
 from veegan_jax.data import mixtures
@@ -32,6 +33,21 @@ def test_the_range_is_shown_where_no_mode_is_near(script, tmp_path, capsys, scal
         row = f"| {name}     | {x_N.min():.4g} to {x_N.max():.4g}"
         assert (row in printed) == (scale == 2)
     assert ("spread: empty if" in printed) == (scale == 2) and "nan" not in printed
+
+
+def test_the_share_from_which_a_mode_is_filled_is_a_flag(script, tmp_path, capsys):
+    """The modes of a ring have 2, 4, ... 16 % of their share of 8,000 good samples."""
+    means_KX = mixtures.ring().means_KX
+    number_K = [20, 40, 60, 80, 100, 120, 140, 160]
+    x_NX = np.concatenate([np.repeat(means_KX, number_K, axis=0), np.zeros((7280, 2))])
+    np.save(tmp_path / "x.npy", x_NX)
+    for share, filled in ((0.25, 0), (0.125, 2), (0.05, 6), (1e-3, 8)):
+        with flagsaver.flagsaver(filled=share):
+            script.main(str(tmp_path / "x.npy"))
+        printed = capsys.readouterr().out
+        meaning = f"modes with {100 * share:g} % of their share of good samples"
+        (row,) = [line for line in printed.splitlines() if meaning in line]
+        assert row.split("|")[2].strip() == str(filled)
 
 
 def test_the_range_of_1200_dimensions_takes_two_rows(script):

@@ -60,17 +60,26 @@ def draw(state: TrainState, *, config: Config, num_samples: int) -> jax.Array:
 
 
 @numerics.undefined_allowed
-@functools.partial(jax.jit, static_argnames="dataset")
-def score(x_SNX: jax.Array, dataset: str) -> dict[str, jax.Array]:
+@functools.partial(jax.jit, static_argnames=("dataset", "filled"))
+def score(
+    x_SNX: jax.Array, dataset: str, filled: float = mixture_metrics.FILLED
+) -> dict[str, jax.Array]:
     """Score the samples of every seed: metrics [S]; see `mixture_metrics.evaluate`."""
     mixture = mixtures.get(dataset)
-    return jax.lax.map(lambda x_NX: mixture_metrics.evaluate(x_NX, mixture), x_SNX)
+    evaluate = functools.partial(
+        mixture_metrics.evaluate, mixture=mixture, filled=filled
+    )
+    return jax.lax.map(evaluate, x_SNX)
 
 
-def judge(x_SNX: jax.Array | np.ndarray, dataset: str) -> dict[str, np.ndarray]:
+def judge(
+    x_SNX: jax.Array | np.ndarray,
+    dataset: str,
+    filled: float = mixture_metrics.FILLED,
+) -> dict[str, np.ndarray]:
     """Return every metric [S] of `mixture_metrics.METRICS`, also what takes longer."""
     far = functools.partial(mixture_metrics.distance, mixture=mixtures.get(dataset))
-    metrics = score(x_SNX, dataset) | {
+    metrics = score(x_SNX, dataset, filled) | {
         "sliced_wasserstein": jax.jit(lambda x: jax.lax.map(far, x))(x_SNX)
     }
     return jax.tree.map(np.asarray, metrics)
@@ -85,12 +94,17 @@ def compile_report(config: Config, num_samples: int, state: TrainState) -> None:
     numerics.undefined_allowed(lower)(x_SNX, config.dataset).compile()
 
 
-def oracle(dataset: str, num_samples: int, repeats: int = 5) -> dict[str, np.ndarray]:
+def oracle(
+    dataset: str,
+    num_samples: int,
+    repeats: int = 5,
+    filled: float = mixture_metrics.FILLED,
+) -> dict[str, np.ndarray]:
     """Score true samples, the reference of every table: metrics [repeats]."""
     mixture = mixtures.get(dataset)
     keys_S = jax.random.split(rng.key(base.EVALUATION), repeats)
     x_SNX = jax.vmap(lambda key: mixtures.sample(mixture, key, num_samples))(keys_S)
-    return judge(x_SNX, dataset)
+    return judge(x_SNX, dataset, filled)
 
 
 def check(
