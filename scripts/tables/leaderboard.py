@@ -28,7 +28,7 @@ NEEDS = {
     "rpgan": "second derivatives; gamma chosen",
     "mdgan": "R",
     "alice": "R",
-    "meg": "T, second derivatives; weight chosen",
+    "meg": "T, five steps of D, second derivatives; weight chosen",
     "veegan": "R",
     "veegan_plus": "R, second derivatives; gamma chosen",
 }

@@ -478,34 +478,6 @@ def alice_losses(config, state, x, noise):
     }
 
 
-def meg_losses(config, state, x, noise):
-    del state
-    G, _, D = networks_of(config)
-    latent, other = noise
-    z = latent[:, :Z]
-    objective = config.objective
-
-    def loss_d(d, p):
-        slopes = jax.vmap(jax.grad(lambda x: D(d, x[None])[0, 0]))(x)
-        penalty = jnp.mean(jnp.sum(slopes**2, axis=1))
-        energy_gap = jnp.mean(D(d, G(p["generator"], latent))) - jnp.mean(D(d, x))
-        return energy_gap + objective.score_weight * penalty
-
-    def ignorance(t, fake):
-        own, others = D(t, z, fake), D(t, other, fake)
-        found = jnp.mean(log_sigmoid(own)) + jnp.mean(log_one_minus_sigmoid(others))
-        return -objective.information_weight * found
-
-    def loss_g(g, p):
-        fake = G(g, latent)
-        return -jnp.mean(D(p["discriminator"], fake)) + ignorance(p["statistics"], fake)
-
-    def loss_t(t, p):
-        return ignorance(t, G(p["generator"], latent))
-
-    return {"discriminator": loss_d, "generator": loss_g, "statistics": loss_t}
-
-
 LOSSES = {
     "gan": gan_losses,
     "pacgan": gan_losses,
@@ -522,7 +494,6 @@ LOSSES = {
     "gdpp": gdpp_losses,
     "mdgan": mdgan_losses,
     "alice": alice_losses,
-    "meg": meg_losses,
 }
 
 

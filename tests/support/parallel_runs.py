@@ -54,7 +54,7 @@ OBJECTIVES = {
     "rpgan": rpgan.Objective(gamma=0.5, gamma_end=0.1),
     "mdgan": mdgan.Objective(),
     "alice": alice.Objective(reconstructor_noise=1),
-    "meg": meg.Objective(),
+    "meg": meg.Objective(critic_steps=2),
     "veegan_plus": veegan_plus.Objective(
         reconstruction_weight=0.5,
         adversarial_reconstructor=True,

@@ -33,7 +33,6 @@ from veegan_jax.methods import (
     gdpp,
     hinge,
     mdgan,
-    meg,
     pacgan,
     rpgan,
     topk,
@@ -174,9 +173,6 @@ CASES = {
         maxout=3,
         batch_norm=True,
     ),
-    "meg": case(
-        "meg", meg.Objective(score_weight=0.4, information_weight=0.6), latent_gain=2.0
-    ),
     "veegan_plus_relu": case(
         "veegan_plus",
         veegan_plus.Objective(relativistic=False, penalty=False),
@@ -194,7 +190,7 @@ def noise_shapes(config):
     shapes = [(B, Z + config.networks.generator_noise)]
     if config.method in ("ali", "alice"):
         shapes.append((B, config.objective.reconstructor_noise))
-    elif config.method in ("meg", "veegan", "veegan_adversarial", "veegan_mean"):
+    elif config.method in ("veegan", "veegan_adversarial", "veegan_mean"):
         shapes.append((B, Z))
     return shapes
 
@@ -492,7 +488,7 @@ def test_reconstructor_of_algorithm_1_gets_no_adversarial_gradient():
 
 
 @pytest.mark.parametrize(
-    "name", ["gan", "ali", "unrolled", "veegan", "veegan_plus", "meg", "topk"]
+    "name", ["gan", "ali", "unrolled", "veegan", "veegan_plus", "topk"]
 )
 def test_every_step_use_and_seed_has_its_own_noise(name):
     config = CASES[name]

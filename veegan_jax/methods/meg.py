@@ -9,9 +9,10 @@ a z' of their own (the Jensen-Shannon estimate of Deep InfoMax, Hjelm et al. 201
 
 It is VEEGAN's nearest relative: the error with which R finds z bounds the same
 information from below. The authors shuffle z within the batch; here z' is drawn anew.
-Their D moves five times to one step of G; here all networks move simultaneously.
+As in their code D moves n times, then G and T once; see `critic`.
 
-Dimension key: B batch, Z latent, E noise inputs of G, X data dimensions.
+Dimension key: B batch, C examples of a minibatch, Z latent, E noise inputs of G, X data
+dimensions.
 """
 
 import dataclasses
@@ -19,10 +20,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from veegan_jax import config as configs
 from veegan_jax.common import fields
 from veegan_jax.config import Config
-from veegan_jax.methods import base
+from veegan_jax.methods import base, critic
 from veegan_jax.methods.base import Metrics, TrainState
 from veegan_jax.runtime import numerics, rng
 
@@ -31,8 +31,8 @@ SEES_LATENTS = True  # T judges pairs (z, x), though there is no R
 
 
 @dataclasses.dataclass(frozen=True)
-class Objective(configs.Objective):
-    """The weights of D's penalty and of the information."""
+class Objective(critic.Objective):
+    """The updates of D to one of G, and the weights of penalty and information."""
 
     score_weight: float = fields.field(
         0.1,
@@ -65,54 +65,67 @@ def init(key: jax.Array, config: Config) -> TrainState:
 def train_step(
     state: TrainState, x_BX: jax.Array, *, config: Config, axis_name: str | None = None
 ) -> tuple[TrainState, Metrics]:
-    """Update D, G and T simultaneously on a batch of real examples."""
+    """Update D on every part of a batch of real examples, then G and T."""
     generator = config.generator(axis_name)
     judge = config.discriminator(axis_name)  # D of x, and T of (z, x)
-    objective = config.objective
-    batch = len(x_BX)
+    objective, batch = config.objective, len(x_BX)
+    num_fakes = batch // objective.critic_steps
     key_step = jax.random.fold_in(state.key, state.step)
-    key_z, key_other = jax.random.split(key_step)
-    latent_BZE = rng.normal(key_z, config.latent_shape(batch), axis_name=axis_name)
-    z_BZ = latent_BZE[:, : config.latent_size]
-    other_BZ = rng.normal(key_other, z_BZ.shape, axis_name=axis_name)
+    key_d, key_g, key_other = jax.random.split(key_step, 3)
+    of_d_BZE = rng.normal(key_d, config.latent_shape(batch), axis_name=axis_name)
+    of_g_CZE = rng.normal(key_g, config.latent_shape(num_fakes), axis_name=axis_name)
+    z_CZ = of_g_CZE[:, : config.latent_size]
+    other_CZ = rng.normal(key_other, z_CZ.shape, axis_name=axis_name)
 
-    def losses(params):
-        fake_BX, stats_g = base.apply_training(
-            generator, params["generator"], state.batch_stats["generator"], latent_BZE
+    def make_fakes(params_g, latent):
+        return base.apply_training(
+            generator, params_g, state.batch_stats["generator"], latent
         )
-        params_d = {"params": params["discriminator"]}
-        params_t = {"params": params["statistics"]}
 
+    def loss_of_d(params_d, x_CX, fake_CX):
         def sum_of_logits(x):
-            logit = judge.apply(params_d, x)
+            logit = judge.apply({"params": params_d}, x)
             return jnp.sum(logit), logit
 
-        slope_BX, real_logit = jax.grad(sum_of_logits, has_aux=True)(x_BX)
-        fake_logit = judge.apply(params_d, fake_BX)
-        penalty = jnp.sum(slope_BX**2) / batch
-        loss_d = (
+        slope_CX, real_logit = jax.grad(sum_of_logits, has_aux=True)(x_CX)
+        fake_logit = judge.apply({"params": params_d}, fake_CX)
+        penalty = jnp.sum(slope_CX**2) / len(x_CX)
+        loss = (
             jnp.mean(fake_logit)
             - jnp.mean(real_logit)
             + objective.score_weight * penalty
         )
-        own_logit = judge.apply(params_t, z_BZ, fake_BX)
-        other_logit = judge.apply(params_t, other_BZ, fake_BX)
-        ignorance = jnp.mean(softplus(-own_logit)) + jnp.mean(softplus(other_logit))
-        loss_gt = -jnp.mean(fake_logit) + objective.information_weight * ignorance
-        return (loss_d, loss_gt), ({"generator": stats_g}, penalty, ignorance)
+        return loss, {"loss_d": loss, "penalty": penalty}
 
-    grads, (loss_d, loss_gt), aux = base.simultaneous_gradients(
-        losses, state.params, base.turn_of_d(state, config)
+    fake_BX, _ = make_fakes(state.params["generator"], of_d_BZE)
+    state, metrics = critic.update(
+        state, loss_of_d, x_BX, fake_BX, config=config, axis_name=axis_name
     )
-    batch_stats, penalty, ignorance = aux
-    metrics = {
-        "loss_d": loss_d,
-        "loss_g": loss_gt,
-        "penalty": penalty,
-        "ignorance": ignorance,
-    }
+
+    def loss_of_g_and_t(params):
+        fake_CX, stats_g = make_fakes(params["generator"], of_g_CZE)
+        params_d = {"params": state.params["discriminator"]}
+        params_t = {"params": params["statistics"]}
+        own_logit = judge.apply(params_t, z_CZ, fake_CX)
+        other_logit = judge.apply(params_t, other_CZ, fake_CX)
+        ignorance = jnp.mean(softplus(-own_logit)) + jnp.mean(softplus(other_logit))
+        loss = (
+            -jnp.mean(judge.apply(params_d, fake_CX))
+            + objective.information_weight * ignorance
+        )
+        return loss, (stats_g, ignorance)
+
+    params = {name: state.params[name] for name in ("generator", "statistics")}
+    (loss_g, (stats_g, ignorance)), grads = jax.value_and_grad(
+        loss_of_g_and_t, has_aux=True
+    )(params)
     return base.update(
-        state, grads, batch_stats, metrics, config=config, axis_name=axis_name
+        state,
+        grads,
+        {"generator": stats_g},
+        metrics | {"loss_g": loss_g, "ignorance": ignorance},
+        config=config,
+        axis_name=axis_name,
     )
 
 
