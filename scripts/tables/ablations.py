@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import shlex
 from typing import Any
 
 from tables import checks, common, mixtures, stacked_mnist
@@ -52,19 +53,27 @@ def table(results: pathlib.Path) -> str:
             whole = [r for r in found if not r["changes"]]
             rest = sorted((r for r in found if r["changes"]), key=_quality)
             rows = {_variant(r): r for r in [*whole, *rest]}
-            first = found[0]
+            first = next(iter(rows.values()))
             seeds = len(first["per_seed"])
             label = common.LABELS[first["config"]["method"]]
             parts.append(
                 f"### {label} on {title}, {first['options']['preset']}: "
                 f"{seeds} seed{'s' * (seeds > 1)} from "
-                f"{first['options']['first_seed']}, `{first['command']}`"
+                f"{first['options']['first_seed']}, `{_command(found, first)}`"
             )
             if dataset in stacked_mnist_experiment.DIGITS:
                 parts.append(stacked_mnist_experiment.table(rows))
             else:
                 parts.append(mixture_experiment.table(rows))
     return "\n\n".join(parts) or common.EMPTY
+
+
+def _command(found: list[dict[str, Any]], whole: dict[str, Any]) -> str:
+    """Return the command of all variants; several may have trained some each."""
+    if len({r["command"] for r in found}) == 1:
+        return whole["command"]
+    words = shlex.split(whole["command"])
+    return shlex.join(word for word in words if not word.startswith("--only="))
 
 
 def _quality(record: dict[str, Any]) -> float:

@@ -206,3 +206,11 @@ def test_fill_rewrites_what_is_between_markers_only(script, tmp_path):
     assert page.read_text() == "a\n<!-- table: one -->\nnew\n<!-- end -->\nb\n"
     with pytest.raises(errors.InputError, match=r"page\.md: unknown table 'one'"):
         script.fill(page, {})
+
+
+def test_the_command_of_variants_trained_apart_names_none_of_them(script):
+    whole = {"command": "python scripts/ablate.py --dataset=ring '--only=R1 and R2'"}
+    one = {"command": "python scripts/ablate.py --dataset=ring --only=R1"}
+    command = script.ablations._command
+    assert command([whole, whole], whole) == whole["command"]
+    assert command([whole, one], whole) == "python scripts/ablate.py --dataset=ring"
