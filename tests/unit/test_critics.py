@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support import equations
+from support import plain_networks
 
 from veegan_jax import config as configs
 from veegan_jax import methods
@@ -20,7 +20,7 @@ from veegan_jax.networks.configs import MLP
 from veegan_jax.presets import resolve
 from veegan_jax.runtime import rng
 
-B, Z, X, STEPS = 12, equations.Z, 3, 3
+B, Z, X, STEPS = 12, plain_networks.Z, 3, 3
 OBJECTIVES = {
     "wgan_gp": wgan_gp.Objective(critic_steps=STEPS, slope_weight=2.0),
     "meg": meg.Objective(critic_steps=STEPS, score_weight=0.4, information_weight=0.6),
@@ -48,7 +48,7 @@ def config_of(method):
     )
 
 
-G, _, D = equations.networks_of(config_of("meg"))
+G, _, D = plain_networks.networks_of(config_of("meg"))
 
 
 def slopes(d, points):
@@ -79,8 +79,8 @@ def meg_loss_of_g(trained, d, latent, other):
     fake = G(trained["generator"], latent)
     own = D(trained["statistics"], latent[:, :Z], fake)
     others = D(trained["statistics"], other, fake)
-    information = jnp.mean(equations.log_sigmoid(own)) + jnp.mean(
-        equations.log_one_minus_sigmoid(others)
+    information = jnp.mean(plain_networks.log_sigmoid(own)) + jnp.mean(
+        plain_networks.log_one_minus_sigmoid(others)
     )
     return -jnp.mean(D(d, fake)) - 0.6 * information
 
