@@ -24,7 +24,7 @@ DATASETS = ("ring", "grid", "high_dim")
 WEIGHTS = {
     "hinge": ("logit_gain", {"ring": 100.0, "grid": 100.0, "high_dim": 1.0}),
     "wgan_gp": ("slope_weight", {"ring": 1.0, "grid": 0.1, "high_dim": 10.0}),
-    "meg": ("score_weight", {"ring": 1e-4, "grid": 0.1, "high_dim": 0.01}),
+    "meg": ("score_weight", {"ring": 1e-3, "grid": 0.1, "high_dim": 0.01}),
 }
 # For the help of --dataset.
 DESCRIPTION = "; ".join(mixtures.describe(mixtures.get(name)) for name in DATASETS)
