@@ -151,6 +151,9 @@ def test_every_number_and_choice_is_checked():
             {"batch_size": 9},
             "--batch_size=9 must be a multiple of --pack=2",
         ),
+        # Not the batch, which follows from them.
+        (("pacgan", "ring"), {"pack": 0}, "--pack=0 must be at least 1"),
+        (("meg", "ring"), {"critic_steps": 0}, "--critic_steps=0 must be in [1, 100]"),
         (
             ("veegan_plus", "ring"),
             {"gamma": 0.1, "gamma_end": 0.2},

@@ -93,6 +93,8 @@ def test_a_list_of_numbers_has_a_range():
         ({}, {"samples": 2**31 - 1}, "--seeds=5 x --samples=2147483647 would take"),
         ({}, {"seeds": 2**31 - 1}, "--seeds=2147483647 x --samples=2500 would take"),
         ({"batch_size": 2**30}, {}, "--seeds=5 x --batch_size=1073741824 would take"),
+        # A layer of G has 128 units.
+        ({"batch_size": 10**8}, {}, "--seeds=5 x --batch_size=100000000 would take"),
         ({"generator_widths": (10**6, 10**6)}, {}, "--seeds=5 of networks of these"),
         ({"latent_size": 2**31 - 1}, {}, "--seeds=5 of networks of these sizes would"),
     ],

@@ -76,6 +76,7 @@ def resolve(method: str, dataset: str, preset: str = "quick", **changes: Any) ->
     made = page.preset(preset, method, dataset, changes.get("latent_size"))
     config = made.replace(**changes)
     if "batch_size" not in changes:
+        fields.check(config.objective)  # before the batch is multiplied by its parts
         packs = made.batch_size // made.objective.batch_parts[1]
         config = config.replace(batch_size=families.batch_size(packs, config.objective))
     configs.check(config)
