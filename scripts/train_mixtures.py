@@ -4,8 +4,8 @@
         VEEGAN+ on the ring, five seeds: 8/8 modes on each, about 90 % high quality,
         in about a minute on two CPU cores, compilation included.
     python scripts/train_mixtures.py --method=all --dataset=all
-        Fifteen methods at the quick preset: 1.6 hours on one CPU core, 1200-D two
-        thirds of it.
+        Fifteen methods at the quick preset: less than two hours on one CPU core, 1200-D
+        two thirds of it.
     python scripts/train_mixtures.py --preset=paper --method=veegan --dataset=grid
         The authors' own set-up, 100,000 steps, five seeds: about an hour.
     python scripts/train_mixtures.py --preset=best --dataset=all

@@ -41,9 +41,6 @@ def check(config: Config, seeds: int) -> None:
       InputError: naming the flags and what they need.
     """
     values = math.prod(config.data.shape)
-    batch = config.batch_size
-    examples = f"--seeds={seeds} x --batch_size={batch}"
-    memory.check(seeds * batch * values * 4, examples)
     found = [config.latent_size, config.objective.pack, 1]
     for value in dataclasses.asdict(config.networks).values():
         found += value if isinstance(value, tuple) else [value]
@@ -54,6 +51,7 @@ def check(config: Config, seeds: int) -> None:
         state = jax.eval_shape(init, rng.key(0))
         needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
         memory.check(seeds * needed, f"--seeds={seeds} of networks of these sizes")
-    layers = getattr(config.networks, "generator_widths", ())
-    most = max(config.latent_size, *layers, 0)  # outputs of a layer of G, at least
-    memory.check(seeds * batch * most * 4, examples)
+    # An example takes at least what the widest layer of G returns.
+    layers, batch = getattr(config.networks, "generator_widths", ()), config.batch_size
+    needed = seeds * batch * 4 * max(values, config.latent_size, *layers)
+    memory.check(needed, f"--seeds={seeds} x --batch_size={batch}")

@@ -19,8 +19,8 @@ from veegan_jax.presets import families
 PRESETS = ("quick", "long", "paper", "best")
 DATASETS = ("ring", "grid", "high_dim")
 # How steep D may be in `quick`. The published values fit other scales of data; these,
-# of three or more a factor of ten apart, had the most filled modes on seed 100, then
-# the most modes, then the highest quality.
+# of three or more a factor of ten apart, had the most filled modes on one or two seeds
+# from 100, then the most modes, then the highest quality.
 WEIGHTS = {
     "hinge": ("logit_gain", {"ring": 100.0, "grid": 100.0, "high_dim": 1.0}),
     "wgan_gp": ("slope_weight", {"ring": 1.0, "grid": 0.1, "high_dim": 10.0}),
