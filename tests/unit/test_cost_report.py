@@ -376,3 +376,14 @@ def test_flops_count_every_float_and_no_integers():
         assert products_of(jnp.dot, (3, 4), (4, 5), dtype=dtype)[0] == work
     assert products_of(jnp.dot, (3, 4), (4, 5), dtype=jnp.int32)[0] == 0
     assert products_of(jnp.dot, (4,), (4,))[0] == 2 * 4
+
+
+def test_a_call_of_a_library_does_not_count():
+    """As the eigenvectors of GDPP: `stablehlo.custom_call @lapack_...` has no body."""
+
+    def product_and_vectors(x):
+        return jnp.linalg.eigh(x @ x.T)
+
+    text = jax.jit(product_and_vectors).lower(jnp.ones((3, 5))).as_text()
+    assert "custom_call @" in text
+    assert flops.of_products(text) == 2 * 3 * 5 * 3
